@@ -1,0 +1,39 @@
+# One environment, made from setup.cfg, for every target.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+DEMO = demo-output
+# TensorFlow's start-up notices say nothing of this project.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test test-slow lint types check bench clean
+
+$(STAMP): setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)  ## both examples, small enough for two cores
+	$(BIN)/python examples/differentiable_argmax.py
+	$(BIN)/python examples/categorical_vae.py --output $(DEMO)
+
+test: $(STAMP)  ## the whole suite, less what is marked slow
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not slow and not gpu'
+
+test-slow: $(STAMP)  ## what is too long for `make test`
+	$(BIN)/python -m pytest -m 'slow and not gpu'
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+check: test lint types
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info

@@ -1,0 +1,236 @@
+"""Every check of an argument, and the text of its error, in one place.
+
+Each function names the argument, says what was expected and what came.
+Values inside a traced program cannot be read: those are left to the program,
+where a temperature that is not positive gives NaN.
+"""
+
+import math
+import numbers
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+
+_MAX_SEED = 2**32
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _check_is_number(value: Any, name: str) -> None:
+    if not _is_number(value):
+        raise TypeError(
+            f"`{name}` must be a number. Received: {name}={value!r} "
+            f"(of type {type(value).__name__})"
+        )
+
+
+def check_temperature(temperature: Any) -> None:
+    """A positive finite number, or a float tensor of such numbers."""
+    if _is_number(temperature):
+        check_positive(temperature, "temperature")
+        return
+    if hasattr(temperature, "dtype") and "float" in _dtype(temperature):
+        value = backend.static_value(temperature)
+        if value is None or np.all((value > 0) & np.isfinite(value)):
+            return
+        raise ValueError(
+            "`temperature` must be positive and finite. "
+            f"Received: temperature={temperature}"
+        )
+    raise TypeError(
+        "`temperature` must be a positive number or a float tensor. "
+        f"Received: temperature={temperature!r} "
+        f"(of type {type(temperature).__name__})"
+    )
+
+
+def check_temperature_shape(
+    temperature: Tensor, logits: Tensor, axis: int
+) -> None:
+    """Broadcastable to the logits, and one number for a whole distribution."""
+    shape, target = tuple(temperature.shape), tuple(logits.shape)
+    fits = _broadcasts(shape, target)
+    # Counted from the end, as broadcasting counts.
+    from_end = len(target) - axis
+    if fits and from_end <= len(shape) and shape[-from_end] != 1:
+        fits = target[axis] == 1
+    if not fits:
+        raise ValueError(
+            "`temperature` must broadcast to the logits and have size 1 "
+            "along the category axis (one temperature for each example is "
+            "`temperature[:, None]`). "
+            f"Received: temperature of shape {shape}, logits of shape "
+            f"{target}, axis={axis}"
+        )
+
+
+def check_not_negative(value: Any, name: str) -> None:
+    """A finite number, zero or more."""
+    _check_is_number(value, name)
+    if not (value >= 0 and math.isfinite(value)):
+        raise ValueError(
+            f"`{name}` must be finite and not negative. "
+            f"Received: {name}={value}"
+        )
+
+
+def check_positive(value: Any, name: str) -> None:
+    """A finite number above zero."""
+    _check_is_number(value, name)
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(
+            f"`{name}` must be positive and finite. Received: {name}={value}"
+        )
+
+
+def check_integer(value: Any, name: str, minimum: int | None = None) -> None:
+    """An integer, and not a bool; at least `minimum` where that is given."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(
+            f"`{name}` must be an integer. Received: {name}={value!r} "
+            f"(of type {type(value).__name__})"
+        )
+    if minimum is not None and int(value) < minimum:
+        raise ValueError(
+            f"`{name}` must be at least {minimum}. Received: {name}={value}"
+        )
+
+
+def check_seed(seed: Any) -> None:
+    """None, an integer in [0, 2**32), or a `keras.random.SeedGenerator`."""
+    if seed is None or isinstance(seed, keras.random.SeedGenerator):
+        return
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
+        raise TypeError(
+            "`seed` must be None, an integer or a "
+            "`keras.random.SeedGenerator`. "
+            f"Received: seed={seed!r} (of type {type(seed).__name__})"
+        )
+    if not 0 <= int(seed) < _MAX_SEED:
+        raise ValueError(
+            f"`seed` must be at least 0 and below 2**32. Received: seed={seed}"
+        )
+
+
+def canonical_axis(axis: int, shape: tuple[int | None, ...]) -> int:
+    """`axis` counted from the front."""
+    rank = len(shape)
+    if not -rank <= axis < rank:
+        raise ValueError(
+            f"`axis` must be in [-{rank}, {rank}) for logits of rank {rank}. "
+            f"Received: axis={axis}, logits of shape {tuple(shape)}"
+        )
+    if shape[axis] == 0:
+        raise ValueError(
+            "`axis` must have at least one class. "
+            f"Received: axis={axis}, logits of shape {tuple(shape)}"
+        )
+    return axis % rank
+
+
+def check_logits(logits: Any) -> None:
+    """A float tensor of known rank."""
+    if isinstance(logits, keras.KerasTensor):
+        raise TypeError(
+            "The functions of `keras_gumbel.ops` take tensors. In a "
+            "Functional model use the layer: `keras_gumbel.GumbelSoftmax` "
+            "or `keras_gumbel.SampleArgmaxIndex`. "
+            f"Received: logits={logits}"
+        )
+    dtype = _dtype(logits)
+    if "float" not in dtype:
+        raise TypeError(
+            "`logits` must be a float tensor: unnormalised "
+            "log-probabilities, not classes or counts. "
+            f"Received: logits of dtype {dtype}"
+        )
+    if logits.shape.rank is None:
+        raise ValueError(
+            "`logits` must have a known rank. "
+            f"Received: logits of shape {logits.shape}"
+        )
+
+
+def categorical_arguments(
+    logits: Any, temperature: Any, axis: Any, class_mask: Any
+) -> tuple[Tensor, Tensor, int, Tensor | None]:
+    """The arguments of every categorical function, checked, as tensors.
+
+    The temperature becomes float32, the axis counted from the front.
+    """
+    check_temperature(temperature)
+    check_integer(axis, "axis")
+    if not isinstance(logits, keras.KerasTensor):
+        logits = ops.convert_to_tensor(logits)
+    check_logits(logits)
+    axis = canonical_axis(axis, logits.shape)
+    temperature = ops.convert_to_tensor(temperature, "float32")
+    if len(temperature.shape):
+        check_temperature_shape(temperature, logits, axis)
+    if class_mask is not None:
+        class_mask = ops.convert_to_tensor(class_mask)
+        check_class_mask(class_mask, logits)
+    return logits, temperature, axis, class_mask
+
+
+def check_class_mask(class_mask: Any, logits: Tensor) -> None:
+    """Bool, and broadcastable to the logits."""
+    dtype = _dtype(class_mask)
+    if dtype != "bool":
+        raise TypeError(
+            "`class_mask` must be bool, True where a class is allowed. "
+            f"Received: class_mask of dtype {dtype}"
+        )
+    shape, target = tuple(class_mask.shape), tuple(logits.shape)
+    if not _broadcasts(shape, target):
+        raise ValueError(
+            "`class_mask` must broadcast to the logits. Received: "
+            f"class_mask of shape {shape}, logits of shape {target}"
+        )
+
+
+def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
+    """One of `choices`."""
+    if value not in choices:
+        raise ValueError(
+            f"`{name}` must be one of {choices}. Received: {name}={value!r}"
+        )
+
+
+def check_noise_dtype(dtype: Any) -> str:
+    """The name of a float dtype."""
+    try:
+        name: str = keras.backend.standardize_dtype(dtype)
+    except (ValueError, TypeError):
+        name = repr(dtype)
+    if name not in ("float16", "bfloat16", "float32", "float64"):
+        raise ValueError(
+            "`dtype` must be a float dtype: 'float16', 'bfloat16', "
+            f"'float32' or 'float64'. Received: dtype={dtype!r}"
+        )
+    return name
+
+
+def _dtype(x: Any) -> str:
+    name: str = keras.backend.standardize_dtype(x.dtype)
+    return name
+
+
+def _broadcasts(
+    shape: tuple[int | None, ...], target: tuple[int | None, ...]
+) -> bool:
+    """Whether `shape` can broadcast to `target` without enlarging it."""
+    if len(shape) > len(target):
+        return False
+    pairs = zip(reversed(shape), reversed(target), strict=False)
+    return all(
+        size == 1 or size == goal or size is None or goal is None
+        for size, goal in pairs
+    )

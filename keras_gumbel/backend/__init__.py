@@ -1,0 +1,36 @@
+"""What `keras.ops` cannot say: random bits, gradient rules, compilation.
+
+The whole contract between this package and a framework. Everything else is
+written with `keras.ops`, so another framework is one more file like
+`tensorflow.py`:
+
+    next_key(seed)              seed -> the key of one draw
+    random_unit(shape, key, dtype)   uniform in (0, 1), from 64 bits each
+    compiled(function)          one program, in eager and graph mode alike
+    differentiable(...)         a forward program with its own backward program
+    materialize(x)              computed once, however many read it
+    straight_through(hard, soft)     value of `hard`, gradient to `soft`
+    sum_to_shape(x, shape)      the transpose of broadcasting
+    static_value(x)             the number in `x` where it is known now
+"""
+
+import keras
+
+if keras.config.backend() != "tensorflow":
+    raise ImportError(
+        "keras_gumbel runs on the TensorFlow backend of Keras. Set the "
+        "environment variable KERAS_BACKEND=tensorflow before Keras is "
+        "imported. "
+        f"Received: keras.config.backend()={keras.config.backend()!r}"
+    )
+
+from keras_gumbel.backend.tensorflow import compiled as compiled
+from keras_gumbel.backend.tensorflow import differentiable as differentiable
+from keras_gumbel.backend.tensorflow import materialize as materialize
+from keras_gumbel.backend.tensorflow import next_key as next_key
+from keras_gumbel.backend.tensorflow import random_unit as random_unit
+from keras_gumbel.backend.tensorflow import static_value as static_value
+from keras_gumbel.backend.tensorflow import (
+    straight_through as straight_through,
+)
+from keras_gumbel.backend.tensorflow import sum_to_shape as sum_to_shape

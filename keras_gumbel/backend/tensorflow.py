@@ -1,0 +1,157 @@
+"""TensorFlow: the only file of the package that imports it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# Keras keeps the generator behind `seed=None` to itself. Ours must be that
+# one, so that `keras.utils.set_random_seed` reaches it.
+from keras.src.random.seed_generator import global_seed_generator
+
+# The optimization barrier has no name under `tf.`; this module is where
+# jax2tf takes it from too.
+from tensorflow.compiler.tf2xla.python import xla
+
+from keras_gumbel._typing import Seed, Tensor
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as one XLA program, called from eager, graph or XLA code.
+
+    Threefry has an XLA kernel only. Compiling the few lines that draw from
+    it gives every mode the same bits, and eager code the fused speed.
+    """
+    return tf.function(
+        function, jit_compile=True, autograph=False, reduce_retracing=True
+    )
+
+
+def differentiable(
+    forward: Callable[..., tuple[Tensor, Tensor]],
+    backward: Callable[..., tuple[Tensor, Tensor]],
+) -> Callable[..., Tensor]:
+    """A function with a gradient rule of its own, both sides compiled.
+
+    Args:
+        forward: `(logits, temperature, *rest) -> (output, residual)`. The
+            residual has the shape of the logits, and moves one for one with
+            them.
+        backward: `(residual, temperature, d_output) -> (d_logits,
+            d_temperature)`, of ordinary differentiable operations;
+            `d_temperature` may be None.
+
+    Returns:
+        `(logits, temperature, *rest) -> output`, differentiable in its first
+        two arguments any number of times.
+    """
+    run_forward = compiled(forward)
+
+    @compiled
+    def run_backward(
+        logits: Tensor, residual: Tensor, temperature: Tensor, dy: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        # Second derivatives reach the logits through the residual. XLA drops
+        # the logits themselves, which nothing reads.
+        residual = straight_through(residual, tf.cast(logits, residual.dtype))
+        d_logits, d_temperature = backward(residual, temperature, dy)
+        return tf.cast(d_logits, logits.dtype), d_temperature
+
+    @tf.custom_gradient
+    def call(logits: Tensor, temperature: Tensor, *rest: Tensor) -> Any:
+        # Without stop_gradient a tape would ask the compiled forward pass
+        # for its intermediate values, and keep them.
+        output, residual = run_forward(
+            tf.stop_gradient(logits), tf.stop_gradient(temperature), *rest
+        )
+
+        def grad(dy: Tensor) -> tuple[Tensor, ...]:
+            d_logits, d_temperature = run_backward(
+                logits, residual, temperature, dy
+            )
+            return d_logits, d_temperature, *(None for _ in rest)
+
+        return output, grad
+
+    return call
+
+
+def materialize(x: Tensor) -> Tensor:
+    """`x`, computed once. Inside `compiled` only.
+
+    XLA would otherwise fuse the random generator into every reader of the
+    noise and run it once for each.
+    """
+    return xla.optimization_barrier(x)[0]
+
+
+@tf.custom_gradient
+def straight_through(hard: Tensor, soft: Tensor) -> Any:
+    """Forward: `hard`, bit for bit. Backward: identity to `soft`."""
+
+    def grad(dy: Tensor) -> tuple[None, Tensor]:
+        return None, tf.cast(dy, soft.dtype)
+
+    return tf.identity(hard), grad
+
+
+def next_key(seed: Seed) -> Tensor:
+    """The key of the next draw: int32, shape (2,), other on every replica."""
+    if isinstance(seed, int):
+        key = tf.constant(np.array([seed, 0], "uint32").view("int32"))
+    else:
+        generator = global_seed_generator() if seed is None else seed
+        # Threefry's key is 64 bits: the low words of the seed and of the
+        # count of draws, so that no two draws of a generator share one.
+        key = tf.cast(generator.next(), tf.int32)
+    context = tf.distribute.get_replica_context()
+    replicas = context.num_replicas_in_sync if context else 1
+    if replicas > 1:
+        key = _replica_key(key, replicas, context.replica_id_in_sync_group)
+    return key
+
+
+@compiled
+def _replica_key(key: Tensor, replicas: int, replica: Tensor) -> Tensor:
+    return tf.random.split(key, replicas, alg="threefry")[replica]
+
+
+def random_unit(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
+    """Uniform in the open interval (0, 1). Inside `compiled` only.
+
+    (bits + 1/2) / 2**64, rounded to `dtype`: never 0, as small as 2**-65,
+    and at most the largest number below 1.
+
+    Args:
+        shape: Integers or an integer tensor.
+        key: What `next_key` gave.
+        dtype: `"float32"` or `"float64"`.
+    """
+    bits = tf.random.stateless_uniform(
+        shape, key, None, None, tf.uint64, alg="threefry"
+    )
+    # Two words convert faster than one of 64 bits, and lose nothing: the
+    # low one counts only where the high one is small.
+    high = tf.cast(tf.bitwise.right_shift(bits, np.uint64(32)), tf.uint32)
+    low = tf.cast(bits, tf.uint32)
+    unit = tf.cast(high, dtype) * 2.0**-32
+    unit += (tf.cast(low, dtype) + 0.5) * 2.0**-64
+    below_one = np.nextafter(1, 0, dtype=tf.as_dtype(dtype).as_numpy_dtype)
+    return tf.minimum(unit, below_one)
+
+
+def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:
+    """`x` summed to `shape`: the transpose of broadcasting from it."""
+    axes = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(x), s1=shape).r1
+    return tf.reshape(tf.reduce_sum(x, axes), shape)
+
+
+def static_value(x: Tensor) -> np.ndarray | None:
+    """`x` as an array where its value is known now, otherwise None."""
+    if isinstance(x, keras.Variable):
+        return None
+    if tf.is_tensor(x) and not hasattr(x, "numpy"):
+        return None
+    return np.asarray(x)

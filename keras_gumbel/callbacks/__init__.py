@@ -1,0 +1,5 @@
+"""Keras callbacks, one a file."""
+
+from keras_gumbel.callbacks.temperature_scheduler import (
+    TemperatureScheduler as TemperatureScheduler,
+)

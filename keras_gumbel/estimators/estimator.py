@@ -1,0 +1,111 @@
+"""What an estimator is, and how a name becomes one."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import keras
+
+from keras_gumbel._typing import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimator(ABC):
+    """A hard sample's forward law, and the backward rule that stands in.
+
+    Subclasses are frozen dataclasses whose fields are their whole
+    configuration, so that they compare, hash, print and serialise by value.
+    Both methods run inside a compiled program, on float32 or float64 tensors
+    in which a forbidden class is -inf.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def forward(
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        noise_scale: Tensor,
+        key: Tensor,
+        axis: int,
+    ) -> tuple[Tensor, Tensor]:
+        """The sample, and the one tensor that `backward` needs.
+
+        That residual must move one for one with the logits, so that second
+        derivatives are right.
+        """
+
+    @abstractmethod
+    def backward(
+        self, residual: Tensor, temperature: Tensor, dy: Tensor, axis: int
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient to the logits, and each entry's to the temperature."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The fields, by name."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The inverse of `get_config`."""
+        return cls(**config)
+
+
+_BY_NAME: dict[str, type[Estimator]] = {}
+
+
+def register(cls: type[Estimator]) -> type[Estimator]:
+    """Make an estimator known by its name, and to Keras's serialisation."""
+    _BY_NAME[cls.name] = cls
+    keras.saving.register_keras_serializable(package="keras_gumbel")(cls)
+    return cls
+
+
+def get(identifier: str | dict[str, Any] | Estimator) -> Estimator:
+    """The estimator of a name, of a serialised form, or the object itself.
+
+    Args:
+        identifier: A name such as `"st_gumbel"`, the result of `serialize`,
+            or an estimator.
+
+    Returns:
+        An estimator. By name: with its default settings.
+
+    Raises:
+        ValueError: For a name that is not known, or a serialised form of
+            something else.
+        TypeError: For anything else.
+
+    Example:
+
+    >>> import keras_gumbel as kg
+    >>> kg.estimators.get("st_gumbel")
+    StraightThroughGumbel()
+    """
+    if isinstance(identifier, Estimator):
+        return identifier
+    if isinstance(identifier, dict):
+        estimator = keras.saving.deserialize_keras_object(identifier)
+        if isinstance(estimator, Estimator):
+            return estimator
+    elif not isinstance(identifier, str):
+        raise TypeError(
+            "`estimator` must be a name or an object of "
+            "`keras_gumbel.estimators`. "
+            f"Received: estimator={identifier!r}"
+        )
+    elif identifier in _BY_NAME:
+        return _BY_NAME[identifier]()
+    raise ValueError(
+        f"`estimator` must be one of {sorted(_BY_NAME)} or an object of "
+        f"`keras_gumbel.estimators`. Received: estimator={identifier!r}"
+    )
+
+
+def serialize(estimator: Estimator) -> str | dict[str, Any]:
+    """The name where the settings are the defaults, otherwise a dict."""
+    if estimator == type(estimator)():
+        return estimator.name
+    config: dict[str, Any] = keras.saving.serialize_keras_object(estimator)
+    return config

@@ -1,0 +1,85 @@
+"""Straight-through Gumbel-softmax."""
+
+import dataclasses
+from typing import ClassVar
+
+from keras import ops
+
+from keras_gumbel import backend, formulas
+from keras_gumbel._typing import Tensor
+from keras_gumbel.estimators.estimator import Estimator, register
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class StraightThroughGumbel(Estimator):
+    """Straight-through Gumbel-softmax: sample hard, differentiate soft.
+
+        perturbed = logits + noise_scale * gumbel
+        forward:    one_hot(argmax(perturbed))
+        backward:   as of softmax(perturbed / temperature)
+
+    The forward law is softmax(logits) at any temperature. The gradient is
+    biased: it is the pathwise gradient of the relaxed sample, taken as if the
+    hard one had been relaxed. The bias falls with the temperature while the
+    variance grows, as 1 / temperature. Cost: one noise draw for each class.
+
+    Named `"st_gumbel"`, the default everywhere.
+
+    Example:
+
+    >>> import keras_gumbel as kg
+    >>> kg.GumbelSoftmax(hard=True, estimator="st_gumbel").estimator
+    StraightThroughGumbel()
+
+    Reference:
+        Jang, Gu, Poole, "Categorical Reparameterization with
+        Gumbel-Softmax", 2017, section 2.2, https://arxiv.org/abs/1611.01144
+    """
+
+    name: ClassVar[str] = "st_gumbel"
+
+    def forward(
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        noise_scale: Tensor,
+        key: Tensor,
+        axis: int,
+    ) -> tuple[Tensor, Tensor]:
+        """One-hot of the perturbed logits, and those logits."""
+        perturbed = perturb(logits, noise_scale, key)
+        return formulas.one_hot_argmax(perturbed, axis), perturbed
+
+    def backward(
+        self, residual: Tensor, temperature: Tensor, dy: Tensor, axis: int
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient of the relaxed sample."""
+        return formulas.softmax_vjp(residual, temperature, dy, axis)
+
+
+@dataclasses.dataclass(frozen=True)
+class Relaxed(StraightThroughGumbel):
+    """The relaxed sample itself, which is what `hard=False` gives.
+
+    forward:  softmax((logits + noise_scale * gumbel) / temperature)
+    backward: its own gradient, exact.
+    """
+
+    def forward(
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        noise_scale: Tensor,
+        key: Tensor,
+        axis: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Softmax of the perturbed logits, and those logits."""
+        perturbed = perturb(logits, noise_scale, key)
+        return formulas.softmax(perturbed, temperature, axis), perturbed
+
+
+def perturb(logits: Tensor, noise_scale: Tensor, key: Tensor) -> Tensor:
+    """logits + noise_scale * gumbel, drawn once however often it is read."""
+    noise = formulas.gumbel(ops.shape(logits), key, logits.dtype)
+    return backend.materialize(logits + noise_scale * noise)

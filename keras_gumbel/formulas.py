@@ -1,0 +1,101 @@
+"""The mathematics, in `keras.ops`: what every estimator is written with.
+
+Each function takes float32 or float64 tensors in which a forbidden class is
+-inf, and is meant for the inside of a compiled program.
+"""
+
+import keras
+from keras import ops
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+
+FORBIDDEN = float("-inf")
+
+
+def widen(logits: Tensor) -> Tensor:
+    """Half precision has neither the range nor the digits for noise."""
+    dtype = keras.backend.standardize_dtype(logits.dtype)
+    return ops.cast(logits, "float64" if dtype == "float64" else "float32")
+
+
+def positive_or_nan(temperature: Tensor, dtype: str) -> Tensor:
+    """A temperature that is not positive must show, not flip the classes."""
+    temperature = ops.cast(temperature, dtype)
+    return ops.where(temperature > 0, temperature, float("nan"))
+
+
+def log_or_forbidden(probs: Tensor) -> Tensor:
+    """log(probs), with -inf and no gradient at 0, NaN below it."""
+    possible = probs != 0
+    log = ops.log(ops.where(possible, probs, 1.0))
+    return ops.where(possible, log, FORBIDDEN)
+
+
+def gumbel(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
+    """Standard Gumbel noise: -log(-log(1 - t)), t uniform in (0, 1).
+
+    Large noise comes from small t, where floating-point numbers are dense:
+    the upper tail is whole up to 45, where -log(-log(u)) of a float32 u in
+    [0, 1) ends at 16.6.
+    """
+    t = backend.random_unit(shape, key, dtype)
+    return -ops.log(-ops.log1p(-t))
+
+
+def classes(like: Tensor, axis: int) -> Tensor:
+    """0, 1, ..., K - 1 along `axis`, ready to broadcast with `like`."""
+    shape = [1] * len(like.shape)
+    shape[axis] = -1
+    return ops.reshape(ops.arange(ops.shape(like)[axis], dtype="int32"), shape)
+
+
+def mean_class(y: Tensor, axis: int) -> Tensor:
+    """sum_k k * y_k along `axis`."""
+    return ops.sum(y * ops.cast(classes(y, axis), y.dtype), axis=axis)
+
+
+def softmax(x: Tensor, temperature: Tensor, axis: int) -> Tensor:
+    """softmax(x / temperature); a row with no class allowed is all zeros."""
+    peak = ops.max(x, axis=axis, keepdims=True)
+    # With nothing allowed the peak is -inf, and x - peak would be NaN.
+    peak = ops.stop_gradient(ops.where(peak == FORBIDDEN, 0.0, peak))
+    weight = ops.exp((x - peak) / temperature)
+    total = ops.sum(weight, axis=axis, keepdims=True)
+    return weight / ops.where(total == 0.0, 1.0, total)
+
+
+def one_hot_argmax(x: Tensor, axis: int) -> Tensor:
+    """1 at the first largest entry, 0 elsewhere; in the dtype of `x`.
+
+    All zeros where no class is allowed, all NaN where `x` has a NaN.
+    """
+    index = classes(x, axis)
+    beyond = ops.cast(ops.shape(x)[axis], "int32")
+    peak = ops.max(x, axis=axis, keepdims=True)
+    # A minimum over indices vectorises; XLA's argmax is a scalar loop on
+    # CPUs. -1 marks a NaN, which XLA's maximum passes over.
+    candidate = ops.where(
+        ops.logical_and(x == peak, x > FORBIDDEN), index, beyond
+    )
+    candidate = ops.where(ops.isnan(x), -1, candidate)
+    first = ops.min(candidate, axis=axis, keepdims=True)
+    one_hot = ops.cast(index == first, x.dtype)
+    return ops.where(first < 0, float("nan"), one_hot)
+
+
+def softmax_vjp(
+    x: Tensor, temperature: Tensor, dy: Tensor, axis: int
+) -> tuple[Tensor, Tensor]:
+    """Gradient `dy` at softmax(x / temperature), taken back to its arguments.
+
+    Returns:
+        The gradient to `x`, and each entry's part of that to `temperature`.
+    """
+    allowed = x != FORBIDDEN
+    # An infinite gradient at a forbidden class (log 0) must not become NaN.
+    dy = ops.where(allowed, dy, 0.0)
+    y = softmax(x, temperature, axis)
+    mean = ops.sum(y * dy, axis=axis, keepdims=True)
+    dx = y * (dy - mean) / temperature
+    return dx, -dx * ops.where(allowed, x, 0.0) / temperature

@@ -1,0 +1,6 @@
+"""Keras layers, one public class a file."""
+
+from keras_gumbel.layers.gumbel_softmax import GumbelSoftmax as GumbelSoftmax
+from keras_gumbel.layers.sample_argmax_index import (
+    SampleArgmaxIndex as SampleArgmaxIndex,
+)

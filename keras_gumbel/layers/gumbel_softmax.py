@@ -1,0 +1,113 @@
+"""One-hot or relaxed categorical samples."""
+
+import keras
+
+from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel.layers.categorical import CategoricalLayer
+from keras_gumbel.ops.relaxation import gumbel_softmax
+
+
+@keras.saving.register_keras_serializable(package="keras_gumbel")
+class GumbelSoftmax(CategoricalLayer):
+    """A categorical choice inside a network that still trains.
+
+    Noise is drawn in training only: `model(x)` and `predict` are inference,
+    and give the noise-free choice unless `inference="sample"`.
+
+        perturbed = logits + noise_scale * gumbel
+        soft:  softmax(perturbed / temperature)
+        hard:  one_hot(argmax(perturbed)), gradient by the `estimator`
+
+    A hard sample follows softmax(logits) whatever the temperature.
+
+    Args:
+        temperature: Positive number, dimensionless, or a
+            `keras.optimizers.schedules.LearningRateSchedule`. With a schedule
+            the layer counts its own training calls, from 0, and sets its
+            temperature inside the program: exact under
+            `steps_per_execution` and XLA. (Used twice in a model, it counts
+            twice a step.) Defaults to `1.0`.
+        hard: True for exactly one-hot samples. Defaults to `False`.
+        axis: Integer, the category axis. Defaults to `-1`.
+        estimator: Name or object of `keras_gumbel.estimators`, the backward
+            rule of hard samples. Defaults to `"st_gumbel"`.
+        inference: What happens when not training. `"argmax"`: one-hot of the
+            likeliest class, the first on ties. `"softmax"`: the noise-free
+            softmax at the live temperature. `"sample"`: a sample as in
+            training. `None`: `"argmax"` if hard, else `"softmax"`. Gradients
+            of the first two are those of the softmax. Defaults to `None`.
+        noise_scale: Number >= 0, dimensionless. Defaults to `1.0`.
+        from_logits: False if the input holds probabilities, whose log is then
+            taken (0 stays impossible). Defaults to `True`.
+        seed: An integer in [0, 2**32) for a reproducible stream, a
+            `keras.random.SeedGenerator` to share one, None to follow
+            `keras.utils.set_random_seed`. The first draw of the stream of an
+            integer is that of `keras_gumbel.ops.gumbel_softmax` with it. Two
+            layers of one integer draw the same noise. Replicas of a
+            `tf.distribute` strategy draw different noise. The stream is
+            saved and restored with the weights. Defaults to `None`.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+
+    Call arguments:
+        logits: Float tensor, unnormalised log-probabilities in nats. -inf
+            forbids a class.
+        class_mask: Optional bool tensor, True where a class is allowed, that
+            broadcasts to the logits. Forbidden classes get exactly 0 and no
+            gradient; a row with none allowed is all zeros.
+        temperature: Optional, in place of the layer's own in this call:
+            positive number, or float tensor that broadcasts to the logits
+            with size 1 along `axis` (`(batch, 1)` for one an example).
+        training: True to sample. False and None are inference.
+
+    Returns:
+        A tensor of the shape of the logits, in the compute dtype. Noise and
+        softmax are float32 under any policy (float64 for float64 logits), and
+        one-hot is exact in every dtype.
+
+    Attributes:
+        temperature: The live temperature, a float32 variable: assignable,
+            saved with the weights, no retracing.
+
+    Gradient:
+        Soft: exact for the relaxed sample. Hard: biased, see the estimator.
+
+    Raises:
+        ValueError: For a temperature, axis, mask, seed, `inference` or
+            `estimator` out of range.
+        TypeError: For arguments of another type, integer logits among them.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> layer = kg.GumbelSoftmax(temperature=0.5, hard=True, seed=1)
+    >>> logits = keras.ops.log([[0.1, 0.2, 0.7]])
+    >>> float(keras.ops.sum(layer(logits, training=True)))
+    1.0
+    >>> layer(logits).numpy().tolist()
+    [[0.0, 0.0, 1.0]]
+
+    Reference:
+        Jang, Gu, Poole, "Categorical Reparameterization with
+        Gumbel-Softmax", 2017, eq. 2, https://arxiv.org/abs/1611.01144
+    """
+
+    def compute_output_shape(self, logits_shape: Shape) -> Shape:
+        """The shape of the logits."""
+        return tuple(logits_shape)
+
+    def _draw(
+        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+    ) -> Tensor:
+        return gumbel_softmax(
+            logits,
+            temperature,
+            hard=self.hard,
+            axis=self.axis,
+            estimator=self.estimator,
+            class_mask=class_mask,
+            noise_scale=self.noise_scale,
+            seed=self.seed_generator,
+        )
+
+    def _read(self, choice: Tensor) -> Tensor:
+        return choice

@@ -1,0 +1,104 @@
+"""The index of a categorical sample."""
+
+from typing import Any
+
+import keras
+
+from keras_gumbel import formulas
+from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel._validation import canonical_axis
+from keras_gumbel.layers.categorical import CategoricalLayer
+from keras_gumbel.ops.relaxation import sample_argmax_index
+
+
+@keras.saving.register_keras_serializable(package="keras_gumbel")
+class SampleArgmaxIndex(CategoricalLayer):
+    """The index of a sampled class, as a number with a gradient.
+
+    Noise is drawn in training only: `model(x)` and `predict` are inference,
+    and give the noise-free index unless `inference="sample"`.
+
+        index = sum_k k * y_k,  y as of `GumbelSoftmax`
+
+    Hard: the sampled class itself, 0, 1, ..., K - 1, exact, with law
+    softmax(logits). Soft: the mean index under the relaxed sample, which lies
+    between classes.
+
+    Args:
+        temperature: As for `GumbelSoftmax`. Defaults to `1.0`.
+        hard: True for whole indices. Defaults to `False`.
+        axis: Integer, the category axis, which the output is without.
+            Defaults to `-1`.
+        estimator: As for `GumbelSoftmax`. Defaults to `"st_gumbel"`.
+        inference: As for `GumbelSoftmax`: `"argmax"` gives the index of the
+            likeliest class, `"softmax"` the mean index. Defaults to `None`.
+        noise_scale: As for `GumbelSoftmax`. Defaults to `1.0`.
+        from_logits: As for `GumbelSoftmax`. Defaults to `True`.
+        seed: As for `GumbelSoftmax`. Defaults to `None`.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+
+    Call arguments:
+        logits: Float tensor, unnormalised log-probabilities in nats.
+        class_mask: Optional bool tensor, True where a class is allowed. A row
+            with none allowed gives 0.
+        temperature: Optional, in place of the layer's own in this call.
+        training: True to sample. False and None are inference.
+
+    Returns:
+        A float32 tensor of the shape of the logits less `axis`, whatever the
+        policy: float16 cannot hold an index above 2048.
+
+    Gradient:
+        That of `GumbelSoftmax`, weighted by the class numbers. It means
+        something where the classes are in order, as positions are.
+
+    Raises:
+        ValueError: As `GumbelSoftmax`.
+        TypeError: As `GumbelSoftmax`.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> layer = kg.SampleArgmaxIndex(hard=True)
+    >>> layer(keras.ops.convert_to_tensor([[0.1, 0.7, 0.2]])).numpy().tolist()
+    [1.0]
+
+    Reference:
+        Jang, Gu, Poole, "Categorical Reparameterization with
+        Gumbel-Softmax", 2017, eq. 2, https://arxiv.org/abs/1611.01144
+    """
+
+    def compute_output_shape(self, logits_shape: Shape) -> Shape:
+        """The shape of the logits less the category axis."""
+        axis = canonical_axis(self.axis, logits_shape)
+        return *logits_shape[:axis], *logits_shape[axis + 1 :]
+
+    def compute_output_spec(
+        self, logits: Tensor, *args: Any, **kwargs: Any
+    ) -> keras.KerasTensor:
+        """Float32 whatever the policy, where Keras would assume its own."""
+        del args, kwargs
+        return keras.KerasTensor(
+            self.compute_output_shape(logits.shape), self._output_dtype
+        )
+
+    @property
+    def _output_dtype(self) -> str:
+        return "float32"
+
+    def _draw(
+        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+    ) -> Tensor:
+        return sample_argmax_index(
+            logits,
+            temperature,
+            hard=self.hard,
+            axis=self.axis,
+            estimator=self.estimator,
+            class_mask=class_mask,
+            noise_scale=self.noise_scale,
+            seed=self.seed_generator,
+        )
+
+    def _read(self, choice: Tensor) -> Tensor:
+        return formulas.mean_class(choice, self.axis)

@@ -1,0 +1,162 @@
+"""What every sampling layer has: a temperature, a stream of noise, a switch."""
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from keras_gumbel._typing import LearningRateSchedule, Tensor
+from keras_gumbel._validation import (
+    check_choice,
+    check_not_negative,
+    check_seed,
+    check_temperature,
+)
+
+# Under this name the stream of noise is stored beside the weights.
+_STREAM = "seed_generator_state"
+
+
+class SamplingLayer(keras.Layer):
+    """Base of the layers that draw noise at a temperature.
+
+    Args:
+        temperature: Positive number, or a
+            `keras.optimizers.schedules.LearningRateSchedule` of the training
+            calls of this layer, counted from 0.
+        hard: True for a discrete result with a surrogate gradient.
+        inference: What happens when not training; see `resolved_inference`.
+        noise_scale: Number >= 0.
+        seed: None, an integer, or a `keras.random.SeedGenerator`.
+    """
+
+    _inference_modes: ClassVar[tuple[str | None, ...]]
+
+    def __init__(
+        self,
+        temperature: float | LearningRateSchedule,
+        hard: bool,
+        *,
+        inference: str | None,
+        noise_scale: float,
+        seed: int | keras.random.SeedGenerator | None,
+        **kwargs: Any,
+    ) -> None:
+        # Keras would cast the logits to half precision on the way in, and
+        # what is lost there the float32 inside cannot bring back.
+        kwargs.setdefault("autocast", False)
+        super().__init__(**kwargs)
+        check_choice(inference, "inference", self._inference_modes)
+        check_not_negative(noise_scale, "noise_scale")
+        self.hard = bool(hard)
+        self.inference = inference
+        self.noise_scale = float(noise_scale)
+        self.supports_masking = True
+        self._init_temperature(temperature)
+        self._init_stream(seed)
+
+    def _init_temperature(self, temperature: Any) -> None:
+        if isinstance(temperature, dict):
+            temperature = keras.saving.deserialize_keras_object(temperature)
+        if isinstance(
+            temperature, keras.optimizers.schedules.LearningRateSchedule
+        ):
+            self.temperature_schedule = temperature
+            initial = float(ops.convert_to_numpy(temperature(0)))
+        else:
+            check_temperature(temperature)
+            self.temperature_schedule = None
+            initial = float(temperature)
+        check_temperature(initial)
+        self._initial_temperature = initial
+        self._temperature = self.add_weight(
+            name="temperature",
+            shape=(),
+            initializer=keras.initializers.Constant(initial),
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+        )
+        if self.temperature_schedule is not None:
+            self._iterations = self.add_weight(
+                name="iterations",
+                shape=(),
+                initializer="zeros",
+                dtype="int64",
+                trainable=False,
+                autocast=False,
+            )
+
+    def _init_stream(self, seed: Any) -> None:
+        if isinstance(seed, dict):
+            seed = keras.saving.deserialize_keras_object(seed)
+        check_seed(seed)
+        self.seed = seed
+        if isinstance(seed, keras.random.SeedGenerator):
+            self.seed_generator = seed
+        else:
+            self.seed_generator = keras.random.SeedGenerator(
+                None if seed is None else int(seed)
+            )
+
+    @property
+    def temperature(self) -> keras.Variable:
+        """The live temperature: a float32 variable, saved with the weights.
+
+        Assigning a number to it, by `layer.temperature = 0.5` or by
+        `layer.temperature.assign(0.5)`, retraces nothing.
+        """
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        check_temperature(value)
+        self._temperature.assign(value)
+
+    @property
+    def resolved_inference(self) -> str:
+        """`inference`, with None resolved by `hard`."""
+        if self.inference is not None:
+            return self.inference
+        return "argmax" if self.hard else "softmax"
+
+    def current_temperature(
+        self, override: Tensor | None, training: bool | None
+    ) -> Tensor:
+        """The temperature of this call; a training call counts as a step."""
+        if training and self.temperature_schedule is not None:
+            value = self.temperature_schedule(self._iterations.value)
+            self._temperature.assign(ops.cast(value, "float32"))
+            self._iterations.assign_add(1)
+        return self._temperature if override is None else override
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the weights, and the stream, which Keras leaves out."""
+        super().save_own_variables(store)
+        store[_STREAM] = self.seed_generator.state
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the weights, and continue the stream where it was."""
+        # Keras hands over a dict-like object that can only list its keys.
+        stored = {key: store[key] for key in list(store.keys())}
+        stream = stored.pop(_STREAM, None)
+        super().load_own_variables(stored)
+        if stream is not None:
+            self.seed_generator.state.assign(stream)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; the live temperature is a weight."""
+        serialize = keras.saving.serialize_keras_object
+        schedule = self.temperature_schedule
+        return {
+            **super().get_config(),
+            "temperature": self._initial_temperature
+            if schedule is None
+            else serialize(schedule),
+            "hard": self.hard,
+            "inference": self.inference,
+            "noise_scale": self.noise_scale,
+            "seed": serialize(self.seed)
+            if isinstance(self.seed, keras.random.SeedGenerator)
+            else self.seed,
+        }

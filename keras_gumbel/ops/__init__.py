@@ -1,0 +1,10 @@
+"""Pure functions of tensors and a seed."""
+
+from keras_gumbel.ops.noise import sample_gumbel as sample_gumbel
+from keras_gumbel.ops.relaxation import gumbel_softmax as gumbel_softmax
+from keras_gumbel.ops.relaxation import (
+    sample_argmax_index as sample_argmax_index,
+)
+from keras_gumbel.ops.straight_through import (
+    straight_through as straight_through,
+)

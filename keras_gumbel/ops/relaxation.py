@@ -1,0 +1,243 @@
+"""Categorical samples with a gradient: one-hot, relaxed, or as an index."""
+
+import functools
+from collections.abc import Callable
+
+import keras
+from keras import ops
+
+from keras_gumbel import backend, estimators, formulas
+from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._validation import (
+    categorical_arguments,
+    check_not_negative,
+    check_seed,
+)
+from keras_gumbel.estimators import Estimator
+from keras_gumbel.estimators.straight_through_gumbel import Relaxed
+
+
+def gumbel_softmax(
+    logits: Tensor,
+    temperature: Tensor = 1.0,
+    *,
+    hard: bool = False,
+    axis: int = -1,
+    estimator: str | Estimator = "st_gumbel",
+    class_mask: Tensor | None = None,
+    noise_scale: float = 1.0,
+    seed: Seed = None,
+) -> Tensor:
+    """A sample of Categorical(softmax(logits)) that a network trains through.
+
+        perturbed = logits + noise_scale * gumbel
+        soft:  softmax(perturbed / temperature)
+        hard:  one_hot(argmax(perturbed))
+
+    The hard sample follows softmax(logits) whatever the temperature (for
+    `noise_scale` 1). The soft one approaches it as temperature -> 0, and the
+    uniform blend as temperature -> infinity; its argmax is the hard sample
+    of the same seed. Noise, softmax and argmax are computed in float32, in
+    float64 for float64 logits.
+
+    Args:
+        logits: Float tensor, unnormalised log-probabilities in nats. -inf
+            forbids a class.
+        temperature: Positive number, or float tensor of positive numbers
+            that broadcasts to the logits with size 1 along `axis` (such as
+            `(batch, 1)`). A value that is not positive and is only known
+            when the program runs gives NaN.
+        hard: True for an exactly one-hot result whose gradient is the
+            `estimator`'s.
+        axis: Integer, the category axis.
+        estimator: Name or object of `keras_gumbel.estimators`: the backward
+            rule of a hard sample. A soft one has its own exact gradient.
+        class_mask: Optional bool tensor, True where a class is allowed, that
+            broadcasts to the logits. Forbidden classes get exactly 0 and no
+            gradient; a row with none allowed is all zeros.
+        noise_scale: Number >= 0, dimensionless; 0 leaves the noise out.
+        seed: An integer in [0, 2**32) for the same sample at every call
+            (hard and soft then share their noise), a
+            `keras.random.SeedGenerator` for its stream, None for fresh noise
+            that follows `keras.utils.set_random_seed`.
+
+    Returns:
+        A tensor of the shape and dtype of `logits`, whose rows along `axis`
+        sum to 1. NaN logits give NaN rows.
+
+    Gradient:
+        Soft: exact for the relaxed sample, to `logits` and to `temperature`
+        where that is a tensor. Hard: biased, see the estimator.
+
+    Raises:
+        ValueError: For a temperature, axis, mask or seed out of range.
+        TypeError: For arguments of another type, integer logits among them.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> logits = keras.ops.log([[0.1, 0.2, 0.7]])
+    >>> y = kg.ops.gumbel_softmax(logits, 0.5, seed=1)
+    >>> round(float(keras.ops.sum(y)), 6)
+    1.0
+    >>> z = kg.ops.gumbel_softmax(logits, 0.5, hard=True, seed=1)
+    >>> int(keras.ops.argmax(z)) == int(keras.ops.argmax(y))
+    True
+
+    Reference:
+        Jang, Gu, Poole, "Categorical Reparameterization with
+        Gumbel-Softmax", 2017, eq. 2, https://arxiv.org/abs/1611.01144;
+        Maddison, Mnih, Teh, "The Concrete Distribution", 2017, section 3,
+        https://arxiv.org/abs/1611.00712
+    """
+    return _sample(
+        logits,
+        temperature,
+        estimator=estimators.get(estimator) if hard else Relaxed(),
+        axis=axis,
+        class_mask=class_mask,
+        noise_scale=noise_scale,
+        seed=seed,
+        index=False,
+    )
+
+
+def sample_argmax_index(
+    logits: Tensor,
+    temperature: Tensor = 1.0,
+    *,
+    hard: bool = False,
+    axis: int = -1,
+    estimator: str | Estimator = "st_gumbel",
+    class_mask: Tensor | None = None,
+    noise_scale: float = 1.0,
+    seed: Seed = None,
+) -> Tensor:
+    """The index of a categorical sample, as a number with a gradient.
+
+        index = sum_k k * y_k,  y = gumbel_softmax(logits, ...)
+
+    Hard: the sampled class itself, 0, 1, ..., K - 1, exact. Soft: the mean
+    index under the relaxed sample, between classes.
+
+    Args:
+        logits: Float tensor, unnormalised log-probabilities in nats.
+        temperature: As for `gumbel_softmax`.
+        hard: True for a whole index whose gradient is the `estimator`'s.
+        axis: Integer, the category axis; the result is without it.
+        estimator: As for `gumbel_softmax`.
+        class_mask: As for `gumbel_softmax`. A row with no class allowed
+            gives 0.
+        noise_scale: As for `gumbel_softmax`.
+        seed: As for `gumbel_softmax`; the same seed gives the same sample.
+
+    Returns:
+        A float32 tensor of the shape of `logits` less `axis`, whatever the
+        dtype of the logits: float16 cannot hold an index above 2048.
+
+    Gradient:
+        That of `gumbel_softmax`, weighted by the class numbers. It means
+        something where the classes are in order, as the positions of an
+        array are.
+
+    Raises:
+        ValueError: As `gumbel_softmax`.
+        TypeError: As `gumbel_softmax`.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> logits = keras.ops.convert_to_tensor([[0.0, 50.0, 0.0]])
+    >>> kg.ops.sample_argmax_index(logits, hard=True).numpy().tolist()
+    [1.0]
+
+    Reference:
+        Jang, Gu, Poole, "Categorical Reparameterization with
+        Gumbel-Softmax", 2017, eq. 2, https://arxiv.org/abs/1611.01144
+    """
+    return _sample(
+        logits,
+        temperature,
+        estimator=estimators.get(estimator) if hard else Relaxed(),
+        axis=axis,
+        class_mask=class_mask,
+        noise_scale=noise_scale,
+        seed=seed,
+        index=True,
+    )
+
+
+def _sample(
+    logits: Tensor,
+    temperature: Tensor,
+    *,
+    estimator: Estimator,
+    axis: int,
+    class_mask: Tensor | None,
+    noise_scale: float,
+    seed: Seed,
+    index: bool,
+) -> Tensor:
+    """Check the arguments, draw a key, and run the compiled rule."""
+    check_not_negative(noise_scale, "noise_scale")
+    check_seed(seed)
+    # A layer's own temperature, a variable, is set by schedules alone.
+    learn_temperature = hasattr(temperature, "dtype") and not isinstance(
+        temperature, keras.Variable
+    )
+    logits, temperature, axis, class_mask = categorical_arguments(
+        logits, temperature, axis, class_mask
+    )
+    rest = [ops.convert_to_tensor(noise_scale, "float32")]
+    if class_mask is not None:
+        rest.append(class_mask)
+    rule = _rule(estimator, axis, learn_temperature, index)
+    return rule(logits, temperature, backend.next_key(seed), *rest)
+
+
+@functools.cache
+def _rule(
+    estimator: Estimator, axis: int, learn_temperature: bool, index: bool
+) -> Callable[..., Tensor]:
+    """The estimator between its inputs and its output, as two programs."""
+
+    def forward(
+        logits: Tensor,
+        temperature: Tensor,
+        key: Tensor,
+        noise_scale: Tensor,
+        class_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        dtype = logits.dtype
+        logits = formulas.widen(logits)
+        if class_mask is not None:
+            logits = ops.where(class_mask, logits, formulas.FORBIDDEN)
+        sample, residual = estimator.forward(
+            logits,
+            formulas.positive_or_nan(temperature, logits.dtype),
+            ops.cast(noise_scale, logits.dtype),
+            key,
+            axis,
+        )
+        if index:
+            mean = formulas.mean_class(sample, axis)
+            return ops.cast(mean, "float32"), residual
+        return ops.cast(sample, dtype), residual
+
+    def backward(
+        residual: Tensor, temperature: Tensor, dy: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        dy = ops.cast(dy, residual.dtype)
+        if index:
+            number = ops.cast(formulas.classes(residual, axis), dy.dtype)
+            dy = ops.expand_dims(dy, axis) * number
+        tau = formulas.positive_or_nan(temperature, residual.dtype)
+        d_logits, d_temperature = estimator.backward(residual, tau, dy, axis)
+        if not learn_temperature:
+            return d_logits, None
+        d_temperature = backend.sum_to_shape(
+            d_temperature, ops.shape(temperature)
+        )
+        return d_logits, ops.cast(d_temperature, temperature.dtype)
+
+    return backend.differentiable(forward, backward)

@@ -1,0 +1,46 @@
+"""The straight-through trick."""
+
+from keras import ops
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """The value of `hard` with the gradient of `soft`.
+
+        forward:  hard, bit for bit
+        backward: the gradient goes to `soft` as it comes, and not to `hard`
+
+    Args:
+        hard: Tensor, the value to use.
+        soft: Float tensor of the same shape, the surrogate to differentiate.
+
+    Returns:
+        A tensor equal to `hard`, in its dtype. The gradient is biased unless
+        what follows is linear in it.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> soft = keras.ops.convert_to_tensor([0.2, 0.8])
+    >>> kg.ops.straight_through(keras.ops.round(soft), soft).numpy().tolist()
+    [0.0, 1.0]
+
+    Reference:
+        Bengio, Leonard, Courville, "Estimating or Propagating Gradients
+        Through Stochastic Neurons", 2013, https://arxiv.org/abs/1308.3432
+    """
+    hard, soft = ops.convert_to_tensor(hard), ops.convert_to_tensor(soft)
+    sizes = zip(hard.shape, soft.shape, strict=False)
+    if len(hard.shape) != len(soft.shape) or any(
+        a != b and a is not None and b is not None for a, b in sizes
+    ):
+        raise ValueError(
+            "`hard` and `soft` must have the same shape. Received: hard of "
+            f"shape {tuple(hard.shape)}, soft of shape {tuple(soft.shape)}"
+        )
+    return backend.straight_through(hard, soft)
