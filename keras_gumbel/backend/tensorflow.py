@@ -105,12 +105,22 @@ def next_key(seed: Seed) -> Tensor:
         generator = global_seed_generator() if seed is None else seed
         # Threefry's key is 64 bits: the low words of the seed and of the
         # count of draws, so that no two draws of a generator share one.
-        key = tf.cast(generator.next(), tf.int32)
+        key = tf.cast(_advance(generator), tf.int32)
     context = tf.distribute.get_replica_context()
     replicas = context.num_replicas_in_sync if context else 1
     if replicas > 1:
         key = _replica_key(key, replicas, context.replica_id_in_sync_group)
     return key
+
+
+def _advance(generator: keras.random.SeedGenerator) -> Tensor:
+    """`generator.next()`, in two operations where that takes six."""
+    state = generator.state.value
+    if not isinstance(state, tf.Variable):  # a stateless scope of Keras
+        return generator.next()
+    seed = state.read_value()
+    state.assign_add(np.array([0, 1], "int64"))
+    return seed
 
 
 @compiled
