@@ -57,12 +57,37 @@ def mean_class(y: Tensor, axis: int) -> Tensor:
 
 def softmax(x: Tensor, temperature: Tensor, axis: int) -> Tensor:
     """softmax(x / temperature); a row with no class allowed is all zeros."""
+    weight, total = _weights(x, temperature, axis)
+    return weight / total
+
+
+def softmax_vjp(
+    x: Tensor, temperature: Tensor, dy: Tensor, axis: int
+) -> tuple[Tensor, Tensor]:
+    """Gradient `dy` at softmax(x / temperature), taken back to its arguments.
+
+    Returns:
+        The gradient to `x`, and each entry's part of that to `temperature`.
+    """
+    weight, total = _weights(x, temperature, axis)
+    # An infinite gradient at a forbidden class (log 0) must not become NaN.
+    allowed = x != FORBIDDEN
+    weighted = ops.where(allowed, weight * dy, 0.0)
+    mean = ops.sum(weighted, axis=axis, keepdims=True) / total
+    dx = ops.where(allowed, weight * (dy - mean), 0.0) / (total * temperature)
+    return dx, -dx * ops.where(allowed, x, 0.0) / temperature
+
+
+def _weights(
+    x: Tensor, temperature: Tensor, axis: int
+) -> tuple[Tensor, Tensor]:
+    """The terms of softmax and their sum, which is 1 where all are 0."""
     peak = ops.max(x, axis=axis, keepdims=True)
     # With nothing allowed the peak is -inf, and x - peak would be NaN.
     peak = ops.stop_gradient(ops.where(peak == FORBIDDEN, 0.0, peak))
     weight = ops.exp((x - peak) / temperature)
     total = ops.sum(weight, axis=axis, keepdims=True)
-    return weight / ops.where(total == 0.0, 1.0, total)
+    return weight, ops.where(total == 0.0, 1.0, total)
 
 
 def one_hot_argmax(x: Tensor, axis: int) -> Tensor:
@@ -82,20 +107,3 @@ def one_hot_argmax(x: Tensor, axis: int) -> Tensor:
     first = ops.min(candidate, axis=axis, keepdims=True)
     one_hot = ops.cast(index == first, x.dtype)
     return ops.where(first < 0, float("nan"), one_hot)
-
-
-def softmax_vjp(
-    x: Tensor, temperature: Tensor, dy: Tensor, axis: int
-) -> tuple[Tensor, Tensor]:
-    """Gradient `dy` at softmax(x / temperature), taken back to its arguments.
-
-    Returns:
-        The gradient to `x`, and each entry's part of that to `temperature`.
-    """
-    allowed = x != FORBIDDEN
-    # An infinite gradient at a forbidden class (log 0) must not become NaN.
-    dy = ops.where(allowed, dy, 0.0)
-    y = softmax(x, temperature, axis)
-    mean = ops.sum(y * dy, axis=axis, keepdims=True)
-    dx = y * (dy - mean) / temperature
-    return dx, -dx * ops.where(allowed, x, 0.0) / temperature

@@ -47,30 +47,20 @@ def differentiable(
         `(logits, temperature, *rest) -> output`, differentiable in its first
         two arguments any number of times.
     """
-    run_forward = compiled(forward)
 
+    # The gradient is inside the compiled function, and not around it: eager
+    # code then pays for one call, and TensorFlow keeps between the two
+    # passes what `grad` captures, the residual, and nothing else.
     @compiled
-    def run_backward(
-        logits: Tensor, residual: Tensor, temperature: Tensor, dy: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        # Second derivatives reach the logits through the residual. XLA drops
-        # the logits themselves, which nothing reads.
-        residual = straight_through(residual, tf.cast(logits, residual.dtype))
-        d_logits, d_temperature = backward(residual, temperature, dy)
-        return tf.cast(d_logits, logits.dtype), d_temperature
-
     @tf.custom_gradient
     def call(logits: Tensor, temperature: Tensor, *rest: Tensor) -> Any:
-        # Without stop_gradient a tape would ask the compiled forward pass
-        # for its intermediate values, and keep them.
-        output, residual = run_forward(
-            tf.stop_gradient(logits), tf.stop_gradient(temperature), *rest
-        )
+        output, residual = forward(logits, temperature, *rest)
+        # Second derivatives reach the logits through the residual.
+        residual = straight_through(residual, logits)
 
-        def grad(dy: Tensor) -> tuple[Tensor, ...]:
-            d_logits, d_temperature = run_backward(
-                logits, residual, temperature, dy
-            )
+        def grad(dy: Tensor) -> tuple[Tensor | None, ...]:
+            d_logits, d_temperature = backward(residual, temperature, dy)
+            d_logits = tf.cast(d_logits, logits.dtype)
             return d_logits, d_temperature, *(None for _ in rest)
 
         return output, grad
@@ -99,7 +89,7 @@ def straight_through(hard: Tensor, soft: Tensor) -> Any:
 
 def next_key(seed: Seed) -> Tensor:
     """The key of the next draw: int32, shape (2,), other on every replica."""
-    if isinstance(seed, int):
+    if isinstance(seed, int | np.integer):
         key = tf.constant(np.array([seed, 0], "uint32").view("int32"))
     else:
         generator = global_seed_generator() if seed is None else seed
@@ -119,7 +109,7 @@ def _advance(generator: keras.random.SeedGenerator) -> Tensor:
     if not isinstance(state, tf.Variable):  # a stateless scope of Keras
         return generator.next()
     seed = state.read_value()
-    state.assign_add(np.array([0, 1], "int64"))
+    state.assign_add(np.array([0, 1], "int64"), read_value=False)
     return seed
 
 

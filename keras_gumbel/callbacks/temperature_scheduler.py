@@ -149,13 +149,15 @@ class TemperatureScheduler(keras.callbacks.Callback):
         found = [layer for layer in candidates if _is_annealable(layer)]
         if not found or (self.layers is not None and found != self.layers):
             others = [
-                layer for layer in candidates if not _is_annealable(layer)
+                getattr(layer, "name", layer)
+                for layer in candidates
+                if not _is_annealable(layer)
             ]
             raise ValueError(
                 "TemperatureScheduler needs layers with a live temperature "
                 "and no schedule of their own, such as "
-                "keras_gumbel.GumbelSoftmax. Received: layers without: "
-                f"{[layer.name for layer in others]}"
+                "keras_gumbel.GumbelSoftmax. "
+                f"Received: layers without: {others}"
             )
         return found
 

@@ -81,5 +81,8 @@ class Relaxed(StraightThroughGumbel):
 
 def perturb(logits: Tensor, noise_scale: Tensor, key: Tensor) -> Tensor:
     """logits + noise_scale * gumbel, drawn once however often it is read."""
-    noise = formulas.gumbel(ops.shape(logits), key, logits.dtype)
-    return backend.materialize(logits + noise_scale * noise)
+    # In one dimension, where compilers vectorise even for two classes.
+    flat = ops.reshape(logits, (-1,))
+    noise = formulas.gumbel(ops.shape(flat), key, logits.dtype)
+    perturbed = backend.materialize(flat + noise_scale * noise)
+    return ops.reshape(perturbed, ops.shape(logits))

@@ -90,10 +90,11 @@ def gumbel_softmax(
         Maddison, Mnih, Teh, "The Concrete Distribution", 2017, section 3,
         https://arxiv.org/abs/1611.00712
     """
+    rule = estimators.get(estimator)
     return _sample(
         logits,
         temperature,
-        estimator=estimators.get(estimator) if hard else Relaxed(),
+        estimator=rule if hard else Relaxed(),
         axis=axis,
         class_mask=class_mask,
         noise_scale=noise_scale,
@@ -155,10 +156,11 @@ def sample_argmax_index(
         Jang, Gu, Poole, "Categorical Reparameterization with
         Gumbel-Softmax", 2017, eq. 2, https://arxiv.org/abs/1611.01144
     """
+    rule = estimators.get(estimator)
     return _sample(
         logits,
         temperature,
-        estimator=estimators.get(estimator) if hard else Relaxed(),
+        estimator=rule if hard else Relaxed(),
         axis=axis,
         class_mask=class_mask,
         noise_scale=noise_scale,
@@ -191,27 +193,34 @@ def _sample(
     rest = [ops.convert_to_tensor(noise_scale, "float32")]
     if class_mask is not None:
         rest.append(class_mask)
-    rule = _rule(estimator, axis, learn_temperature, index)
+    # TensorFlow cannot relate traces with different numbers of arguments, so
+    # a mask makes another rule.
+    masked = class_mask is not None
+    rule = _rule(estimator, axis, learn_temperature, index, masked)
     return rule(logits, temperature, backend.next_key(seed), *rest)
 
 
 @functools.cache
 def _rule(
-    estimator: Estimator, axis: int, learn_temperature: bool, index: bool
+    estimator: Estimator,
+    axis: int,
+    learn_temperature: bool,
+    index: bool,
+    masked: bool,
 ) -> Callable[..., Tensor]:
-    """The estimator between its inputs and its output, as two programs."""
+    """The estimator between its inputs and its output, compiled."""
 
     def forward(
         logits: Tensor,
         temperature: Tensor,
         key: Tensor,
         noise_scale: Tensor,
-        class_mask: Tensor | None = None,
+        *class_mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
         dtype = logits.dtype
         logits = formulas.widen(logits)
-        if class_mask is not None:
-            logits = ops.where(class_mask, logits, formulas.FORBIDDEN)
+        if masked:
+            logits = ops.where(*class_mask, logits, formulas.FORBIDDEN)
         sample, residual = estimator.forward(
             logits,
             formulas.positive_or_nan(temperature, logits.dtype),
