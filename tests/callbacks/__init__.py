@@ -1,0 +1,1 @@
+"""Tests of the callbacks, one file a class."""

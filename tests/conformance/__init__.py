@@ -1,0 +1,1 @@
+"""What every public layer must keep, run over one table of them all."""

@@ -1,0 +1,164 @@
+"""One row for each public layer and variant. A new layer joins by its row.
+
+Every file of this folder runs over every row, so that what is promised of
+one layer is tested of all.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import keras_gumbel as kg
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A public layer in one variant.
+
+    Attributes:
+        layer: The class.
+        variant: The arguments that make the variant.
+        input_shape: Of a small input, the batch first.
+        output_shape: Of what comes of it.
+        settings: A value other than the default for every argument of the
+            constructor, and the one to which `get_config` brings it.
+        hard: Whether a sample is discrete.
+        is_sample: Whether a NumPy array, in float64, could be a sample of
+            this variant from logits that forbid nothing.
+        is_index: Whether the output is float32 under every policy.
+        takes_class_mask: Whether calls take `class_mask`.
+        temperature: The name of its live temperature variable.
+    """
+
+    layer: type[keras.Layer]
+    variant: dict[str, Any]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    settings: dict[str, tuple[Any, Any]]
+    hard: bool
+    is_sample: Callable[[np.ndarray], bool]
+    is_index: bool = False
+    takes_class_mask: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.layer.__name__}-{'hard' if self.hard else 'soft'}"
+
+    def create(self, **overrides: Any) -> keras.Layer:
+        """The layer, with other arguments where they are given."""
+        return self.layer(**{**self.variant, **overrides})
+
+    def logits(
+        self, batch: int | None = None, dtype: str = "float32"
+    ) -> np.ndarray:
+        """The same logits at each call; `batch` of them if it is given."""
+        batch = self.input_shape[0] if batch is None else batch
+        shape = (batch, *self.input_shape[1:])
+        return np.random.default_rng(0).normal(size=shape).astype(dtype)
+
+    def model(self, **overrides: Any) -> keras.Model:
+        """A Functional model with weights to train before the layer.
+
+        The same weights in each, and dimensions unknown where they can be.
+        """
+        classes = self.input_shape[-1]
+        inputs = keras.Input([None] * (len(self.input_shape) - 2) + [classes])
+        x = keras.layers.Dense(
+            classes,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=1),
+            name="dense",
+        )(inputs)
+        layer = self.create(**{"name": "choice", **overrides})
+        return keras.Model(inputs, layer(x))
+
+    def expected_dtype(self, dtype: str) -> str:
+        """Of the output, for a compute dtype."""
+        return "float32" if self.is_index else dtype
+
+
+def _rows_are_one_hot(y: np.ndarray) -> bool:
+    return bool(
+        np.isin(y, (0.0, 1.0)).all() and (y.sum(axis=-1) == 1.0).all()
+    )
+
+
+def _rows_are_relaxed(y: np.ndarray) -> bool:
+    # Half precision rounds each entry by itself.
+    sums = np.abs(y.sum(axis=-1) - 1)
+    return bool((y >= 0).all() and (sums < 0.02).all() and (y % 1 > 0).any())
+
+
+def _are_indices(y: np.ndarray) -> bool:
+    return bool((y == np.floor(y)).all() and (y >= 0).all() and (y < 5).all())
+
+
+def _are_mean_indices(y: np.ndarray) -> bool:
+    return bool((y >= 0).all() and (y <= 4).all() and (y % 1 > 0).any())
+
+
+_SCHEDULE = kg.schedules.ExponentialAnnealing(2.0, 0.1, 0.5, every=2)
+
+_CATEGORICAL_SETTINGS = {
+    "temperature": (_SCHEDULE, keras.saving.serialize_keras_object(_SCHEDULE)),
+    "hard": (True, True),
+    "axis": (1, 1),
+    # An object of default settings, which its name stands for.
+    "estimator": (kg.estimators.StraightThroughGumbel(), "st_gumbel"),
+    "inference": ("sample", "sample"),
+    "noise_scale": (0.5, 0.5),
+    "from_logits": (False, False),
+    "seed": (3, 3),
+}
+
+_SHAPE = (4, 3, 5)
+
+LAYERS = (
+    Row(
+        kg.GumbelSoftmax,
+        {"hard": False},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_CATEGORICAL_SETTINGS,
+        hard=False,
+        is_sample=_rows_are_relaxed,
+    ),
+    Row(
+        kg.GumbelSoftmax,
+        {"hard": True},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_CATEGORICAL_SETTINGS,
+        hard=True,
+        is_sample=_rows_are_one_hot,
+    ),
+    Row(
+        kg.SampleArgmaxIndex,
+        {"hard": False},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE[:-1],
+        settings=_CATEGORICAL_SETTINGS,
+        hard=False,
+        is_sample=_are_mean_indices,
+        is_index=True,
+    ),
+    Row(
+        kg.SampleArgmaxIndex,
+        {"hard": True},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE[:-1],
+        settings=_CATEGORICAL_SETTINGS,
+        hard=True,
+        is_sample=_are_indices,
+        is_index=True,
+    ),
+)
+
+each_layer = pytest.mark.parametrize("row", LAYERS, ids=str)
+
+
+def as_array(x: Any) -> np.ndarray:
+    """`x` in float64, bfloat16 too."""
+    return np.asarray(keras.ops.convert_to_numpy(x)).astype("float64")

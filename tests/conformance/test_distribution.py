@@ -1,0 +1,118 @@
+"""Two replicas of a `tf.distribute` strategy: other noise, one temperature."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from tests.conformance.registry import as_array, each_layer
+from tests.conformance.two_replicas import FUNCTIONS, LOGITS, schedule
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, pytestconfig):
+    """Where the process with two replicas left what it saw."""
+    folder = tmp_path_factory.mktemp("replicas")
+    script = [sys.executable, "-m", "tests.conformance.two_replicas"]
+    done = subprocess.run(
+        [*script, str(folder)],
+        cwd=pytestconfig.rootpath,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seen(folder):
+    return json.loads((folder / "seen.json").read_text())
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_draw_different_noise_on_each_replica(name, seen):
+    for kind in ("int", "stream"):
+        (first, second), (third, fourth) = seen["functions"][name][kind]
+        assert first != second
+        # One integer is one draw, on each replica; a stream moves on.
+        assert (first == third) is (kind == "int")
+        assert (second == fourth) is (kind == "int")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_outside_a_replica_a_seed_is_what_it_always_was(name, seen):
+    """A strategy's scope alone changes nothing."""
+    here = as_array(FUNCTIONS[name](keras.ops.convert_to_tensor(LOGITS), 3))
+    np.testing.assert_allclose(
+        seen["functions"][name]["scope"], here, atol=1e-6
+    )
+
+
+@each_layer
+def test_layers_draw_different_noise_in_a_custom_loop(row, seen):
+    draws = seen["layers"][str(row)]["loop"]
+    flat = [str(draw) for step in draws for draw in step]
+    assert len(set(flat)) == 4
+    for step in draws:
+        for draw in step:
+            assert row.is_sample(np.array(draw))
+
+
+@each_layer
+def test_layers_draw_different_noise_in_fit(row, seen):
+    """From equal inputs, at every step."""
+    of_replica = {0: [], 1: []}
+    for replica, value in seen["layers"][str(row)]["fit"]["seen"]:
+        assert row.is_sample(np.array(value))
+        of_replica[replica].append(value)
+    assert len(of_replica[0]) == len(of_replica[1]) == 4
+    for step in range(4):
+        assert of_replica[0][step] != of_replica[1][step]
+
+
+@each_layer
+def test_fit_has_finite_losses(row, seen):
+    losses = seen["layers"][str(row)]["fit"]["loss"]
+    assert len(losses) == 2
+    assert np.isfinite(losses).all()
+
+
+@each_layer
+def test_the_callback_sets_every_replica(row, seen):
+    fit = seen["layers"][str(row)]["fit"]
+    # Two batches an epoch.
+    assert fit["temperature"] == [schedule(1), schedule(3)]
+    assert fit["temperatures"] == [schedule(3)] * 2
+
+
+@each_layer
+def test_a_schedule_counts_steps_and_not_replicas(row, seen):
+    """Four steps were taken, so the last was step 3."""
+    expected = pytest.approx(2.0 * np.exp(-0.5 * 3))
+    assert seen["layers"][str(row)]["schedule"] == [expected] * 2
+
+
+@each_layer
+@pytest.mark.parametrize("way", ["keras", "weights.h5"])
+def test_what_was_saved_under_the_strategy_loads_outside(
+    row, seen, folder, way
+):
+    fit = seen["layers"][str(row)]["fit"]
+    path = folder / f"{row}.{way}"
+    if way == "keras":
+        model = keras.models.load_model(path)
+    else:
+        model = row.model(seed=99)
+        model.load_weights(path)
+    layer = model.get_layer("choice")
+    assert as_array(layer.temperature) == schedule(3)
+    # One draw a step, whatever the number of replicas.
+    assert as_array(layer.seed_generator.state).tolist() == [3, 4]
+    x = row.logits(batch=1)
+    np.testing.assert_allclose(
+        as_array(model(x)), fit["inference"][:1], rtol=1e-5, atol=1e-6
+    )

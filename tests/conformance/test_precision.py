@@ -1,0 +1,76 @@
+"""Every dtype policy: the dtype, the exactness, and finite gradients."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.conformance.registry import as_array, each_layer
+
+POLICIES = {
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "mixed_float16": "float16",
+    "mixed_bfloat16": "bfloat16",
+    "float64": "float64",
+}
+
+
+@each_layer
+@pytest.mark.parametrize("policy", POLICIES)
+def test_dtype_and_sample(row, policy):
+    layer = row.create(seed=3, dtype=policy)
+    dtype = POLICIES[policy]
+    logits = tf.cast(row.logits(), dtype)
+    for training in (True, False):
+        y = layer(logits, training=training)
+        assert y.dtype.name == row.expected_dtype(dtype)
+        assert row.is_sample(as_array(y))
+    assert layer.temperature.dtype == "float32"
+
+
+@each_layer
+@pytest.mark.parametrize("policy", POLICIES)
+def test_gradient_is_finite_at_low_temperature_and_large_logits(row, policy):
+    layer = row.create(seed=3, dtype=policy, temperature=1e-3)
+    for scale in (1.0, 1e4):
+        logits = tf.cast(row.logits() * scale, POLICIES[policy])
+        for training in (True, False):
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                y = layer(logits, training=training)
+                loss = tf.reduce_sum(tf.cast(y, "float32") ** 2)
+            gradient = tape.gradient(loss, logits)
+            assert gradient.dtype == logits.dtype
+            assert np.isfinite(as_array(y)).all()
+            assert np.isfinite(as_array(gradient)).all()
+
+
+@each_layer
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_float32_logits_are_not_rounded_on_the_way_in(row, policy):
+    """Under a mixed policy Keras would cast them to half precision."""
+    logits = tf.constant([[[2.0, 2.0002, 0.0, 0.0, 0.0]]])
+    layer = row.create(dtype=policy, inference="argmax", noise_scale=0.0)
+    y = layer(logits)
+    chosen = as_array(y) if row.is_index else as_array(y).argmax(-1)
+    np.testing.assert_array_equal(chosen, [[1]])
+
+
+@each_layer
+def test_mixed_policy_trains(row):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = row.model(seed=3)
+        optimizer = keras.optimizers.Adam(0.1)
+        model.compile(optimizer, "mean_squared_error", jit_compile=False)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    x = row.logits(batch=16)
+    before = model.get_layer("dense").get_weights()
+    target = np.zeros((16, *row.output_shape[1:]), "float32")
+    history = model.fit(x, target, epochs=2, verbose=0)
+    after = model.get_layer("dense").get_weights()
+    assert np.isfinite(history.history["loss"]).all()
+    assert np.isfinite(after[0]).all()
+    assert not np.array_equal(before[0], after[0])

@@ -1,0 +1,60 @@
+"""Seeds for the whole suite, and a clean session for each test."""
+
+import secrets
+
+import keras
+import pytest
+import tensorflow as tf
+
+DEFAULT_SEED = 17
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("seed", "the seed of every stochastic test")
+    group.addoption(
+        "--fixed-seed",
+        type=int,
+        default=DEFAULT_SEED,
+        help=f"the base seed (default: {DEFAULT_SEED})",
+    )
+    group.addoption(
+        "--vary-seed",
+        action="store_true",
+        help="draw a fresh base seed, and print it",
+    )
+
+
+def pytest_configure(config):
+    # A worker of pytest-xdist gets the seed that the controller drew.
+    if config.option.vary_seed and not hasattr(config, "workerinput"):
+        config.option.fixed_seed = secrets.randbelow(2**31)
+    # On GPUs that have it, TF32 would round float32 to 10 bits.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def pytest_report_header(config):
+    seed = config.option.fixed_seed
+    return f"seed: {seed} (again: --fixed-seed={seed})"
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    # Quiet runs have no header.
+    if config.option.vary_seed:
+        terminalreporter.write_line(pytest_report_header(config))
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig):
+    """The base seed: below 2**31, so that `seed + 1` is a seed too."""
+    return pytestconfig.option.fixed_seed
+
+
+@pytest.fixture(autouse=True)
+def _clean_session(seed):
+    """No names, policy or generator of one test reaches the next."""
+    # Collecting garbage after each of many small tests costs more than they.
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed)
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")

@@ -1,0 +1,34 @@
+"""Keras's own harness for layers, behind one door.
+
+`keras.src.testing` is private: should Keras move it, this file alone changes.
+"""
+
+import warnings
+from typing import Any
+
+import keras
+from keras.src.testing import TestCase
+
+
+def run_layer_test(
+    layer: type[keras.Layer], init_kwargs: dict[str, Any], **expected: Any
+) -> None:
+    """Config, build, symbolic call, eager call, `fit`, mixed precision.
+
+    Args:
+        layer: The class.
+        init_kwargs: Arguments of its constructor.
+        **expected: `input_shape`, `expected_output_shape`, and whatever else
+            the harness of Keras takes.
+    """
+    case = TestCase()
+    case.setUp()
+    try:
+        with warnings.catch_warnings():
+            # The harness itself passes a generator to a shuffling `fit`, of
+            # a model that is the layer alone.
+            warnings.filterwarnings("ignore", "`shuffle=True` was passed")
+            warnings.filterwarnings("ignore", ".* not have any trainable")
+            case.run_layer_test(layer, init_kwargs, **expected)
+    finally:
+        case.doCleanups()

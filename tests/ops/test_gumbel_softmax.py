@@ -1,0 +1,931 @@
+"""`gumbel_softmax` and `sample_argmax_index`: law, gradient, edges.
+
+Both draw `sample_gumbel` of the shape of the logits, so that with an integer
+seed their noise is known, and every value and gradient has a closed form.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+from tests import laws, reference, statistics
+from tests.statistics import FALSE_FAIL_RATE
+
+# The distance from 1 to the next number.
+EPSILON = {
+    "float16": 2.0**-10,
+    "bfloat16": 2.0**-7,
+    "float32": 2.0**-23,
+    "float64": 2.0**-52,
+}
+DTYPES = list(EPSILON)
+# Whole in float32, which every temperature is rounded to.
+TAU = 0.75
+SHAPE = (4, 3, 5)
+HARD = pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
+AXIS = pytest.mark.parametrize("axis", [0, 1, -1])
+
+
+def soft(logits, temperature, seed):
+    return kg.ops.gumbel_softmax(logits, temperature, seed=seed)
+
+
+def hard_(logits, temperature, seed):
+    return kg.ops.gumbel_softmax(logits, temperature, hard=True, seed=seed)
+
+
+def normal(shape, seed, dtype="float32"):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def perturbed(logits, seed, noise_scale=1.0):
+    """logits + g in float64, g the noise that an op of this seed draws."""
+    dtype = "float64" if logits.dtype == np.float64 else "float32"
+    g = kg.ops.sample_gumbel(logits.shape, dtype=dtype, seed=seed)
+    return logits.astype("float64") + noise_scale * g.numpy().astype("float64")
+
+
+def gradients(function, *arguments, upstream=None):
+    """The value, and the gradient to each argument."""
+    arguments = [tf.constant(argument) for argument in arguments]
+    with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        y = function(*arguments)
+    if upstream is not None:
+        upstream = tf.constant(upstream, y.dtype)
+    found = tape.gradient(y, arguments, output_gradients=upstream)
+    return y.numpy(), *(gradient.numpy() for gradient in found)
+
+
+def close(actual, expected, tolerance):
+    """To a part of the largest entry, or of 1, the size of what comes in."""
+    actual = np.asarray(actual, "float64")
+    scale = max(np.abs(expected).max(), 1.0)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale)
+
+
+TOLERANCE = {"float32": 5e-6, "float64": 1e-13}
+PRECISE = pytest.mark.parametrize("dtype", TOLERANCE)
+
+
+# ---------------------------------------------------------------------------
+# Laws. Each assertion fails by chance at a rate of 1e-6.
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 10.0])
+def test_hard_is_categorical_whatever_the_temperature(temperature, seed):
+    laws.check_categorical(hard_, seed, temperature)
+
+
+def test_soft_is_categorical_in_its_argmax(seed):
+    laws.check_categorical(soft, seed, 1.0)
+
+
+def test_order_of_the_classes_is_no_matter(seed):
+    laws.check_categorical(hard_, seed, 1.0, logits=laws.LOGITS[::-1])
+
+
+@pytest.mark.parametrize(
+    ("temperature", "dtype"),
+    [(0.1, "float64"), (0.5, "float32"), (10.0, "float32")],
+)
+def test_contrasts_are_logistic(temperature, dtype, seed):
+    laws.check_logistic_contrast(soft, seed, temperature, dtype=dtype)
+
+
+@pytest.mark.parametrize("noise_scale", [0.5, 2.0])
+def test_noise_scale_is_a_temperature_of_the_law(noise_scale, seed):
+    def sampler(logits, temperature, seed):
+        return kg.ops.gumbel_softmax(
+            logits, temperature, hard=True, noise_scale=noise_scale, seed=seed
+        )
+
+    probs = reference.softmax(laws.LOGITS, noise_scale)
+    laws.check_categorical(sampler, seed, 1.0, probs=probs)
+
+
+def test_rare_classes_are_drawn_at_their_rate(seed):
+    """Three classes of 1e-5; 252 draws of them expected. 61 % off is seen."""
+    n, prob = 2**23, 1e-5
+    logits = np.log([prob, 1 - 3 * prob, prob, prob]).astype("float32")
+    rows = tf.broadcast_to(logits, (n, 4))
+    index = kg.ops.sample_argmax_index(rows, hard=True, seed=seed).numpy()
+    rare = int(np.sum(index != 1))
+    assert statistics.binomial_p(rare, n, 3 * prob) > FALSE_FAIL_RATE
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_law_is_that_of_tensorflow_probability(temperature, seed):
+    """Coordinate by coordinate: a CDF 0.017 off is seen."""
+    tfp = pytest.importorskip("tensorflow_probability")
+    n, logits = 200_000, laws.LOGITS[:3]
+    law = tfp.distributions.RelaxedOneHotCategorical(temperature, logits)
+    theirs = law.sample(n, seed=seed).numpy()
+    ours = soft(tf.broadcast_to(logits, (n, 3)), temperature, seed).numpy()
+    for k in range(3):
+        p = statistics.ks_two_sample_p(ours[:, k], theirs[:, k])
+        assert p > FALSE_FAIL_RATE
+
+
+@pytest.mark.parametrize("generator", [False, True])
+def test_rows_and_calls_are_independent(generator, seed):
+    """Classes of neighbouring rows, and of one row in two calls."""
+    shared = keras.random.SeedGenerator(seed) if generator else None
+    rows = tf.zeros((10**6, 2))
+    a, b = (
+        kg.ops.sample_argmax_index(rows, hard=True, seed=shared).numpy()
+        for _ in range(2)
+    )
+    assert statistics.correlation_p(a, b) > FALSE_FAIL_RATE
+    assert statistics.correlation_p(a[1:], a[:-1]) > FALSE_FAIL_RATE
+
+
+# ---------------------------------------------------------------------------
+# Values, with the noise known.
+# ---------------------------------------------------------------------------
+
+
+@AXIS
+@PRECISE
+@pytest.mark.parametrize("noise_scale", [0.25, 1.0])
+def test_value(axis, dtype, noise_scale, seed):
+    logits = normal(SHAPE, seed, dtype)
+    x = perturbed(logits, seed, noise_scale)
+    kwargs = {"axis": axis, "noise_scale": noise_scale, "seed": seed}
+    y = kg.ops.gumbel_softmax(logits, TAU, **kwargs)
+    close(y, reference.softmax(x, TAU, axis), TOLERANCE[dtype])
+    z = kg.ops.gumbel_softmax(logits, TAU, hard=True, **kwargs)
+    assert np.array_equal(z, reference.one_hot_argmax(x, axis))
+    # The same choice, soft, hard and as an index.
+    index = kg.ops.sample_argmax_index(logits, TAU, hard=True, **kwargs)
+    assert np.array_equal(index, np.argmax(x, axis))
+    assert np.array_equal(np.argmax(y, axis), np.argmax(x, axis))
+    number = np.arange(SHAPE[axis]).reshape(
+        [-1 if a == axis % 3 else 1 for a in range(3)]
+    )
+    mean = kg.ops.sample_argmax_index(logits, TAU, **kwargs)
+    expected = (reference.softmax(x, TAU, axis) * number).sum(axis)
+    close(mean, expected, TOLERANCE["float32"])
+
+
+def test_no_noise_is_softmax(seed):
+    logits = normal(SHAPE, seed)
+    y = kg.ops.gumbel_softmax(logits, TAU, noise_scale=0.0)
+    np.testing.assert_allclose(y, tf.nn.softmax(logits / TAU), rtol=1e-5)
+
+
+def test_cold_limit_is_hard(seed):
+    logits = normal((1000, 5), seed)
+    x = np.sort(perturbed(logits, seed))
+    # Only where the winner is clear in float32, as all but a few rows are.
+    clear = x[:, -1] - x[:, -2] > 1e-4
+    assert clear.mean() > 0.98
+    cold = soft(logits, 1e-6, seed).numpy()
+    assert np.array_equal(cold[clear], hard_(logits, 1e-6, seed)[clear])
+
+
+def test_hot_limit_is_uniform(seed):
+    y = soft(normal((1000, 5), seed), 1e6, seed)
+    np.testing.assert_allclose(y, 0.2, atol=1e-4)
+
+
+@HARD
+def test_shift_of_the_logits_is_no_matter(hard, seed):
+    logits = normal((1000, 5), seed, "float64")
+    sampler = hard_ if hard else soft
+    a, b = (sampler(logits + shift, TAU, seed) for shift in (0.0, 100.0))
+    np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_sum_to_one(dtype, seed):
+    logits = keras.ops.cast(normal((1000, 37), seed), dtype)
+    y = keras.ops.cast(soft(logits, TAU, seed), "float64").numpy()
+    # 37 roundings, each of half a unit in the last place.
+    np.testing.assert_allclose(y.sum(-1), 1, atol=20 * EPSILON[dtype])
+    assert np.all(y >= 0)
+
+
+# ---------------------------------------------------------------------------
+# Exactness.
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("temperature", [0.01, 1.0, 100.0])
+def test_hard_is_exactly_one_hot(dtype, temperature, seed):
+    laws.check_one_hot(hard_, seed, dtype, temperature)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("noise_scale", [0.0, 1.0])
+def test_ties_are_exactly_one_hot(dtype, noise_scale):
+    """All logits equal; without noise the first class wins."""
+    logits = tf.ones((5000, 16), dtype)
+    z = kg.ops.gumbel_softmax(logits, hard=True, noise_scale=noise_scale)
+    z = tf.cast(z, "float64").numpy()
+    assert np.all((z == 0) | (z == 1))
+    assert np.all(z.sum(-1) == 1)
+    if noise_scale == 0:
+        assert np.all(z[:, 0] == 1)
+
+
+@HARD
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtype_is_kept(hard, dtype, seed):
+    logits = tf.cast(normal((20, 5), seed), dtype)
+    sampler = hard_ if hard else soft
+    y, gradient = gradients(lambda x: sampler(x, TAU, seed), logits)
+    assert y.dtype == gradient.dtype == tf.as_dtype(dtype).as_numpy_dtype
+
+
+@HARD
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_rounded_float32(hard, dtype, seed):
+    """One rounding at the end; argmax and noise are not touched by it."""
+    logits = tf.cast(normal((1000, 5), seed), dtype)
+    sampler = hard_ if hard else soft
+    upstream = normal((1000, 5), seed + 1)
+    upstream = tf.cast(tf.cast(upstream, dtype), "float32").numpy()
+    halves = gradients(
+        lambda x: sampler(x, TAU, seed), logits, upstream=upstream
+    )
+    wholes = gradients(
+        lambda x: sampler(x, TAU, seed),
+        tf.cast(logits, "float32"),
+        upstream=upstream,
+    )
+    for half, whole in zip(halves, wholes, strict=True):
+        assert np.array_equal(half, tf.cast(whole, dtype))
+
+
+@HARD
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_index_is_float32(hard, dtype, seed):
+    logits = tf.cast(normal((20, 5), seed), dtype)
+    y = kg.ops.sample_argmax_index(logits, hard=hard, seed=seed)
+    assert y.dtype == tf.float32
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_index_is_exact_for_many_classes(dtype):
+    """Float16 has no odd number above 2048, bfloat16 none above 256."""
+    k = 5000
+    chosen = np.array([0, 257, 2049, 4097, 4999])
+    logits = tf.one_hot(chosen, k, on_value=1000.0, dtype=dtype)
+    for hard in (False, True):
+        y = kg.ops.sample_argmax_index(logits, hard=hard)
+        assert np.array_equal(y, chosen)
+
+
+# ---------------------------------------------------------------------------
+# Gradients, against closed forms in float64.
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampler", [soft, hard_])
+def test_gradient_passes_the_check_that_planted_bugs_fail(sampler, seed):
+    laws.check_soft_gradient(sampler, seed)
+
+
+@HARD
+@AXIS
+@PRECISE
+@pytest.mark.parametrize("temperature", [0.125, 7.0])
+def test_gradient(hard, axis, dtype, temperature, seed):
+    """That of the relaxed sample, soft or hard; summing to 0 over classes."""
+    logits, upstream = normal((2, *SHAPE), seed, dtype)
+    expected, _ = reference.softmax_vjp(
+        perturbed(logits, seed), temperature, upstream, axis
+    )
+    _, gradient = gradients(
+        lambda x: kg.ops.gumbel_softmax(
+            x, temperature, hard=hard, axis=axis, seed=seed
+        ),
+        logits,
+        upstream=upstream,
+    )
+    close(gradient, expected, TOLERANCE[dtype])
+    tolerance = 100 * EPSILON[dtype] * np.abs(gradient).max()
+    np.testing.assert_allclose(gradient.sum(axis), 0, atol=tolerance)
+
+
+@HARD
+@AXIS
+@PRECISE
+def test_gradient_of_the_index(hard, axis, dtype, seed):
+    logits = normal(SHAPE, seed, dtype)
+    upstream = np.delete(normal(SHAPE, seed + 1), 0, axis).sum(axis)
+    number = np.arange(SHAPE[axis]).reshape(
+        [-1 if a == axis % 3 else 1 for a in range(3)]
+    )
+    expected, _ = reference.softmax_vjp(
+        perturbed(logits, seed),
+        TAU,
+        np.expand_dims(upstream, axis) * number,
+        axis,
+    )
+    _, gradient = gradients(
+        lambda x: kg.ops.sample_argmax_index(
+            x, TAU, hard=hard, axis=axis, seed=seed
+        ),
+        logits,
+        upstream=upstream,
+    )
+    close(gradient, expected, TOLERANCE[dtype])
+
+
+SOME = pytest.mark.parametrize(
+    ("hard", "index"),
+    [(False, False), (True, True)],
+    ids=["soft vector", "hard index"],
+)
+
+
+@SOME
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (4, 1, 1), (1, 3, 1), (3, 1), (4, 3, 1)], ids=str
+)
+def test_gradient_to_the_temperature(hard, index, shape, seed):
+    """Summed over what the temperature is broadcast to."""
+    op = kg.ops.sample_argmax_index if index else kg.ops.gumbel_softmax
+    logits = normal(SHAPE, seed, "float64")
+    upstream = normal(SHAPE, seed + 1)
+    temperature = np.exp(0.3 * normal(shape, seed + 2)).astype("float32")
+    weights = upstream
+    if index:
+        upstream = upstream[..., 0]
+        weights = upstream[..., None] * np.arange(SHAPE[-1])
+    dx, parts = reference.softmax_vjp(
+        perturbed(logits, seed), temperature.astype("float64"), weights
+    )
+    axes = (0, 1, 2)[: 3 - len(shape)] + tuple(
+        3 - len(shape) + a for a, size in enumerate(shape) if size == 1
+    )
+    expected = parts.sum(axes).reshape(shape)
+    _, d_logits, d_temperature = gradients(
+        lambda x, tau: op(x, tau, hard=hard, seed=seed),
+        logits,
+        temperature,
+        upstream=upstream,
+    )
+    assert d_temperature.shape == shape
+    close(d_temperature, expected, TOLERANCE["float32"])
+    close(d_logits, dx, TOLERANCE["float64"])
+
+
+@pytest.mark.parametrize("shape", [(), (4, 1, 1)], ids=str)
+def test_gradient_to_the_temperature_is_a_finite_difference(shape, seed):
+    """The temperature is float32, so the step is a wide one."""
+    logits, upstream = normal((2, *SHAPE), seed, "float64")
+    temperature = np.full(shape, 0.75, "float32")
+
+    def loss(tau):
+        y = soft(logits, tf.constant(tau, "float32"), seed).numpy()
+        return np.sum(y * upstream, axis=(1, 2))
+
+    step = np.float32(2.0**-10)
+    difference = loss(temperature + step) - loss(temperature - step)
+    difference /= 2 * step
+    _, _, found = gradients(
+        lambda x, tau: soft(x, tau, seed),
+        logits,
+        temperature,
+        upstream=upstream,
+    )
+    expected = difference.sum() if shape == () else difference
+    close(found.ravel(), np.ravel(expected), 1e-4)
+
+
+def test_a_variable_temperature_is_learnt_and_a_keras_one_is_not(seed):
+    logits = normal((4, 5), seed)
+    learnt = tf.Variable(TAU)
+    scheduled = keras.Variable(TAU, dtype="float32")
+    with tf.GradientTape(persistent=True) as tape:
+        y = tf.square(soft(logits, learnt, seed))
+        z = tf.square(soft(logits, scheduled, seed))
+    assert abs(float(tape.gradient(y, learnt))) > 0.01
+    # None or 0, as the version of TensorFlow has it.
+    assert not tape.gradient(z, scheduled.value)
+    np.testing.assert_array_equal(y, z)
+
+
+def masks():
+    some = np.random.default_rng(3).random(SHAPE) < 0.6
+    return {
+        "free": None,
+        "full": some,
+        "classes": some[0, 0],
+        "rows": some[:, :, :1],
+        "batch": some[:1],
+        "inner": some[:, :1],
+        "scalar": np.array(True),
+    }
+
+
+def masked(x, mask):
+    return x if mask is None else np.where(mask, x, -np.inf)
+
+
+@HARD
+@pytest.mark.parametrize(
+    ("name", "axis"),
+    [(name, -1) for name in masks()] + [("full", 0), ("full", 1)],
+)
+def test_mask(hard, name, axis, seed):
+    """Forbidden classes: exactly 0, and no gradient from or to them."""
+    mask = masks()[name]
+    logits, upstream = normal((2, *SHAPE), seed, "float64")
+    x = masked(perturbed(logits, seed), mask)
+    if mask is not None:
+        upstream = np.where(mask, upstream, np.inf)
+    y, gradient = gradients(
+        lambda x: kg.ops.gumbel_softmax(
+            x, TAU, hard=hard, axis=axis, class_mask=mask, seed=seed
+        ),
+        logits,
+        upstream=upstream,
+    )
+    value = (
+        reference.one_hot_argmax(x, axis)
+        if hard
+        else reference.softmax(x, TAU, axis)
+    )
+    close(y, value, 1e-12)
+    upstream = np.where(np.isinf(x), 0.0, upstream)
+    expected, _ = reference.softmax_vjp(x, TAU, upstream, axis)
+    close(gradient, expected, 1e-12)
+    assert np.all(y[np.isinf(x)] == 0)
+    assert np.all(gradient[np.isinf(x)] == 0)
+
+
+@HARD
+@pytest.mark.parametrize("index", [False, True], ids=["vector", "index"])
+def test_minus_infinity_is_a_mask(hard, index, seed):
+    op = kg.ops.sample_argmax_index if index else kg.ops.gumbel_softmax
+    logits = normal(SHAPE, seed)
+    mask = masks()["full"]
+    a = gradients(
+        lambda x: op(x, TAU, hard=hard, class_mask=mask, seed=seed), logits
+    )
+    b = gradients(
+        lambda x: op(x, TAU, hard=hard, seed=seed), masked(logits, mask)
+    )
+    assert np.array_equal(a[0], b[0])
+    assert np.array_equal(a[1], b[1])
+
+
+@HARD
+def test_gradient_through_the_log_of_a_masked_sample(hard, seed):
+    """sum(y * log(y)) is NaN at 0 * -inf; where it is not, no NaN spreads."""
+    mask = np.array([True, True, False])
+
+    def loss(x):
+        y = kg.ops.gumbel_softmax(x, TAU, hard=hard, class_mask=mask, seed=seed)
+        return tf.reduce_sum(tf.math.log(y[:, 2] + 0.0)) + y[:, 0]
+
+    logits = normal((4, 3), seed)
+    _, gradient = gradients(loss, logits)
+    assert np.all(np.isfinite(gradient))
+    assert np.all(gradient[:, 2] == 0)
+    assert np.any(gradient[:, 0] != 0)
+
+
+def with_fully_masked_rows(by_mask, dtype, seed):
+    """Logits and mask; nothing is allowed in the first row of three."""
+    mask = np.array([[False] * 3, [True] * 3, [True, False, True]])
+    logits = tf.cast(normal((3, 3), seed), dtype)
+    if by_mask:
+        return logits, mask
+    return tf.where(mask, logits, tf.cast(float("-inf"), dtype)), None
+
+
+@HARD
+@pytest.mark.parametrize(
+    ("by_mask", "dtype"),
+    [
+        (False, "float16"),
+        (True, "bfloat16"),
+        (False, "float32"),
+        (True, "float32"),
+        (False, "float64"),
+    ],
+)
+def test_fully_masked_row(hard, by_mask, dtype, seed):
+    """All zeros, index 0, zero gradients, and never NaN."""
+    logits, mask = with_fully_masked_rows(by_mask, dtype, seed)
+    for op in (kg.ops.gumbel_softmax, kg.ops.sample_argmax_index):
+        y, gradient = gradients(
+            lambda x, op=op: (
+                op(x, TAU, hard=hard, class_mask=mask, seed=seed) ** 2
+            ),
+            logits,
+        )
+        assert np.all(y[0] == 0)
+        assert np.all(gradient[0] == 0)
+        assert np.all(np.isfinite(y.astype("float64")))
+        assert np.all(np.isfinite(gradient.astype("float64")))
+        assert np.any(gradient[1] != 0)
+
+
+@HARD
+@pytest.mark.parametrize("by_mask", [False, True], ids=["inf", "mask"])
+def test_fully_masked_row_to_second_order(hard, by_mask, seed):
+    """To the temperature too, where it is a tensor."""
+    logits, mask = with_fully_masked_rows(by_mask, "float32", seed)
+    temperature = tf.constant(TAU)
+    weights = tf.constant([1.0, -2.0, 3.0])
+    with tf.GradientTape() as outer:
+        outer.watch([logits, temperature])
+        with tf.GradientTape() as inner:
+            inner.watch([logits, temperature])
+            y = kg.ops.gumbel_softmax(
+                logits, temperature, hard=hard, class_mask=mask, seed=seed
+            )
+        first = inner.gradient(y, [logits, temperature], weights[None] + y * 0)
+        again = tf.reduce_sum(first[0] * weights[::-1]) + first[1]
+    second = outer.gradient(again, [logits, temperature])
+    for gradient in (first[0], second[0]):
+        assert np.all(gradient[0].numpy() == 0)
+        assert np.any(gradient[1].numpy() != 0)
+    for tensor in (*first, *second):
+        assert np.all(np.isfinite(tensor.numpy()))
+
+
+# ---------------------------------------------------------------------------
+# Higher derivatives, and other ways to take them.
+# ---------------------------------------------------------------------------
+
+
+@SOME
+def test_second_derivatives_are_finite_differences(hard, index, seed):
+    """Of the first, to logits and temperature alike; some classes masked."""
+    op = kg.ops.sample_argmax_index if index else kg.ops.gumbel_softmax
+    mask = masks()["full"]
+    logits, direction = normal((2, *SHAPE), seed, "float64")
+    temperature = np.array(0.75, "float32")
+    upstream = normal(SHAPE[:-1] if index else SHAPE, seed + 3, "float64")
+
+    def first(x, tau):
+        with tf.GradientTape() as tape:
+            tape.watch([x, tau])
+            y = op(x, tau, hard=hard, class_mask=mask, seed=seed)
+            loss = tf.reduce_sum(tf.cast(y, "float64") * upstream)
+        return tape.gradient(loss, [x, tau])
+
+    def scalar(x, tau):
+        dx, dtau = first(tf.constant(x), tf.constant(tau))
+        return tf.reduce_sum(dx * direction) + tf.cast(dtau, "float64")
+
+    x, tau = tf.constant(logits), tf.constant(temperature)
+    with tf.GradientTape() as tape:
+        tape.watch([x, tau])
+        dx, dtau = first(x, tau)
+        loss = tf.reduce_sum(dx * direction) + tf.cast(dtau, "float64")
+    to_logits, to_temperature = tape.gradient(loss, [x, tau])
+
+    # What goes through the float32 temperature has but 7 digits: the
+    # differences of its part are taken with wide steps.
+    step = 2.0**-7
+    for place in [(0, 0, 0), (1, 2, 3), (3, 1, 4)]:
+        nudge = np.zeros(SHAPE)
+        nudge[place] = step
+        rise = scalar(logits + nudge, temperature)
+        fall = scalar(logits - nudge, temperature)
+        difference = float(rise - fall) / (2 * step)
+        assert float(to_logits[place]) == pytest.approx(
+            difference, rel=1e-3, abs=1e-3
+        )
+    step = np.float32(2.0**-8)
+    rise = scalar(logits, temperature + step)
+    fall = scalar(logits, temperature - step)
+    difference = float(rise - fall) / (2 * float(step))
+    assert float(to_temperature) == pytest.approx(
+        difference, rel=1e-3, abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("hard", "pfor"), [(False, True), (True, False)], ids=["soft", "hard loop"]
+)
+def test_batch_jacobian(hard, pfor, seed):
+    logits = normal((6, 5), seed, "float64")
+    x = tf.constant(logits)
+    with tf.GradientTape(persistent=not pfor) as tape:
+        tape.watch(x)
+        y = (hard_ if hard else soft)(x, TAU, seed)
+    jacobian = tape.batch_jacobian(y, x, experimental_use_pfor=pfor)
+    expected = reference.softmax_jacobian(perturbed(logits, seed), TAU)
+    close(jacobian, expected, 1e-12)
+
+
+@HARD
+def test_forward_mode(hard, seed):
+    logits, tangent = normal((2, 6, 5), seed, "float64")
+    x = tf.constant(logits)
+    with tf.autodiff.ForwardAccumulator(x, tf.constant(tangent)) as forward:
+        y = (hard_ if hard else soft)(x, TAU, seed)
+    jacobian = reference.softmax_jacobian(perturbed(logits, seed), TAU)
+    expected = np.einsum("bij,bj->bi", jacobian, tangent)
+    close(forward.jvp(y), expected, 1e-12)
+
+
+@pytest.mark.slow
+def test_hessian_vector_product_of_a_network(seed):
+    """Forward over reverse and reverse over reverse agree."""
+    logits, tangent = normal((2, 6, 5), seed, "float64")
+    x, v = tf.constant(logits), tf.constant(tangent)
+
+    def slope(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(soft(x, TAU, seed)[:, 0] ** 3)
+        return tape.gradient(loss, x)
+
+    with tf.autodiff.ForwardAccumulator(x, v) as forward:
+        gradient = slope(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        product = tf.reduce_sum(slope(x) * v)
+    close(forward.jvp(gradient), tape.gradient(product, x).numpy(), 1e-12)
+
+
+# ---------------------------------------------------------------------------
+# Edges.
+# ---------------------------------------------------------------------------
+
+
+@HARD
+def test_nan_logits_give_nan_rows(hard, seed):
+    logits = normal((3, 5), seed)
+    clean = (hard_ if hard else soft)(logits, TAU, seed).numpy()
+    logits[1, 2] = np.nan
+    y, gradient = gradients(
+        lambda x: (hard_ if hard else soft)(x, TAU, seed), logits
+    )
+    assert np.all(np.isnan(y[1]))
+    assert np.all(np.isnan(gradient[1]))
+    assert np.array_equal(y[[0, 2]], clean[[0, 2]])
+    assert np.all(np.isfinite(gradient[[0, 2]]))
+
+
+@HARD
+def test_forbidden_nan_is_forbidden(hard, seed):
+    logits = normal((3, 5), seed)
+    logits[1, 2] = np.nan
+    mask = np.isfinite(logits)
+    y, gradient = gradients(
+        lambda x: kg.ops.gumbel_softmax(
+            x, TAU, hard=hard, class_mask=mask, seed=seed
+        ),
+        logits,
+    )
+    assert y[1, 2] == gradient[1, 2] == 0
+    assert np.all(np.isfinite(y))
+    assert np.all(np.isfinite(gradient))
+
+
+@HARD
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [
+        ("float16", 65504.0),
+        ("bfloat16", 3e38),
+        ("float32", 3e38),
+        ("float64", 1.7e308),
+    ],
+)
+@pytest.mark.parametrize("temperature", [1e-6, 1e6])
+def test_extreme_logits_are_finite(hard, dtype, size, temperature, seed):
+    signs = np.array([[1, -1, 0], [-1, -1, 0], [1, 1, 1], [-1, -1, -1]])
+    logits = tf.constant(signs * size, dtype)
+    y, gradient, d_temperature = gradients(
+        lambda x, tau: (hard_ if hard else soft)(x, tau, seed),
+        logits,
+        np.array(temperature, "float32"),
+        upstream=normal((4, 3), seed),
+    )
+    for tensor in (y, gradient, d_temperature):
+        assert np.all(np.isfinite(tensor.astype("float64")))
+    if hard or dtype != "float16":
+        # Too far apart for the noise, and for this temperature too.
+        assert np.array_equal(y[0].astype("float64"), [1, 0, 0])
+        assert np.array_equal(y[1].astype("float64"), [0, 0, 1])
+    np.testing.assert_allclose(y.astype("float64").sum(-1), 1, atol=1e-2)
+
+
+@HARD
+def test_gradient_to_the_temperature_does_not_see_a_shift(hard, seed):
+    """Neither does the sample: x and x + c are one distribution.
+
+    In float32 a shift of 1000 leaves the logits 4 digits, on a grid of
+    2**-13. These ones are on it.
+    """
+    logits = np.round(normal((20, 5), seed) * 2**10) / np.float32(2**10)
+    upstream = normal((20, 5), seed + 1)
+    slopes = [
+        gradients(
+            lambda x, tau: (hard_ if hard else soft)(x, tau, seed),
+            logits + np.float32(shift),
+            np.array(TAU, "float32"),
+            upstream=upstream,
+        )[-1]
+        for shift in (0, 1000)
+    ]
+    assert slopes[1] == pytest.approx(slopes[0], rel=1e-3)
+
+
+@HARD
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("temperature", [1e-6, 1e-3, 1e3, 1e6])
+def test_extreme_temperatures_are_finite(hard, dtype, temperature, seed):
+    logits = tf.cast(normal((200, 5), seed), dtype)
+    y, gradient, d_temperature = gradients(
+        lambda x, tau: (hard_ if hard else soft)(x, tau, seed),
+        logits,
+        np.array(temperature, "float32"),
+    )
+    assert np.all(np.isfinite(y.astype("float64")))
+    assert np.all(np.isfinite(gradient.astype("float64")))
+    assert np.isfinite(d_temperature)
+
+
+@pytest.mark.parametrize("kind", ["value", "gradient"])
+def test_temperature_known_too_late_shows(kind, seed):
+    """Where it cannot be raised, a temperature that is wrong gives NaN."""
+    logits = tf.constant(normal((4, 5), seed))
+
+    @tf.function
+    def run(tau):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            y = (soft if kind == "value" else hard_)(logits, tau, seed)
+        return y if kind == "value" else tape.gradient(y, logits)
+
+    assert np.all(np.isfinite(run(tf.constant(TAU))))
+    for temperature in (0.0, -1.0, np.nan):
+        assert np.all(np.isnan(run(tf.constant(temperature))))
+
+
+@SOME
+@pytest.mark.parametrize("rank", [1, 2, 4, 5])
+def test_every_axis_of_every_rank(hard, index, rank, seed):
+    op = kg.ops.sample_argmax_index if index else kg.ops.gumbel_softmax
+    shape = (2, 3, 4, 2, 3)[:rank]
+    logits, upstream = normal((2, *shape), seed)
+    x = perturbed(logits, seed)
+    for axis in range(-rank, rank):
+        y = reference.softmax(x, TAU, axis)
+        z = reference.one_hot_argmax(x, axis) if hard else y
+        number = np.arange(shape[axis]).reshape(
+            [-1 if a == axis % rank else 1 for a in range(rank)]
+        )
+        down = upstream
+        if index:
+            z = (z * number).sum(axis)
+            down = upstream.sum(axis)
+        found, gradient = gradients(
+            lambda v, axis=axis: op(v, TAU, hard=hard, axis=axis, seed=seed),
+            logits,
+            upstream=down,
+        )
+        if index:
+            down = np.expand_dims(down, axis) * number
+        expected, _ = reference.softmax_vjp(x, TAU, down, axis)
+        assert found.shape == z.shape
+        close(found, z, TOLERANCE["float32"])
+        close(gradient, expected, TOLERANCE["float32"])
+
+
+@HARD
+@pytest.mark.parametrize("shapes", [[(), (3, 1), (2, 3, 1)]], ids=["1-3-2"])
+def test_ranks_follow_each_other(hard, shapes, seed):
+    """Temperatures and masks of other ranks than those of the call before."""
+    logits = normal((2, 3, 4), seed)
+    for order in (shapes, shapes[::-1]):
+        for shape in order:
+            for op in (kg.ops.gumbel_softmax, kg.ops.sample_argmax_index):
+                tau = np.full(shape, TAU, "float32")
+                mask = np.ones(shape, "bool")
+                y = op(logits, tau, hard=hard, class_mask=mask, seed=seed)
+                expected = op(logits, TAU, hard=hard, seed=seed)
+                np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
+@HARD
+@pytest.mark.parametrize("fill", [0.0, -5.0, 1e30])
+def test_one_class_is_certain(hard, fill, seed):
+    y, gradient = gradients(
+        lambda x: (hard_ if hard else soft)(x, TAU, seed),
+        np.full((4, 1), fill, "float32"),
+        upstream=np.ones((4, 1)),
+    )
+    assert np.all(y == 1)
+    assert np.all(gradient == 0)
+    index = kg.ops.sample_argmax_index(np.full((4, 1), fill), hard=hard)
+    assert np.all(index.numpy() == 0)
+
+
+@HARD
+@pytest.mark.parametrize("shape", [(0, 5), (0, 3, 5), (3, 0, 5)])
+def test_empty_batch(hard, shape, seed):
+    logits = np.zeros(shape, "float32")
+    y, gradient = gradients(
+        lambda x: (hard_ if hard else soft)(x, TAU, seed), logits
+    )
+    assert y.shape == gradient.shape == shape
+    index = kg.ops.sample_argmax_index(logits, hard=hard, seed=seed)
+    assert index.shape == shape[:-1]
+    # And no gradient to a temperature that nothing was drawn at.
+    _, _, slope = gradients(
+        lambda x, tau: (hard_ if hard else soft)(x, tau, seed),
+        logits,
+        np.array(TAU, "float32"),
+    )
+    assert slope == 0
+
+
+@HARD
+@pytest.mark.parametrize(
+    ("signature", "axis"),
+    [((None, None, 5), -1), ((None, None, None), 1)],
+    ids=str,
+)
+def test_unknown_dimensions(hard, axis, signature, seed):
+    """One trace for all sizes, and the values of the known ones."""
+
+    @tf.function(input_signature=[tf.TensorSpec(signature, "float32")])
+    def run(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = kg.ops.gumbel_softmax(x, TAU, hard=hard, axis=axis, seed=seed)
+            index = kg.ops.sample_argmax_index(
+                x, TAU, hard=hard, axis=axis, seed=seed
+            )
+            loss = tf.reduce_sum(y**2)
+        return y, index, tape.gradient(loss, x)
+
+    for shape in [(2, 3, 5), (4, 1, 5)]:
+        logits = normal(shape, seed)
+        y, index, gradient = run(logits)
+        x = perturbed(logits, seed)
+        value = (reference.one_hot_argmax if hard else reference.softmax)(
+            x, **({} if hard else {"temperature": TAU}), axis=axis
+        )
+        close(y, value, 1e-5)
+        number = np.arange(shape[axis]).reshape((-1, 1) if axis == 1 else -1)
+        close(index, (value * number).sum(axis), 1e-5)
+        expected, _ = reference.softmax_vjp(x, TAU, 2 * value, axis)
+        np.testing.assert_allclose(gradient, expected, atol=1e-5)
+
+
+@HARD
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((4, 1, 1), -1), ((1, 3, 1), -1), ((3, 1), -1), ((4, 1, 5), 1)],
+    ids=str,
+)
+def test_a_temperature_for_each_example(hard, shape, axis, seed):
+    """Each row is that of a call with its temperature for all."""
+    logits = normal(SHAPE, seed)
+    upstream = normal(SHAPE, seed + 1)
+    temperatures = np.linspace(0.2, 3, int(np.prod(shape)))
+    temperatures = temperatures.reshape(shape).astype("float32")
+    kwargs = {"hard": hard, "axis": axis, "seed": seed}
+    both = gradients(
+        lambda x: kg.ops.gumbel_softmax(x, temperatures, **kwargs),
+        logits,
+        upstream=upstream,
+    )
+    rows = np.broadcast_to(temperatures, SHAPE)
+    for temperature in np.unique(temperatures):
+        alone = gradients(
+            lambda x, tau=temperature: kg.ops.gumbel_softmax(
+                x, float(tau), **kwargs
+            ),
+            logits,
+            upstream=upstream,
+        )
+        here = rows == temperature
+        for mine, whole in zip(both, alone, strict=True):
+            np.testing.assert_allclose(mine[here], whole[here], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, tf.constant, tf.Variable])
+def test_kinds_of_logits(kind, seed):
+    logits = [[0.5, 1.0, -2.0]]
+    y = soft(kind(logits), TAU, seed)
+    expected = soft(tf.constant(logits, tf.float32), TAU, seed)
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+def test_global_seed_decides_the_noise_of_no_seed(seed):
+    logits = tf.zeros((100, 5))
+    keras.utils.set_random_seed(seed)
+    first, second = (kg.ops.gumbel_softmax(logits).numpy() for _ in range(2))
+    keras.utils.set_random_seed(seed)
+    assert np.array_equal(first, kg.ops.gumbel_softmax(logits))
+    assert not np.any(first == second)

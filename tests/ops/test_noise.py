@@ -1,0 +1,337 @@
+"""Gumbel noise: its bits, the transform of every bit pattern, its law."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+from keras_gumbel import backend, formulas
+from tests import laws, reference, statistics
+from tests.statistics import FALSE_FAIL_RATE
+
+DTYPES = ["float16", "bfloat16", "float32", "float64"]
+MODES = {
+    "eager": lambda f: f,
+    "graph": tf.function,
+    "xla": tf.function(jit_compile=True),
+}
+
+# The largest and the smallest t there can be, by dtype: 2**-65, and the
+# number before 1.
+SMALLEST = 2.0**-65
+LARGEST = {"float32": 1 - 2.0**-24, "float64": 1 - 2.0**-53}
+
+
+def sample(shape, seed):
+    return kg.ops.sample_gumbel(shape, seed=seed).numpy()
+
+
+# ---------------------------------------------------------------------------
+# Bits.
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "counter", "expected"),
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        (
+            (0xFFFFFFFF, 0xFFFFFFFF),
+            (0xFFFFFFFF, 0xFFFFFFFF),
+            (0x1CB996FC, 0xBB002BE7),
+        ),
+        (
+            (0x13198A2E, 0x03707344),
+            (0x243F6A88, 0x85A308D3),
+            (0xC4923A9C, 0x483DF7A0),
+        ),
+    ],
+)
+def test_reference_threefry_gives_the_answers_of_random123(
+    key, counter, expected
+):
+    assert tuple(map(int, reference.threefry2x32(key, counter))) == expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("seed", [0, 17, 2**32 - 1])
+@pytest.mark.parametrize("n", [1, 7, 4096])
+def test_unit_is_made_of_threefry_words(dtype, seed, n):
+    """(bits + 1/2) / 2**64, to the last digit of the dtype.
+
+    Every bit of float64 is then a bit of Threefry; 53 of them, and the place
+    of the first, are seen here.
+    """
+    draw = backend.compiled(lambda key: backend.random_unit((n,), key, dtype))
+    t = draw(backend.next_key(seed)).numpy()
+    bits = reference.random_bits(seed, 0, n)
+    expected = (bits.astype("longdouble") + 0.5) / 2**64
+    epsilon = 2 * np.finfo(dtype).eps
+    np.testing.assert_allclose(t, expected.astype("float64"), rtol=epsilon)
+
+
+def test_draws_of_a_generator_are_threefry_words_of_their_count(seed):
+    generator = keras.random.SeedGenerator(seed)
+    for count in range(3):
+        g = kg.ops.sample_gumbel((100,), seed=generator)
+        bits = reference.random_bits(seed, count, 100).astype("float64")
+        expected = reference.gumbel((bits + 0.5) / 2**64)
+        np.testing.assert_allclose(g, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.fixture
+def inject(monkeypatch):
+    """Replace the generator: words -> what `function(shape)` makes of them."""
+
+    def run(function, words):
+        def bits(shape, seed, minval, maxval, dtype, alg):
+            del shape, seed
+            assert (minval, maxval, dtype) == (None, None, tf.uint64)
+            assert alg == "threefry"
+            return tf.constant(np.array(words, np.uint64))
+
+        monkeypatch.setattr(tf.random, "stateless_uniform", bits)
+        return backend.compiled(function)((len(words),)).numpy()
+
+    return run
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_unit_of_extreme_words(inject, dtype):
+    words = [0, 1, 2**32 - 1, 2**32, 2**63, 2**64 - 2**33, 2**64 - 1]
+    key = backend.next_key(0)
+    t = inject(lambda shape: backend.random_unit(shape, key, dtype), words)
+    assert t[0] == SMALLEST
+    assert t[-1] == LARGEST[dtype]
+    assert np.all(np.diff(t) >= 0)
+    exact = [(word + 0.5) / 2**64 for word in words]
+    np.testing.assert_allclose(t, exact, rtol=2 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gumbel_of_extreme_words(inject, dtype):
+    key = backend.next_key(0)
+    g = inject(lambda s: formulas.gumbel(s, key, dtype), [0, 2**64 - 1])
+    low = {"float32": -2.811, "float64": -3.603}[dtype]
+    np.testing.assert_allclose(g, [45.055, low], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rtol", "atol"),
+    [("float32", 1e-6, 3e-7), ("float64", 1e-14, 1e-15)],
+)
+def test_gumbel_against_numpy(monkeypatch, dtype, rtol, atol):
+    """Over the whole range of t, dense on the log scale at both ends.
+
+    The absolute part is for the zero of g, at t = 1 - 1/e.
+    """
+    ends = np.geomspace(SMALLEST, 0.5, 20_000)
+    t = np.concatenate(
+        [ends, 1 - ends[ends > 2.0**-24], [LARGEST[dtype]]]
+    ).astype(dtype)
+    monkeypatch.setattr(backend, "random_unit", lambda *_: tf.constant(t))
+    g = backend.compiled(lambda: formulas.gumbel(t.shape, None, dtype))()
+    expected = reference.gumbel(t)
+    np.testing.assert_allclose(g, expected, rtol=rtol, atol=atol)
+
+
+# ---------------------------------------------------------------------------
+# Law.
+# ---------------------------------------------------------------------------
+
+
+def test_law(seed):
+    laws.check_gumbel(sample, seed, n=4 * 10**6)
+
+
+def test_law_of_float64(seed):
+    def noise(shape, seed):
+        return kg.ops.sample_gumbel(shape, dtype="float64", seed=seed).numpy()
+
+    laws.check_gumbel(noise, seed)
+
+
+def test_upper_tail(seed):
+    """2**26 draws, each finite: as heavy beyond 10 as it should be."""
+    laws.check_gumbel_tail(sample, seed)
+
+
+def test_range(seed):
+    g = sample((2**24,), seed)
+    # Nothing is ever below -2.82; that a draw lies beyond 30.5 has a chance
+    # of 1e-6, that none is below -2.5 or above 12 of less than 1e-36.
+    assert -2.82 < g.min() < -2.5
+    assert 12 < g.max() < 30.5
+
+
+def test_independent(seed):
+    laws.check_independent(sample, seed)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(0, 1), (17, 18), (0, 2**31), (17, 17 + 2**16)]
+)
+def test_seeds_are_unrelated(a, b):
+    """A correlation of 0.0097 would be seen."""
+    u, v = (reference.gumbel_cdf(sample((10**6,), s)) for s in (a, b))
+    assert statistics.correlation_p(u, v) > FALSE_FAIL_RATE
+
+
+# ---------------------------------------------------------------------------
+# Types and modes.
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtype(dtype, seed):
+    g = kg.ops.sample_gumbel((1000, 100), dtype=dtype, seed=seed)
+    assert keras.backend.standardize_dtype(g.dtype) == dtype
+    assert np.all(np.isfinite(keras.ops.cast(g, "float64")))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_rounded_float32(dtype, seed):
+    half = kg.ops.sample_gumbel((10**5,), dtype=dtype, seed=seed)
+    full = kg.ops.sample_gumbel((10**5,), seed=seed)
+    assert np.array_equal(
+        keras.ops.cast(half, "float32"),
+        keras.ops.cast(keras.ops.cast(full, dtype), "float32"),
+    )
+
+
+def test_float64_is_the_same_noise_with_more_digits(seed):
+    wide = kg.ops.sample_gumbel((10**5,), dtype="float64", seed=seed).numpy()
+    narrow = sample((10**5,), seed)
+    # Float32 has few numbers below 1, where small noise comes from.
+    some = wide > -2
+    np.testing.assert_allclose(wide[some], narrow[some], rtol=1e-6, atol=1e-5)
+    assert not np.array_equal(wide, narrow)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+def test_same_seed_same_bits_in_every_mode(mode, dtype, seed):
+    def draw():
+        return tf.cast(
+            kg.ops.sample_gumbel((999, 7), dtype=dtype, seed=seed), tf.float64
+        )
+
+    assert np.array_equal(MODES[mode](draw)(), draw())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_golden_values(mode):
+    """The contract that a seed is a seed in the next release too."""
+    draw = MODES[mode](lambda: kg.ops.sample_gumbel((4,), seed=17))
+    golden = [3.8982148, -0.5946824, -0.63923436, 0.26204994]
+    np.testing.assert_allclose(draw(), golden, rtol=1e-6)
+
+
+# ---------------------------------------------------------------------------
+# Seeds.
+# ---------------------------------------------------------------------------
+
+
+def test_integer_seed_repeats(seed):
+    assert np.array_equal(sample((100,), seed), sample((100,), seed))
+    assert not np.any(sample((100,), seed) == sample((100,), seed + 1))
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64, np.uint32])
+def test_numpy_integer_is_an_integer(kind):
+    assert np.array_equal(sample((100,), kind(5)), sample((100,), 5))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_generator_advances(mode, seed):
+    generator = keras.random.SeedGenerator(seed)
+    draw = MODES[mode](lambda: kg.ops.sample_gumbel((100,), seed=generator))
+    first, second, third = draw().numpy(), draw().numpy(), draw().numpy()
+    assert not np.any(first == second)
+    assert not np.any(second == third)
+    # From the beginning of its stream, which an integer has the first of.
+    again = keras.random.SeedGenerator(seed)
+    assert np.array_equal(first, sample((100,), again))
+    assert np.array_equal(second, sample((100,), again))
+    assert np.array_equal(first, sample((100,), seed))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_seed_follows_the_global_one(mode, seed):
+    draw = MODES[mode](lambda: kg.ops.sample_gumbel((100,)))
+
+    def two():
+        return draw().numpy(), draw().numpy()
+
+    keras.utils.set_random_seed(seed)
+    first = two()
+    assert not np.any(first[0] == first[1])
+    if mode == "eager":
+        keras.utils.set_random_seed(seed)
+        assert np.array_equal(first, two())
+        keras.utils.set_random_seed(seed + 1)
+        assert not np.any(np.array(first) == np.array(two()))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_two_draws_in_one_program_differ(mode):
+    @MODES[mode]
+    def draw():
+        return kg.ops.sample_gumbel((100,)), kg.ops.sample_gumbel((100,))
+
+    first, second = draw()
+    assert not np.any(first.numpy() == second.numpy())
+
+
+def test_none_shares_the_stream_of_keras(seed):
+    """A draw of Keras's own moves it on, and the other way round."""
+    keras.utils.set_random_seed(seed)
+    first = sample((100,), None)
+    keras.utils.set_random_seed(seed)
+    keras.random.normal((3,))
+    assert not np.any(first == sample((100,), None))
+
+
+# ---------------------------------------------------------------------------
+# Shapes.
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0), (0, 3), (2, 3, 4)])
+@pytest.mark.parametrize("mode", MODES)
+def test_shapes(mode, shape, seed):
+    draw = MODES[mode](lambda: kg.ops.sample_gumbel(shape, seed=seed))
+    g = draw().numpy()
+    assert g.shape == shape
+    # In row-major order, the beginning of one sequence.
+    size = int(np.prod(shape))
+    np.testing.assert_array_equal(g.ravel(), sample((24,), seed)[:size])
+
+
+@pytest.mark.parametrize("kind", [list, tf.TensorShape, np.array, tf.constant])
+def test_kinds_of_shape(kind, seed):
+    g = kg.ops.sample_gumbel(kind([5, 2]), seed=seed)
+    assert np.array_equal(g, sample((5, 2), seed))
+
+
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+def test_dynamic_shape(mode, seed):
+    kwargs = {"jit_compile": True} if mode == "xla" else {}
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, None), "float32")], **kwargs
+    )
+    def draw(x):
+        return kg.ops.sample_gumbel(tf.shape(x), seed=seed)
+
+    for shape in [(5, 2), (3, 4), (0, 4)]:
+        assert np.array_equal(draw(tf.zeros(shape)), sample(shape, seed))
+
+
+def test_no_gradient_to_the_shape_or_elsewhere(seed):
+    x = tf.ones((3,))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = x * kg.ops.sample_gumbel(tf.shape(x), seed=seed)
+    assert np.array_equal(tape.gradient(y, x), sample((3,), seed))

@@ -1,0 +1,88 @@
+"""The mathematics again, in NumPy float64, from the papers."""
+
+import numpy as np
+
+
+def softmax(x, temperature, axis=-1):
+    """softmax(x / temperature); -inf is forbidden, nothing allowed is 0."""
+    x = np.asarray(x, "float64")
+    allowed = x > -np.inf
+    peak = np.max(np.where(allowed, x, -1e300), axis, keepdims=True)
+    shifted = np.where(allowed, x - peak, 0.0) / temperature
+    weight = np.where(allowed, np.exp(shifted), 0.0)
+    total = weight.sum(axis, keepdims=True)
+    return weight / np.where(total == 0, 1, total)
+
+
+def softmax_jacobian(x, temperature):
+    """d softmax(x / temperature)_i / d x_j for x of shape (..., K)."""
+    y = softmax(x, temperature)
+    diagonal = y[..., :, None] * np.eye(y.shape[-1])
+    outer = y[..., :, None] * y[..., None, :]
+    return (diagonal - outer) / np.asarray(temperature)[..., None]
+
+
+def softmax_vjp(x, temperature, dy, axis=-1):
+    """`dy` times that Jacobian, and each entry's part of d temperature."""
+    x, dy = np.asarray(x, "float64"), np.asarray(dy, "float64")
+    y = softmax(x, temperature, axis)
+    dx = y * (dy - np.sum(y * dy, axis, keepdims=True)) / temperature
+    return dx, -dx * np.where(x > -np.inf, x, 0) / temperature
+
+
+def one_hot_argmax(x, axis=-1):
+    """1 at the first largest entry."""
+    first = np.expand_dims(np.argmax(x, axis), axis)
+    one_hot = np.zeros(np.shape(x))
+    np.put_along_axis(one_hot, first, 1.0, axis)
+    return one_hot * (np.max(x, axis, keepdims=True) > -np.inf)
+
+
+def gumbel(t):
+    """The quantile of probability 1 - t: -log(-log(1 - t))."""
+    return -np.log(-np.log1p(-np.asarray(t, "float64")))
+
+
+def gumbel_cdf(x):
+    """P(g <= x)."""
+    return np.exp(-np.exp(-np.asarray(x, "float64")))
+
+
+def logistic_cdf(x):
+    """P(g1 - g2 <= x), g1 and g2 independent Gumbel."""
+    return 1 / (1 + np.exp(-np.asarray(x, "float64")))
+
+
+def threefry2x32(key, counter):
+    """Threefry-2x32 of 20 rounds: two words of key, two of counter.
+
+    Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2,
+    3", 2011, section 3.3.
+    """
+    rotations = ((13, 15, 26, 6), (17, 29, 16, 24))
+    k0, k1 = (np.uint32(word) for word in key)
+    keys = (k0, k1, np.uint32(0x1BD11BDA) ^ k0 ^ k1)
+    x0, x1 = (np.asarray(word, "uint32") for word in counter)
+    with np.errstate(over="ignore"):
+        x0, x1 = x0 + keys[0], x1 + keys[1]
+        for group in range(1, 6):
+            for rotation in rotations[(group - 1) % 2]:
+                x0 = x0 + x1
+                x1 = (x1 << np.uint32(rotation)) | (
+                    x1 >> np.uint32(32 - rotation)
+                )
+                x1 = x1 ^ x0
+            x0 = x0 + keys[group % 3]
+            x1 = x1 + keys[(group + 1) % 3] + np.uint32(group)
+    return x0, x1
+
+
+def random_bits(seed, count, n):
+    """The 64-bit words behind draw number `count` of `seed`.
+
+    Word i is the block of counter (i, 0) under the key (seed, count), its
+    first word the low half.
+    """
+    index = np.arange(n, dtype="uint32")
+    low, high = threefry2x32((seed, count), (index, np.zeros_like(index)))
+    return (high.astype("uint64") << np.uint64(32)) | low

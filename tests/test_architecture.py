@@ -1,0 +1,144 @@
+"""The arrows between the parts of the package, read from its imports."""
+
+import ast
+import pathlib
+
+import pytest
+
+import keras_gumbel
+
+ROOT = pathlib.Path(keras_gumbel.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# A part is a folder or a module of the package; each may import itself and
+# what is listed here.
+ARROWS = {
+    "__init__": {
+        "_version",
+        "callbacks",
+        "estimators",
+        "layers",
+        "ops",
+        "schedules",
+    },
+    "layers": {"ops", "estimators", "formulas", "_validation", "_typing"},
+    "ops": {"estimators", "formulas", "backend", "_validation", "_typing"},
+    "estimators": {"formulas", "backend", "_validation", "_typing"},
+    "formulas": {"backend", "_typing"},
+    "callbacks": {"_validation", "_typing"},
+    "schedules": {"_validation", "_typing"},
+    "backend": {"_typing"},
+    "_validation": {"backend", "_typing"},
+    "_typing": set(),
+    "_version": set(),
+}
+TENSORFLOW = "backend/tensorflow.py"
+
+
+def imported_modules(source):
+    """Every module that the source imports, at any depth of nesting."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            # Relative imports would hide the arrow, so none is allowed.
+            yield "." * node.level + (node.module or "")
+            for alias in node.names:
+                yield f"{'.' * node.level}{node.module or ''}.{alias.name}"
+
+
+def part_of(path):
+    """`layers` for `layers/x.py`, `formulas` for `formulas.py`."""
+    first = path.parts[0]
+    return first.removesuffix(".py")
+
+
+def violations(root):
+    """Each import and statement of the package at `root` that is wrong."""
+    parts = {part_of(path.relative_to(root)) for path in root.rglob("*.py")}
+    for path in sorted(root.rglob("*.py")):
+        relative = path.relative_to(root)
+        source, part = path.read_text(), part_of(relative)
+        if part not in ARROWS:
+            yield f"{relative}: a part without arrows, {part}"
+            continue
+        for module in imported_modules(source):
+            names = module.split(".")
+            if names[0] == "tensorflow" and relative.as_posix() != TENSORFLOW:
+                yield f"{relative}: imports tensorflow"
+            if names[0] == "":
+                yield f"{relative}: imports {module} by a relative path"
+            if names[0] != root.name or len(names) < 2:
+                continue
+            other = names[1]
+            # `from keras_gumbel import f` may be of a name in `__init__`.
+            other = other if other in parts else "__init__"
+            if other != part and other not in ARROWS[part]:
+                yield f"{relative}: {part} -> {other}"
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Assert):
+                yield f"{relative}: assert in line {node.lineno}"
+
+
+def test_the_package_keeps_to_the_arrows():
+    assert FILES
+    assert list(violations(ROOT)) == []
+
+
+def test_every_arrow_is_of_a_part_that_exists():
+    parts = {part_of(path.relative_to(ROOT)) for path in FILES}
+    assert set(ARROWS) == parts
+    assert set().union(*ARROWS.values()) <= parts
+
+
+def test_the_arrows_have_no_circle():
+    order = []
+
+    def visit(part, above):
+        assert part not in above, f"a circle through {part}"
+        for other in sorted(ARROWS[part]):
+            visit(other, above | {part})
+        order.append(part)
+
+    for part in ARROWS:
+        visit(part, frozenset())
+    assert "backend" in order
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "complaint"),
+    [
+        ("ops/bad.py", "import tensorflow as tf", "imports tensorflow"),
+        ("ops/bad.py", "import tensorflow.raw_ops", "imports tensorflow"),
+        ("backend/jax.py", "from tensorflow import io", "imports tensorflow"),
+        ("ops/bad.py", "import keras_gumbel.layers", "ops -> layers"),
+        ("ops/bad.py", "from keras_gumbel import layers", "ops -> layers"),
+        ("ops/bad.py", "import keras_gumbel.layers.x", "ops -> layers"),
+        ("ops/bad.py", "from keras_gumbel.layers import x", "ops -> layers"),
+        ("formulas.py", "from keras_gumbel import ops", "formulas -> ops"),
+        ("callbacks/bad.py", "import keras_gumbel.layers", "-> layers"),
+        ("layers/bad.py", "from keras_gumbel import backend", "-> backend"),
+        ("layers/bad.py", "from keras_gumbel import GumbelSoftmax", "-> __in"),
+        ("ops/bad.py", "from . import noise", "relative path"),
+        ("ops/bad.py", "from ..layers import x", "relative path"),
+        ("ops/bad.py", "def f(x):\n    assert x", "assert in line 2"),
+        ("ops/bad.py", "def f():\n    import tensorflow", "imports tensorflow"),
+        ("new.py", "", "a part without arrows"),
+    ],
+)
+def test_the_checker_can_fail(file, line, complaint, tmp_path):
+    """One planted violation, in a package that is in order otherwise."""
+    root = tmp_path / "keras_gumbel"
+    for part in ("layers", "ops", "callbacks", "backend"):
+        (root / part).mkdir(parents=True)
+        (root / part / "__init__.py").touch()
+    (root / "__init__.py").write_text("from keras_gumbel.ops import x as x\n")
+    (root / "formulas.py").touch()
+    (root / TENSORFLOW).write_text("import tensorflow as tf\n")
+    (root / "ops/good.py").write_text("from keras_gumbel import backend\n")
+    assert list(violations(root)) == []
+    (root / file).write_text(line + "\n")
+    found = list(violations(root))
+    assert found
+    assert all(complaint in one for one in found)

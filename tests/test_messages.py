@@ -1,0 +1,570 @@
+"""Each error names the argument, says what was expected and what came."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+
+LOGITS = np.zeros((2, 3), "float32")
+NUMBERS = np.zeros((2, 3), "int32")
+OPS = [kg.ops.gumbel_softmax, kg.ops.sample_argmax_index]
+LAYERS = [kg.GumbelSoftmax, kg.SampleArgmaxIndex]
+
+each_op = pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
+each_layer = pytest.mark.parametrize(
+    "layer", LAYERS, ids=lambda layer: layer.__name__
+)
+
+
+def refuses(exception, argument, expectation, received, call):
+    """That `call()` raises, and says these three things."""
+    with pytest.raises(exception) as error:
+        call()
+    message = str(error.value)
+    assert f"`{argument}`" in message
+    assert re.search(expectation, message), message
+    assert re.search(r"Received: .*" + re.escape(received), message), message
+
+
+TEMPERATURES = [
+    (0, ValueError, "positive and finite", "temperature=0"),
+    (0.0, ValueError, "positive and finite", "temperature=0.0"),
+    (-1.0, ValueError, "positive and finite", "temperature=-1.0"),
+    (float("nan"), ValueError, "positive and finite", "temperature=nan"),
+    (float("inf"), ValueError, "positive and finite", "temperature=inf"),
+    ("1", TypeError, "positive number", "temperature='1' (of type str)"),
+    (True, TypeError, "positive number", "temperature=True (of type bool)"),
+    (None, TypeError, "positive number", "temperature=None"),
+]
+each_temperature = pytest.mark.parametrize(
+    ("value", "exception", "expectation", "received"),
+    TEMPERATURES,
+    ids=[row[3] for row in TEMPERATURES],
+)
+
+
+class TestTemperature:
+    @each_op
+    @each_temperature
+    def test_of_a_function(self, op, value, exception, expectation, received):
+        refuses(
+            exception,
+            "temperature",
+            expectation,
+            received,
+            lambda: op(LOGITS, value),
+        )
+
+    @each_layer
+    @each_temperature
+    def test_of_a_layer(self, layer, value, exception, expectation, received):
+        refuses(
+            exception,
+            "temperature",
+            expectation,
+            received,
+            lambda: layer(temperature=value),
+        )
+
+    @each_layer
+    @each_temperature
+    def test_assigned(self, layer, value, exception, expectation, received):
+        made = layer()
+        refuses(
+            exception,
+            "temperature",
+            expectation,
+            received,
+            lambda: setattr(made, "temperature", value),
+        )
+
+    @each_layer
+    @pytest.mark.parametrize("training", [True, False])
+    @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+    def test_of_a_call(self, layer, training, value):
+        refuses(
+            ValueError,
+            "temperature",
+            "positive and finite",
+            f"temperature={value}",
+            lambda: layer()(LOGITS, temperature=value, training=training),
+        )
+
+    @each_op
+    @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+    def test_one_bad_of_many(self, op, value):
+        tau = tf.constant([[1.0], [value]])
+        refuses(
+            ValueError,
+            "temperature",
+            "positive and finite",
+            "temperature=",
+            lambda: op(LOGITS, tau),
+        )
+
+    @each_op
+    @pytest.mark.parametrize("kind", ["int32", "bool"])
+    def test_tensor_of_another_dtype(self, op, kind):
+        refuses(
+            TypeError,
+            "temperature",
+            "float tensor",
+            "temperature=",
+            lambda: op(LOGITS, tf.ones((), kind)),
+        )
+
+    @each_op
+    @pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 3), (4, 1), (1, 2, 1)])
+    def test_shape(self, op, shape):
+        refuses(
+            ValueError,
+            "temperature",
+            "broadcast to the logits and have size 1",
+            f"temperature of shape {shape}, logits of shape (2, 3)",
+            lambda: op(LOGITS, tf.ones(shape)),
+        )
+
+    @each_layer
+    def test_shape_in_a_call(self, layer):
+        for training in (True, False):
+            refuses(
+                ValueError,
+                "temperature",
+                "broadcast to the logits and have size 1",
+                "temperature of shape (3,), logits of shape (2, 3)",
+                lambda training=training: layer()(
+                    LOGITS, temperature=tf.ones(3), training=training
+                ),
+            )
+
+
+class TestLogits:
+    @each_op
+    @pytest.mark.parametrize("kind", ["int32", "int64", "bool"])
+    def test_that_are_no_floats(self, op, kind):
+        refuses(
+            TypeError,
+            "logits",
+            "float tensor",
+            f"logits of dtype {kind}",
+            lambda: op(tf.zeros((2, 3), kind)),
+        )
+
+    @each_layer
+    @pytest.mark.parametrize("training", [True, False])
+    @pytest.mark.parametrize("from_logits", [True, False])
+    def test_that_are_no_floats_in_a_layer(self, layer, from_logits, training):
+        refuses(
+            TypeError,
+            "logits",
+            "float tensor",
+            "logits of dtype int32",
+            lambda: layer(from_logits=from_logits)(NUMBERS, training=training),
+        )
+
+    @each_op
+    def test_symbolic(self, op):
+        refuses(
+            TypeError,
+            "keras_gumbel.GumbelSoftmax",
+            "In a Functional model use the layer",
+            "logits=<KerasTensor",
+            lambda: op(keras.Input((3,))),
+        )
+
+    @each_op
+    def test_of_unknown_rank(self, op):
+        @tf.function(input_signature=[tf.TensorSpec(None, "float32")])
+        def call(x):
+            return op(x)
+
+        refuses(
+            ValueError,
+            "logits",
+            "known rank",
+            "logits of shape <unknown>",
+            lambda: call(LOGITS),
+        )
+
+
+class TestAxis:
+    @each_op
+    @pytest.mark.parametrize("axis", [2, -3, 100])
+    def test_out_of_range(self, op, axis):
+        refuses(
+            ValueError,
+            "axis",
+            re.escape("in [-2, 2)"),
+            f"axis={axis}, logits of shape (2, 3)",
+            lambda: op(LOGITS, axis=axis),
+        )
+
+    @each_layer
+    @pytest.mark.parametrize("axis", [2, -3])
+    def test_out_of_range_in_a_layer(self, layer, axis):
+        """Also before any data, in a Functional model."""
+        for x in (LOGITS, keras.Input((3,))):
+            refuses(
+                ValueError,
+                "axis",
+                re.escape("in [-2, 2)"),
+                f"axis={axis}, logits of shape (",
+                lambda x=x: layer(axis=axis)(x),
+            )
+
+    @each_op
+    @pytest.mark.parametrize("axis", [1.0, "1", None, True])
+    def test_no_integer(self, op, axis):
+        refuses(
+            TypeError,
+            "axis",
+            "must be an integer",
+            f"axis={axis!r} (of type {type(axis).__name__})",
+            lambda: op(LOGITS, axis=axis),
+        )
+
+    @each_layer
+    @pytest.mark.parametrize("axis", [1.0, "1", None, True])
+    def test_no_integer_in_a_layer(self, layer, axis):
+        refuses(
+            TypeError,
+            "axis",
+            "must be an integer",
+            f"axis={axis!r} (of type {type(axis).__name__})",
+            lambda: layer(axis=axis),
+        )
+
+    @each_op
+    def test_without_classes(self, op):
+        refuses(
+            ValueError,
+            "axis",
+            "at least one class",
+            "axis=-1, logits of shape (2, 0)",
+            lambda: op(tf.zeros((2, 0))),
+        )
+
+
+class TestClassMask:
+    MASKS = [
+        (np.ones((2, 3), "int32"), TypeError, "must be bool", "dtype int32"),
+        (np.ones((2, 3), "float32"), TypeError, "must be bool", "float32"),
+        (np.ones(4, bool), ValueError, "broadcast", "of shape (4,), logits"),
+        (np.ones((3, 3), bool), ValueError, "broadcast", "of shape (3, 3)"),
+        (np.ones((1, 2, 3), bool), ValueError, "broadcast", "shape (1, 2, 3)"),
+    ]
+
+    @each_op
+    @pytest.mark.parametrize(
+        ("mask", "exception", "expectation", "received"), MASKS
+    )
+    def test_of_a_function(self, op, mask, exception, expectation, received):
+        refuses(
+            exception,
+            "class_mask",
+            expectation,
+            received,
+            lambda: op(LOGITS, class_mask=mask),
+        )
+
+    @each_layer
+    @pytest.mark.parametrize("training", [True, False])
+    @pytest.mark.parametrize(
+        ("mask", "exception", "expectation", "received"), MASKS
+    )
+    def test_of_a_call(
+        self, layer, mask, exception, expectation, received, training
+    ):
+        refuses(
+            exception,
+            "class_mask",
+            expectation,
+            received,
+            lambda: layer()(LOGITS, class_mask=mask, training=training),
+        )
+
+
+SEEDS = [
+    (1.0, TypeError, "None, an integer or a", "seed=1.0 (of type float)"),
+    ("1", TypeError, "None, an integer or a", "seed='1' (of type str)"),
+    (True, TypeError, "None, an integer or a", "seed=True (of type bool)"),
+    (-1, ValueError, "at least 0 and below", "seed=-1"),
+    (2**32, ValueError, "at least 0 and below", "seed=4294967296"),
+]
+each_seed = pytest.mark.parametrize(
+    ("value", "exception", "expectation", "received"),
+    SEEDS,
+    ids=[row[3] for row in SEEDS],
+)
+
+
+class TestSeed:
+    @each_op
+    @each_seed
+    def test_of_a_function(self, op, value, exception, expectation, received):
+        refuses(
+            exception,
+            "seed",
+            expectation,
+            received,
+            lambda: op(LOGITS, seed=value),
+        )
+
+    @each_seed
+    def test_of_the_noise(self, value, exception, expectation, received):
+        refuses(
+            exception,
+            "seed",
+            expectation,
+            received,
+            lambda: kg.ops.sample_gumbel((2,), seed=value),
+        )
+
+    @each_layer
+    @each_seed
+    def test_of_a_layer(self, layer, value, exception, expectation, received):
+        refuses(
+            exception,
+            "seed",
+            expectation,
+            received,
+            lambda: layer(seed=value),
+        )
+
+
+SCALES = [
+    (-1.0, ValueError, "finite and not negative", "noise_scale=-1.0"),
+    (float("nan"), ValueError, "finite and not negative", "noise_scale=nan"),
+    (float("inf"), ValueError, "finite and not negative", "noise_scale=inf"),
+    ("1", TypeError, "must be a number", "noise_scale='1' (of type str)"),
+    (True, TypeError, "must be a number", "noise_scale=True (of type bool)"),
+]
+each_scale = pytest.mark.parametrize(
+    ("value", "exception", "expectation", "received"),
+    SCALES,
+    ids=[row[3] for row in SCALES],
+)
+
+
+class TestNoiseScale:
+    @each_op
+    @each_scale
+    def test_of_a_function(self, op, value, exception, expectation, received):
+        refuses(
+            exception,
+            "noise_scale",
+            expectation,
+            received,
+            lambda: op(LOGITS, noise_scale=value),
+        )
+
+    @each_layer
+    @each_scale
+    def test_of_a_layer(self, layer, value, exception, expectation, received):
+        refuses(
+            exception,
+            "noise_scale",
+            expectation,
+            received,
+            lambda: layer(noise_scale=value),
+        )
+
+
+class TestChoices:
+    @each_layer
+    @pytest.mark.parametrize("value", ["mode", "", True, 1])
+    def test_inference(self, layer, value):
+        refuses(
+            ValueError,
+            "inference",
+            "one of .*'argmax', 'softmax', 'sample'",
+            f"inference={value!r}",
+            lambda: layer(inference=value),
+        )
+
+    @pytest.mark.parametrize("hard", [True, False])
+    @pytest.mark.parametrize("take", OPS + LAYERS, ids=lambda x: x.__name__)
+    def test_estimator_of_no_known_name(self, take, hard):
+        """Of a soft sample too, which makes no use of it."""
+        first = [LOGITS] if take in OPS else []
+        refuses(
+            ValueError,
+            "estimator",
+            r"one of \['st_gumbel'",
+            "estimator='gumble'",
+            lambda: take(*first, hard=hard, estimator="gumble"),
+        )
+
+    @pytest.mark.parametrize("value", [1, None, kg.GumbelSoftmax])
+    @pytest.mark.parametrize("take", OPS + LAYERS, ids=lambda x: x.__name__)
+    def test_estimator_of_another_type(self, take, value):
+        first = [LOGITS] if take in OPS else []
+        refuses(
+            TypeError,
+            "estimator",
+            "a name or an object",
+            f"estimator={value!r}",
+            lambda: take(*first, hard=True, estimator=value),
+        )
+
+    def test_estimator_config_of_something_else(self):
+        config = keras.saving.serialize_keras_object(keras.optimizers.SGD())
+        refuses(
+            ValueError,
+            "estimator",
+            "object of",
+            "estimator={",
+            lambda: kg.estimators.get(config),
+        )
+
+    @pytest.mark.parametrize("value", ["int32", "float", "complex64", 7])
+    def test_dtype_of_the_noise(self, value):
+        refuses(
+            ValueError,
+            "dtype",
+            "must be a float dtype",
+            f"dtype={value!r}",
+            lambda: kg.ops.sample_gumbel((2,), dtype=value),
+        )
+
+
+class TestStraightThrough:
+    @pytest.mark.parametrize("shape", [(3,), (3, 2), (1, 3), (2, 3, 1)])
+    def test_other_shapes(self, shape):
+        refuses(
+            ValueError,
+            "hard",
+            "`soft` must have the same shape",
+            f"hard of shape (2, 3), soft of shape {shape}",
+            lambda: kg.ops.straight_through(LOGITS, tf.zeros(shape)),
+        )
+
+
+class TestSchedule:
+    GOOD = {"initial_temperature": 1.0, "decay_rate": 0.1, "minimum": 0.5}
+
+    @pytest.mark.parametrize(
+        ("argument", "value", "exception", "expectation"),
+        [
+            ("initial_temperature", 0.0, ValueError, "positive and finite"),
+            ("initial_temperature", "1", TypeError, "must be a number"),
+            ("decay_rate", -0.1, ValueError, "finite and not negative"),
+            ("decay_rate", None, TypeError, "must be a number"),
+            ("minimum", 0.0, ValueError, "positive and finite"),
+            ("minimum", float("nan"), ValueError, "positive and finite"),
+            ("minimum", 2.0, ValueError, "at most `initial_temperature`"),
+            ("every", 0, ValueError, "at least 1"),
+            ("every", 1.5, TypeError, "must be an integer"),
+            ("every", True, TypeError, "must be an integer"),
+        ],
+    )
+    def test_arguments(self, argument, value, exception, expectation):
+        refuses(
+            exception,
+            argument,
+            expectation,
+            f"{argument}={value!r}",
+            lambda: kg.schedules.ExponentialAnnealing(
+                **{**self.GOOD, argument: value}
+            ),
+        )
+
+
+def fit(anneal, *layers, **options):
+    """A training of two batches."""
+    model = keras.Sequential([keras.layers.Dense(3), *layers])
+    model.compile("sgd", "mean_squared_error", **options)
+    model.fit(LOGITS, LOGITS, batch_size=1, verbose=0, callbacks=[anneal])
+
+
+class TestCallback:
+    @pytest.mark.parametrize(
+        ("argument", "value", "exception", "expectation"),
+        [
+            ("schedule", 0.5, TypeError, "Keras schedule or a function"),
+            ("schedule", "cosine", TypeError, "Keras schedule or a function"),
+            ("schedule", None, TypeError, "Keras schedule or a function"),
+            ("frequency", "step", ValueError, "one of"),
+            ("frequency", 1, ValueError, "one of"),
+            ("initial_step", -1, ValueError, "at least 0"),
+            ("initial_step", 0.5, TypeError, "must be an integer"),
+        ],
+    )
+    def test_arguments(self, argument, value, exception, expectation):
+        arguments = {"schedule": abs, argument: value}
+        refuses(
+            exception,
+            argument,
+            expectation,
+            f"{argument}={value!r}",
+            lambda: kg.TemperatureScheduler(**arguments),
+        )
+
+    @pytest.mark.parametrize(
+        ("value", "exception", "expectation"),
+        [
+            (0.0, ValueError, "positive finite temperature"),
+            (-1.0, ValueError, "positive finite temperature"),
+            (float("nan"), ValueError, "positive finite temperature"),
+            ("hot", TypeError, "must return a number"),
+            (None, TypeError, "must return a number"),
+        ],
+    )
+    def test_what_a_schedule_returns(self, value, exception, expectation):
+        """At which step, too."""
+        anneal = kg.TemperatureScheduler(lambda step: 1.0 if step < 1 else value)
+        refuses(
+            exception,
+            "schedule",
+            expectation,
+            f"schedule(1)={value!r}",
+            lambda: fit(anneal, kg.GumbelSoftmax()),
+        )
+
+    def test_no_layer(self):
+        with pytest.raises(ValueError) as error:
+            fit(kg.TemperatureScheduler(abs), keras.layers.Dense(3, name="d3"))
+        message = str(error.value)
+        assert "needs layers with a live temperature" in message
+        assert re.search(r"Received: .*d3", message)
+
+    def test_layers_that_cannot_be_set(self):
+        wrong = keras.layers.Dense(3, name="d3")
+        anneal = kg.TemperatureScheduler(abs, layers=[wrong])
+        with pytest.raises(ValueError) as error:
+            fit(anneal, kg.GumbelSoftmax())
+        message = str(error.value)
+        assert "needs layers with a live temperature" in message
+        assert re.search(r"Received: .*d3", message)
+
+    def test_layers_that_are_no_layers(self):
+        anneal = kg.TemperatureScheduler(abs, layers=["choice"])
+        with pytest.raises(ValueError) as error:
+            fit(anneal, kg.GumbelSoftmax(name="choice"))
+        message = str(error.value)
+        assert "needs layers with a live temperature" in message
+        assert re.search(r"Received: .*choice", message)
+
+    def test_no_optimizer(self):
+        class Custom(keras.Sequential):
+            def train_step(self, data):
+                return {"loss": keras.ops.sum(self(data[0], training=True))}
+
+        model = Custom([kg.GumbelSoftmax()])
+        model.compile(optimizer=None)
+        refuses(
+            ValueError,
+            "frequency='batch'",
+            "no optimizer.*Use `frequency='epoch'`",
+            "model=<Custom",
+            lambda: model.fit(
+                LOGITS,
+                LOGITS,
+                verbose=0,
+                callbacks=[kg.TemperatureScheduler(abs)],
+            ),
+        )

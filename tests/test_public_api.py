@@ -1,0 +1,201 @@
+"""The names and signatures that users rely on: a snapshot."""
+
+import importlib.metadata
+import inspect
+import pathlib
+import types
+
+import keras
+import pytest
+
+import keras_gumbel as kg
+from tests.conformance.docstrings import (
+    actual_defaults,
+    documented_arguments,
+    documented_defaults,
+)
+from tests.conformance.registry import LAYERS
+
+NAMES = {
+    kg: {
+        "GumbelSoftmax",
+        "SampleArgmaxIndex",
+        "TemperatureScheduler",
+        "callbacks",
+        "estimators",
+        "layers",
+        "ops",
+        "schedules",
+    },
+    kg.ops: {
+        "gumbel_softmax",
+        "sample_argmax_index",
+        "sample_gumbel",
+        "straight_through",
+    },
+    kg.estimators: {"Estimator", "StraightThroughGumbel", "get", "serialize"},
+    kg.layers: {"GumbelSoftmax", "SampleArgmaxIndex"},
+    kg.callbacks: {"TemperatureScheduler"},
+    kg.schedules: {"ExponentialAnnealing"},
+}
+
+CATEGORICAL_LAYER = (
+    "(temperature=1.0, hard=False, axis=-1, *, estimator='st_gumbel', "
+    "inference=None, noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
+)
+CATEGORICAL_CALL = (
+    "(self, logits, class_mask=None, temperature=None, training=None)"
+)
+CATEGORICAL_FUNCTION = (
+    "(logits, temperature=1.0, *, hard=False, axis=-1, "
+    "estimator='st_gumbel', class_mask=None, noise_scale=1.0, seed=None)"
+)
+SIGNATURES = {
+    kg.GumbelSoftmax: CATEGORICAL_LAYER,
+    kg.GumbelSoftmax.call: CATEGORICAL_CALL,
+    kg.SampleArgmaxIndex: CATEGORICAL_LAYER,
+    kg.SampleArgmaxIndex.call: CATEGORICAL_CALL,
+    kg.TemperatureScheduler: (
+        "(schedule, *, frequency='batch', layers=None, initial_step=0, "
+        "verbose=0)"
+    ),
+    kg.schedules.ExponentialAnnealing: (
+        "(initial_temperature, decay_rate, minimum, every=1)"
+    ),
+    kg.ops.gumbel_softmax: CATEGORICAL_FUNCTION,
+    kg.ops.sample_argmax_index: CATEGORICAL_FUNCTION,
+    kg.ops.sample_gumbel: "(shape, *, dtype='float32', seed=None)",
+    kg.ops.straight_through: "(hard, soft)",
+    kg.estimators.StraightThroughGumbel: "()",
+    kg.estimators.get: "(identifier)",
+    kg.estimators.serialize: "(estimator)",
+}
+
+PUBLIC = [
+    getattr(module, name)
+    for module, names in NAMES.items()
+    if module is not kg
+    for name in sorted(names)
+]
+each_public = pytest.mark.parametrize(
+    "thing", PUBLIC, ids=lambda thing: thing.__name__
+)
+
+
+def public_names(module):
+    """Names made here, or on purpose brought here: no imported helpers."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (
+            value.__name__.startswith("keras_gumbel.")
+            if isinstance(value, types.ModuleType)
+            else getattr(value, "__module__", "").startswith("keras_gumbel.")
+        )
+        # Importing a file of a folder makes it an attribute.
+        and not (
+            isinstance(value, types.ModuleType)
+            and module is not kg
+            and value.__name__.startswith(f"{module.__name__}.")
+        )
+    }
+
+
+@pytest.mark.parametrize("module", NAMES, ids=lambda module: module.__name__)
+def test_public_names(module):
+    found = public_names(module)
+    if module is kg:
+        # Parts of the package that anyone may read, and nobody should use.
+        found -= {"backend", "formulas"}
+    if module is kg.schedules:
+        found -= {name for name in found if name.startswith("check_")}
+    if module is kg.estimators:
+        found -= {"estimator", "straight_through_gumbel"}
+    assert found == NAMES[module]
+
+
+def test_what_is_at_the_top_is_what_is_below():
+    assert kg.GumbelSoftmax is kg.layers.GumbelSoftmax
+    assert kg.SampleArgmaxIndex is kg.layers.SampleArgmaxIndex
+    assert kg.TemperatureScheduler is kg.callbacks.TemperatureScheduler
+
+
+def test_the_registry_has_every_public_layer():
+    layers = {
+        thing
+        for thing in PUBLIC
+        if inspect.isclass(thing) and issubclass(thing, keras.Layer)
+    }
+    assert layers == {row.layer for row in LAYERS}
+    # And each of them both ways.
+    assert {(layer, hard) for layer in layers for hard in (True, False)} == {
+        (row.layer, row.hard) for row in LAYERS
+    }
+
+
+@pytest.mark.parametrize(
+    "thing", SIGNATURES, ids=lambda thing: thing.__qualname__
+)
+def test_signatures(thing):
+    signature = inspect.signature(thing)
+    bare = signature.replace(
+        parameters=[
+            parameter.replace(annotation=parameter.empty)
+            for parameter in signature.parameters.values()
+        ],
+        return_annotation=signature.empty,
+    )
+    assert str(bare) == SIGNATURES[thing]
+
+
+def test_every_public_thing_has_a_signature_in_the_snapshot():
+    # `Estimator` is abstract: only its subclasses are called.
+    assert set(PUBLIC) - set(SIGNATURES) == {kg.estimators.Estimator}
+
+
+@each_public
+def test_everything_is_documented(thing):
+    parameters = [
+        name
+        for name, parameter in inspect.signature(thing).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    documented = documented_arguments(thing)
+    assert [name for name in documented if name != "**kwargs"] == parameters
+    assert len(inspect.getdoc(thing).split("\n\n")[0]) <= 80
+
+
+@each_public
+def test_documented_defaults_are_those_of_the_signature(thing):
+    actual = actual_defaults(thing)
+    documented = documented_defaults(thing)
+    assert documented == {name: actual.get(name) for name in documented}
+    if inspect.isclass(thing):
+        assert documented == actual
+
+
+def test_types_are_for_others_too():
+    assert (pathlib.Path(kg.__file__).parent / "py.typed").is_file()
+
+
+def test_version_is_that_of_the_installed_package():
+    assert kg.__version__ == importlib.metadata.version("keras-gumbel")
+
+
+def test_serialised_names_are_stable():
+    """A saved model names its classes so: a change breaks every file."""
+    assert {
+        keras.saving.get_registered_name(thing)
+        for thing in (
+            kg.GumbelSoftmax,
+            kg.SampleArgmaxIndex,
+            kg.schedules.ExponentialAnnealing,
+            kg.estimators.StraightThroughGumbel,
+        )
+    } == {
+        "keras_gumbel>GumbelSoftmax",
+        "keras_gumbel>SampleArgmaxIndex",
+        "keras_gumbel>ExponentialAnnealing",
+        "keras_gumbel>StraightThroughGumbel",
+    }

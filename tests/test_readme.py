@@ -1,0 +1,107 @@
+"""The README and the guides: what they show runs, what they name exists."""
+
+import doctest
+import pathlib
+import re
+
+import keras
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+MARKDOWN = [*sorted(ROOT.glob("*.md")), *PAGES[1:]]
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def blocks(page, *languages):
+    """The fenced blocks of a page in one of the languages."""
+    found = BLOCK.findall(page.read_text())
+    return [text for language, text in found if language in languages]
+
+
+def run(text, namespace):
+    """A block of code, or of a session with its answers."""
+    if not text.startswith(">>>"):
+        exec(compile(text, "<block>", "exec"), namespace)
+        return
+    test = doctest.DocTestParser().get_doctest(
+        text, namespace, "block", None, None
+    )
+    report = []
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    runner.run(test, out=report.append, clear_globs=False)
+    assert runner.summarize(verbose=False).failed == 0, "".join(report)
+    namespace.update(test.globs)
+
+
+@pytest.fixture(scope="module", params=PAGES, ids=lambda page: page.name)
+def page_and_namespace(request, tmp_path_factory):
+    """A page, and what its blocks leave behind, run in order."""
+    namespace = {"__name__": "page"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("page"))
+        keras.utils.set_random_seed(0)
+        for text in blocks(request.param, "python", "pycon"):
+            run(text, namespace)
+    return request.param, namespace
+
+
+def test_every_python_block_runs(page_and_namespace):
+    page, namespace = page_and_namespace
+    if page == README:
+        assert "keras_gumbel" in str(namespace["kg"])
+
+
+def test_the_readme_says_true_things_of_its_first_model(page_and_namespace):
+    page, namespace = page_and_namespace
+    if page != README:
+        pytest.skip("of the README alone")
+    history = namespace["history"].history
+    assert history["temperature"][-1] == pytest.approx(0.32, abs=0.01)
+    assert history["loss"][-1] < 0.7 * history["loss"][0]
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.name)
+def test_every_make_target_that_a_page_names_exists(page):
+    targets = re.findall(
+        r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    named = [
+        target
+        for text in blocks(page, "", "sh", "bash", "shell", "console")
+        for target in re.findall(r"^\$?\s*make +([\w-]+)", text, re.MULTILINE)
+    ]
+    named += re.findall(r"`make ([\w-]+)", page.read_text())
+    assert [target for target in named if target not in targets] == []
+    if page == README:
+        assert named
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page):
+    text = page.read_text()
+    named = [
+        link for link in LINK.findall(text) if not re.match(r"\w+:", link)
+    ]
+    paths = [page.parent / link for link in named]
+    paths += [
+        ROOT / path
+        for path in re.findall(
+            r"`((?:examples|tests|benchmarks|docs|keras_gumbel)/[\w./-]*)`",
+            text,
+        )
+    ]
+    assert [str(path) for path in paths if not path.exists()] == []
+
+
+def test_a_block_that_is_wrong_is_found():
+    with pytest.raises(ZeroDivisionError):
+        run("x = 1 / 0\n", {})
+    with pytest.raises(AssertionError):
+        run(">>> 1 + 1\n3\n", {})
+    namespace = {}
+    run(">>> x = 1 + 1\n>>> x\n2\n", namespace)
+    assert namespace["x"] == 2
