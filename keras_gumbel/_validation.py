@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
@@ -168,14 +167,14 @@ def categorical_arguments(
     check_temperature(temperature)
     check_integer(axis, "axis")
     if not isinstance(logits, keras.KerasTensor):
-        logits = ops.convert_to_tensor(logits)
+        logits = backend.to_tensor(logits)
     check_logits(logits)
     axis = canonical_axis(axis, logits.shape)
-    temperature = ops.convert_to_tensor(temperature, "float32")
+    temperature = backend.to_tensor(temperature, "float32")
     if len(temperature.shape):
         check_temperature_shape(temperature, logits, axis)
     if class_mask is not None:
-        class_mask = ops.convert_to_tensor(class_mask)
+        class_mask = backend.to_tensor(class_mask)
         check_class_mask(class_mask, logits)
     return logits, temperature, axis, class_mask
 

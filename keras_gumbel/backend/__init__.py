@@ -11,6 +11,7 @@ written with `keras.ops`, so another framework is one more file like
     materialize(x)              computed once, however many read it
     straight_through(hard, soft)     value of `hard`, gradient to `soft`
     sum_to_shape(x, shape)      the transpose of broadcasting
+    to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
     static_value(x)             the number in `x` where it is known now
 """
 
@@ -34,3 +35,4 @@ from keras_gumbel.backend.tensorflow import (
     straight_through as straight_through,
 )
 from keras_gumbel.backend.tensorflow import sum_to_shape as sum_to_shape
+from keras_gumbel.backend.tensorflow import to_tensor as to_tensor

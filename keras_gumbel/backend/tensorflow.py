@@ -148,6 +148,11 @@ def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:
     return tf.reshape(tf.reduce_sum(x, axes), shape)
 
 
+def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
+    """`x` as a tensor; a variable is read, which Keras leaves to later."""
+    return tf.convert_to_tensor(keras.ops.convert_to_tensor(x, dtype))
+
+
 def static_value(x: Tensor) -> np.ndarray | None:
     """`x` as an array where its value is known now, otherwise None."""
     if isinstance(x, keras.Variable):
