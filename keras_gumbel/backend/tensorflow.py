@@ -155,8 +155,6 @@ def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
 
 def static_value(x: Tensor) -> np.ndarray | None:
     """`x` as an array where its value is known now, otherwise None."""
-    if isinstance(x, keras.Variable):
+    if isinstance(x, keras.Variable | tf.Variable):
         return None
-    if tf.is_tensor(x) and not hasattr(x, "numpy"):
-        return None
-    return np.asarray(x)
+    return tf.get_static_value(x) if tf.is_tensor(x) else np.asarray(x)
