@@ -516,7 +516,9 @@ class TestCallback:
     )
     def test_what_a_schedule_returns(self, value, exception, expectation):
         """At which step, too."""
-        anneal = kg.TemperatureScheduler(lambda step: 1.0 if step < 1 else value)
+        anneal = kg.TemperatureScheduler(
+            lambda step: 1.0 if step < 1 else value
+        )
         refuses(
             exception,
             "schedule",

@@ -83,9 +83,7 @@ def test_every_make_target_that_a_page_names_exists(page):
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.name)
 def test_every_file_that_a_page_names_exists(page):
     text = page.read_text()
-    named = [
-        link for link in LINK.findall(text) if not re.match(r"\w+:", link)
-    ]
+    named = [link for link in LINK.findall(text) if not re.match(r"\w+:", link)]
     paths = [page.parent / link for link in named]
     paths += [
         ROOT / path

@@ -301,9 +301,7 @@ class Traced(keras.layers.Layer):
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_new_temperature_traces_nothing_anew(jit_compile):
     counter = Traced()
-    model = build(
-        counter, kg.GumbelSoftmax(seed=1), jit_compile=jit_compile
-    )
+    model = build(counter, kg.GumbelSoftmax(seed=1), jit_compile=jit_compile)
     counter.traces = 0
     fit(model, kg.TemperatureScheduler(halving), epochs=3)
     assert counter.traces == 1
@@ -440,7 +438,9 @@ class TestLogs:
             r"Epoch (\d): .*temperature.* ([\d.]+)\.\n",
             capsys.readouterr().out,
         )
-        values = ["0.125", "0.0078125"] if frequency == "batch" else ["1", "0.5"]
+        values = (
+            ["0.125", "0.0078125"] if frequency == "batch" else ["1", "0.5"]
+        )
         assert lines == [("1", values[0]), ("2", values[1])]
 
     @pytest.mark.parametrize("frequency", ["batch", "epoch"])
@@ -471,9 +471,7 @@ class TestOptimizers:
         keras.config.set_dtype_policy("mixed_float16")
         model = build(optimizer=keras.optimizers.SGD(0.1))
         model.compile("sgd", "mean_squared_error", auto_scale_loss=True)
-        assert isinstance(
-            model.optimizer, keras.optimizers.LossScaleOptimizer
-        )
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
         # No step was skipped for a gradient that overflowed.
         model.optimizer.initial_scale = 1.0
         assert recorded(halving, model) == [2.0**-n for n in range(8)]

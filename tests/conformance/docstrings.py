@@ -15,9 +15,7 @@ def documented_arguments(thing: Any) -> dict[str, str]:
     if section is None:
         return {}
     names_and_texts = _ENTRY.split(section[1])[1:]
-    return dict(
-        zip(names_and_texts[::2], names_and_texts[1::2], strict=True)
-    )
+    return dict(zip(names_and_texts[::2], names_and_texts[1::2], strict=True))
 
 
 def documented_defaults(thing: Any) -> dict[str, str]:

@@ -31,7 +31,6 @@ class Row:
             this variant from logits that forbid nothing.
         is_index: Whether the output is float32 under every policy.
         takes_class_mask: Whether calls take `class_mask`.
-        temperature: The name of its live temperature variable.
     """
 
     layer: type[keras.Layer]
@@ -80,9 +79,7 @@ class Row:
 
 
 def _rows_are_one_hot(y: np.ndarray) -> bool:
-    return bool(
-        np.isin(y, (0.0, 1.0)).all() and (y.sum(axis=-1) == 1.0).all()
-    )
+    return bool(np.isin(y, (0.0, 1.0)).all() and (y.sum(axis=-1) == 1.0).all())
 
 
 def _rows_are_relaxed(y: np.ndarray) -> bool:

@@ -33,7 +33,12 @@ def through_deepcopy(model, row, tmp_path):
 
 ways = pytest.mark.parametrize(
     "way",
-    [through_keras_file, through_weights_file, through_pickle, through_deepcopy],
+    [
+        through_keras_file,
+        through_weights_file,
+        through_pickle,
+        through_deepcopy,
+    ],
     ids=["keras", "weights", "pickle", "deepcopy"],
 )
 

@@ -128,9 +128,7 @@ def test_minus_infinite_logits_are_a_class_mask(row):
     mask = np.array([True, False, True, True, False])
     logits = row.logits()
     for training in (True, False):
-        by_mask = row.create(seed=3)(
-            logits, class_mask=mask, training=training
-        )
+        by_mask = row.create(seed=3)(logits, class_mask=mask, training=training)
         by_logits = row.create(seed=3)(
             np.where(mask, logits, np.float32("-inf")), training=training
         )

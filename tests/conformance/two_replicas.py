@@ -114,7 +114,6 @@ def by_fit(strategy, row: Row, folder: pathlib.Path):
         "temperature": history.history["temperature"],
         "temperatures": [float(value) for value in temperatures],
         "inference": core.predict(x, verbose=0).tolist(),
-        "stream": np.asarray(layer.seed_generator.state).tolist(),
     }
 
 
@@ -148,9 +147,7 @@ def main(folder: pathlib.Path) -> None:
             layer = row.create()
         x = tf.constant(row.logits())
         seen["layers"][str(row)] = {
-            "loop": draws(
-                strategy, lambda f=layer, x=x: f(x, training=True)
-            ),
+            "loop": draws(strategy, lambda f=layer, x=x: f(x, training=True)),
             "fit": by_fit(strategy, row, folder),
             "schedule": by_schedule(strategy, row),
         }

@@ -176,9 +176,7 @@ class TestTemperature:
             gradient = as_array(tape.gradient(loss, tau))
             step = 1e-2
             up, down = (
-                as_array(
-                    kg.ops.gumbel_softmax(LOGITS, 0.5 + change, seed=3)
-                )
+                as_array(kg.ops.gumbel_softmax(LOGITS, 0.5 + change, seed=3))
                 for change in (step, -step)
             )
             slope = ((up**2 - down**2)[:, 0] / (2 * step)).sum()
@@ -365,6 +363,16 @@ class TestProbabilities:
             atol=1e-6,
         )
 
+    @pytest.mark.parametrize("training", [True, False])
+    @pytest.mark.parametrize("hard", [False, True])
+    def test_zero_is_exactly_zero(self, hard, training):
+        """At any temperature; a row of zeros has no class at all."""
+        probs = np.concatenate([self.PROBS, np.zeros((1, 3), "float32")])
+        layer = kg.GumbelSoftmax(50.0, hard=hard, from_logits=False, seed=3)
+        y = as_array(layer(probs, training=training))
+        assert (y[probs == 0] == 0.0).all()
+        np.testing.assert_allclose(y.sum(-1), [1, 1, 0], atol=1e-6)
+
     def test_zero_never_comes(self):
         layer = kg.GumbelSoftmax(hard=True, from_logits=False, seed=3)
         y = as_array(layer(np.tile(self.PROBS[:1], (4000, 1)), training=True))
@@ -415,7 +423,9 @@ class TestSeeds:
             np.testing.assert_array_equal(
                 as_array(b(LOGITS, training=True)), draw
             )
-            assert np.abs(as_array(c(LOGITS, training=True)) - draw).max() > 0.01
+            assert (
+                np.abs(as_array(c(LOGITS, training=True)) - draw).max() > 0.01
+            )
 
     def test_a_shared_generator_is_one_stream(self):
         generator = keras.random.SeedGenerator(3)
