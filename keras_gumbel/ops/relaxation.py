@@ -190,14 +190,13 @@ def _sample(
     logits, temperature, axis, class_mask = categorical_arguments(
         logits, temperature, axis, class_mask
     )
-    rest = [ops.convert_to_tensor(noise_scale, "float32")]
-    if class_mask is not None:
-        rest.append(class_mask)
-    # TensorFlow cannot relate traces with different numbers of arguments, so
-    # a mask makes another rule.
-    masked = class_mask is not None
-    rule = _rule(estimator, axis, learn_temperature, index, masked)
-    return rule(logits, temperature, backend.next_key(seed), *rest)
+    noise_scale = backend.to_tensor(noise_scale, "float32")
+    mask = () if class_mask is None else (class_mask,)
+    ranks = tuple(len(x.shape) for x in (logits, temperature, *mask))
+    rule = _rule(estimator, axis, learn_temperature, index, ranks)
+    return rule(
+        logits, temperature, backend.next_key(seed), noise_scale, *mask
+    )
 
 
 @functools.cache
@@ -206,9 +205,13 @@ def _rule(
     axis: int,
     learn_temperature: bool,
     index: bool,
-    masked: bool,
+    ranks: tuple[int, ...],
 ) -> Callable[..., Tensor]:
-    """The estimator between its inputs and its output, compiled."""
+    """The estimator between its inputs and its output, compiled.
+
+    One rule serves any sizes, which TensorFlow would stretch to any `ranks`
+    (of logits, temperature, mask) if it were called with several.
+    """
 
     def forward(
         logits: Tensor,
@@ -219,7 +222,7 @@ def _rule(
     ) -> tuple[Tensor, Tensor]:
         dtype = logits.dtype
         logits = formulas.widen(logits)
-        if masked:
+        if len(ranks) == 3:
             logits = ops.where(*class_mask, logits, formulas.FORBIDDEN)
         sample, residual = estimator.forward(
             logits,

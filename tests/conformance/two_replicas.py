@@ -55,82 +55,111 @@ class Recorder(keras.layers.Layer):
         return tf.ensure_shape(x + 0 * tf.stop_gradient(noted), x.shape)
 
 
-def draws(strategy, function, times=2):
-    """`function()` on each replica, in a custom loop."""
-    step = tf.function(lambda: strategy.run(function))
-    values = (strategy.experimental_local_results(step()) for _ in range(times))
-    return [[np.asarray(v).tolist() for v in value] for value in values]
+def draws(strategy, functions):
+    """What each function gives on each replica, twice, in a custom loop."""
+
+    def all_of_them():
+        return {name: function() for name, function in functions.items()}
+
+    step = tf.function(lambda: strategy.run(all_of_them), autograph=False)
+    steps = [step() for _ in range(2)]
+    return {
+        name: [
+            [
+                np.asarray(value).tolist()
+                for value in strategy.experimental_local_results(step[name])
+            ]
+            for step in steps
+        ]
+        for name in functions
+    }
 
 
 def by_functions(strategy):
-    """What each function drew, by kind of seed.
+    """What each function drew: of an integer, of a stream, in the scope.
 
     Not of None: Keras keeps the generator behind it to the main thread, and
     replicas are threads. A layer without a seed has a generator of its own.
     """
-    seen = {}
-    for name, function in FUNCTIONS.items():
-        seen[name] = {}
-        with strategy.scope():
-            generator = keras.random.SeedGenerator(3)
-        for kind, seed in {"int": 3, "stream": generator}.items():
-            seen[name][kind] = draws(
-                strategy, lambda f=function, s=seed: f(tf.constant(LOGITS), s)
+    logits = tf.constant(LOGITS)
+    with strategy.scope():
+        stream = {name: keras.random.SeedGenerator(3) for name in FUNCTIONS}
+        alone = {
+            name: np.asarray(function(logits, 3)).tolist()
+            for name, function in FUNCTIONS.items()
+        }
+    return {
+        "int": draws(
+            strategy,
+            {n: lambda f=f: f(logits, 3) for n, f in FUNCTIONS.items()},
+        ),
+        "stream": draws(
+            strategy,
+            {
+                n: lambda f=f, n=n: f(logits, stream[n])
+                for n, f in FUNCTIONS.items()
+            },
+        ),
+        "scope": alone,
+    }
+
+
+def by_layers(strategy):
+    """What each layer drew."""
+    with strategy.scope():
+        layers = {str(row): (row, row.create()) for row in LAYERS}
+    return draws(
+        strategy,
+        {
+            name: lambda row=row, layer=layer: layer(
+                tf.constant(row.logits()), training=True
             )
-        # In the scope, but on no replica.
-        with strategy.scope():
-            alone = function(tf.constant(LOGITS), 3)
-        seen[name]["scope"] = np.asarray(alone).tolist()
-    return seen
+            for name, (row, layer) in layers.items()
+        },
+    )
 
 
 def by_fit(strategy, row: Row, folder: pathlib.Path):
-    """What `fit` and `predict` did with a layer."""
+    """What `fit` did with a layer, and with one that anneals itself."""
     x = np.repeat(row.logits(batch=1), 16, axis=0)
     target = np.zeros((16, *row.output_shape[1:]), "float32")
     with strategy.scope():
         core = row.model(seed=3)
+        annealed = row.create(
+            temperature=kg.schedules.ExponentialAnnealing(2.0, 0.5, 0.1)
+        )
         inputs = keras.Input(core.input_shape[1:])
-        model = keras.Model(inputs, Recorder()(core(inputs)))
+        model = keras.Model(
+            inputs, [Recorder()(core(inputs)), annealed(inputs)]
+        )
         optimizer = keras.optimizers.SGD(0.1)
-        model.compile(optimizer, "mean_squared_error")
+        model.compile(optimizer, ["mean_squared_error"] * 2)
     layer = core.get_layer("choice")
     Recorder.seen = []
     history = model.fit(
         x,
-        target,
+        [target, target],
         batch_size=8,
         epochs=2,
         shuffle=False,
         verbose=0,
         callbacks=[kg.TemperatureScheduler(schedule)],
     )
-    temperatures = strategy.experimental_local_results(layer.temperature.value)
     core.save(folder / f"{row}.keras")
     core.save_weights(folder / f"{row}.weights.h5")
+
+    def on_each_replica(variable):
+        values = strategy.experimental_local_results(variable.value)
+        return [float(value) for value in values]
+
     return {
         "seen": Recorder.seen,
         "loss": history.history["loss"],
         "temperature": history.history["temperature"],
-        "temperatures": [float(value) for value in temperatures],
-        "inference": core.predict(x, verbose=0).tolist(),
+        "temperatures": on_each_replica(layer.temperature),
+        "annealed": on_each_replica(annealed.temperature),
+        "inference": np.asarray(core(x[:1])).tolist(),
     }
-
-
-def by_schedule(strategy, row: Row):
-    """The temperature, on each replica, of a layer that anneals itself."""
-    x = row.logits(batch=16)
-    target = np.zeros((16, *row.output_shape[1:]), "float32")
-    with strategy.scope():
-        model = row.model(
-            seed=3,
-            temperature=kg.schedules.ExponentialAnnealing(2.0, 0.5, 0.1),
-        )
-        model.compile("sgd", "mean_squared_error")
-    model.fit(x, target, batch_size=8, epochs=2, verbose=0)
-    temperature = model.get_layer("choice").temperature.value
-    values = strategy.experimental_local_results(temperature)
-    return [float(value) for value in values]
 
 
 def main(folder: pathlib.Path) -> None:
@@ -141,16 +170,11 @@ def main(folder: pathlib.Path) -> None:
     )
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     keras.utils.set_random_seed(0)
-    seen = {"functions": by_functions(strategy), "layers": {}}
-    for row in LAYERS:
-        with strategy.scope():
-            layer = row.create()
-        x = tf.constant(row.logits())
-        seen["layers"][str(row)] = {
-            "loop": draws(strategy, lambda f=layer, x=x: f(x, training=True)),
-            "fit": by_fit(strategy, row, folder),
-            "schedule": by_schedule(strategy, row),
-        }
+    seen = {
+        "functions": by_functions(strategy),
+        "loop": by_layers(strategy),
+        "fit": {str(row): by_fit(strategy, row, folder) for row in LAYERS},
+    }
     (folder / "seen.json").write_text(json.dumps(seen))
 
 

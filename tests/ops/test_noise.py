@@ -293,6 +293,20 @@ def test_none_shares_the_stream_of_keras(seed):
     assert not np.any(first == sample((100,), None))
 
 
+def test_generator_in_a_stateless_scope_of_keras(seed):
+    """The same stream; the count goes to the scope and not to the variable."""
+    generator = keras.random.SeedGenerator(seed)
+    state = generator.state
+    with keras.StatelessScope([(state, state.value)]) as scope:
+        draws = [sample((100,), generator) for _ in range(2)]
+        counted = scope.get_current_value(state)
+    assert np.array_equal(counted, [seed, 2])
+    assert np.array_equal(state, [seed, 0])
+    again = keras.random.SeedGenerator(seed)
+    for draw in draws:
+        assert np.array_equal(draw, sample((100,), again))
+
+
 # ---------------------------------------------------------------------------
 # Shapes.
 # ---------------------------------------------------------------------------

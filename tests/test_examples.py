@@ -1,0 +1,119 @@
+"""Every example runs, says what it should, and is short and public."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted(ROOT.glob("examples/*.py"))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The standard output of an example, run away from the repository."""
+
+    def run_example(name, *arguments):
+        script = ROOT / "examples" / name
+        process = subprocess.run(
+            [sys.executable, script, "--smoke", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert process.returncode == 0, process.stdout + process.stderr
+        return process.stdout
+
+    return run_example
+
+
+def test_differentiable_argmax(run):
+    output = run("differentiable_argmax.py")
+    assert "gradients: [None]" in output
+
+    lines = re.findall(r"Training .*|Testing .*", output)
+    assert len(lines) == 2 * 4
+    assert lines[:4] == lines[4:]
+    tested = re.findall(r"expected y=\[(\d)\.\] pred=(\S+)", output)
+    assert len(tested) == 2
+    assert all(int(index) == round(float(pred)) for index, pred in tested)
+
+    counts = dict(re.findall(r"temperature (\S+): (\d+) of 20", output))
+    assert int(counts["0.75"]) < 20
+    assert int(counts["10.0"]) == 20
+
+    cells = r"([\d.]+), +(\d+)/20"
+    rows = re.findall(rf"^ *(\d+) +{cells} +{cells} +{cells}$", output, re.M)
+    assert [row[0] for row in rows] == ["5", "50"]
+    for _, error_fixed, fixed, _, _, error, annealed in rows:
+        assert int(annealed) == 20 > int(fixed)
+        assert float(error) < 0.01 < float(error_fixed)
+
+
+def test_categorical_vae(run, tmp_path):
+    output = run("categorical_vae.py", "--output", tmp_path / "new" / "folder")
+    folder = tmp_path / "new" / "folder"
+
+    elbo, no_code = map(
+        float,
+        re.search(r"ELBO (\S+) nats, without code (\S+)", output).groups(),
+    )
+    # One epoch of the ten; a probability of counts is at most one.
+    assert no_code + 50 < elbo < 0
+    assert "temperature: 0.3000" in output
+
+    difference = re.search(r"TensorFlow alone, .* difference (\S+)", output)
+    assert float(difference[1]) <= 1e-6
+    assert (folder / "categorical_vae" / "saved_model.pb").is_file()
+
+    picture = matplotlib.image.imread(folder / "categorical_vae.png")
+    ink = 1 - picture[..., :3].mean(axis=-1)
+    inputs, reconstructions, samples = np.array_split(ink, 3)
+    for row in (inputs, reconstructions, samples):
+        assert row.std() > 0.1
+
+
+def test_every_example_is_run():
+    assert {f"test_{path.stem}" for path in EXAMPLES} <= set(globals())
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_short_and_documented(path):
+    source = path.read_text()
+    assert len(source.splitlines()) < 120
+    assert ast.get_docstring(ast.parse(source))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_uses_what_is_public(path):
+    tree = ast.parse(path.read_text())
+    imports = [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and "keras_gumbel" in ast.unparse(node)
+    ]
+    assert imports == ["import keras_gumbel as kg"]
+
+    package = ast.parse((ROOT / "keras_gumbel" / "__init__.py").read_text())
+    public = {
+        alias.asname
+        for node in package.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "kg"
+    }
+    assert used
+    assert used <= public
