@@ -5,6 +5,7 @@ Each function takes float32 or float64 tensors in which a forbidden class is
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_gumbel import backend
@@ -57,7 +58,7 @@ def mean_class(y: Tensor, axis: int) -> Tensor:
 
 def softmax(x: Tensor, temperature: Tensor, axis: int) -> Tensor:
     """softmax(x / temperature); a row with no class allowed is all zeros."""
-    weight, total = _weights(x, temperature, axis)
+    weight, total, _ = _weights(x, temperature, axis)
     return weight / total
 
 
@@ -69,25 +70,33 @@ def softmax_vjp(
     Returns:
         The gradient to `x`, and each entry's part of that to `temperature`.
     """
-    weight, total = _weights(x, temperature, axis)
-    # An infinite gradient at a forbidden class (log 0) must not become NaN.
-    allowed = x != FORBIDDEN
-    weighted = ops.where(allowed, weight * dy, 0.0)
+    weight, total, gap = _weights(x, temperature, axis)
+    # An infinite gradient at a class that is 0 (a log) must not become NaN.
+    live = weight != 0.0
+    weighted = ops.where(live, weight * dy, 0.0)
     mean = ops.sum(weighted, axis=axis, keepdims=True) / total
-    dx = ops.where(allowed, weight * (dy - mean), 0.0) / (total * temperature)
-    return dx, -dx * ops.where(allowed, x, 0.0) / temperature
+    dx = ops.where(live, weight * (dy - mean), 0.0) / (total * temperature)
+    # Any constant may stand in for the peak here: dx sums to 0.
+    return dx, -dx * gap / temperature
 
 
 def _weights(
     x: Tensor, temperature: Tensor, axis: int
-) -> tuple[Tensor, Tensor]:
-    """The terms of softmax and their sum, which is 1 where all are 0."""
-    peak = ops.max(x, axis=axis, keepdims=True)
-    # With nothing allowed the peak is -inf, and x - peak would be NaN.
-    peak = ops.stop_gradient(ops.where(peak == FORBIDDEN, 0.0, peak))
-    weight = ops.exp((x - peak) / temperature)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The terms of softmax, their sum (1 where all are 0), and x - peak.
+
+    The last is finite wherever `x` is not NaN, and 0 at forbidden classes,
+    so that no derivative multiplies 0 by infinity.
+    """
+    allowed = x != FORBIDDEN
+    # Keras refuses the maximum of an empty batch unless told where to begin.
+    peak = ops.max(x, axis=axis, keepdims=True, initial=FORBIDDEN)
+    gap = ops.where(allowed, x - ops.stop_gradient(peak), 0.0)
+    lowest = float(np.finfo(keras.backend.standardize_dtype(x.dtype)).min)
+    gap = ops.where(gap < lowest, lowest, gap)
+    weight = ops.where(allowed, ops.exp(gap / temperature), 0.0)
     total = ops.sum(weight, axis=axis, keepdims=True)
-    return weight, ops.where(total == 0.0, 1.0, total)
+    return weight, ops.where(total == 0.0, 1.0, total), gap
 
 
 def one_hot_argmax(x: Tensor, axis: int) -> Tensor:

@@ -104,8 +104,17 @@ def get(identifier: str | dict[str, Any] | Estimator) -> Estimator:
 
 
 def serialize(estimator: Estimator) -> str | dict[str, Any]:
-    """The name where the settings are the defaults, otherwise a dict."""
-    if estimator == type(estimator)():
+    """The name where the settings are the defaults, otherwise a dict.
+
+    Args:
+        estimator: An object of `keras_gumbel.estimators`, or of a subclass
+            registered with Keras.
+
+    Returns:
+        What `get` takes back.
+    """
+    known = _BY_NAME.get(estimator.name)
+    if known is type(estimator) and estimator == known():
         return estimator.name
     config: dict[str, Any] = keras.saving.serialize_keras_object(estimator)
     return config

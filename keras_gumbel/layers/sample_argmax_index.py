@@ -82,6 +82,13 @@ class SampleArgmaxIndex(CategoricalLayer):
             self.compute_output_shape(logits.shape), self._output_dtype
         )
 
+    def compute_mask(self, logits: Tensor, previous_mask: Tensor) -> Tensor:
+        """The mask as it came, unless it is of the axis that is gone."""
+        if previous_mask is None:
+            return None
+        axis = canonical_axis(self.axis, logits.shape)
+        return previous_mask if axis >= len(previous_mask.shape) else None
+
     @property
     def _output_dtype(self) -> str:
         return "float32"

@@ -194,9 +194,7 @@ def _sample(
     mask = () if class_mask is None else (class_mask,)
     ranks = tuple(len(x.shape) for x in (logits, temperature, *mask))
     rule = _rule(estimator, axis, learn_temperature, index, ranks)
-    return rule(
-        logits, temperature, backend.next_key(seed), noise_scale, *mask
-    )
+    return rule(logits, temperature, backend.next_key(seed), noise_scale, *mask)
 
 
 @functools.cache
