@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Keras keeps the generator behind `seed=None` to itself. Ours must be that
-# one, so that `keras.utils.set_random_seed` reaches it.
+# Keras keeps these to itself. The generator behind `seed=None` must be its
+# own, so that `keras.utils.set_random_seed` reaches it.
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.random.seed_generator import global_seed_generator
 
 # The optimization barrier has no name under `tf.`; this module is where
@@ -105,9 +106,9 @@ def next_key(seed: Seed) -> Tensor:
 
 def _advance(generator: keras.random.SeedGenerator) -> Tensor:
     """`generator.next()`, in two operations where that takes six."""
-    state = generator.state.value
-    if not isinstance(state, tf.Variable):  # a stateless scope of Keras
+    if in_stateless_scope():
         return generator.next()
+    state = generator.state.value
     seed = state.read_value()
     state.assign_add(np.array([0, 1], "int64"), read_value=False)
     return seed
