@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+BENCH ?= .venv-bench
 STAMP = $(VENV)/.installed
 DEMO = demo-output
 # TensorFlow's start-up notices say nothing of this project.
@@ -35,5 +36,16 @@ types: $(STAMP)
 
 check: test lint types
 
+# The peers, in an environment of their own: torch 2.13.0 is its CPU build.
+$(BENCH)/.installed: setup.cfg
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --upgrade pip
+	$(BENCH)/bin/python -m pip install --quiet torch==2.13.0 jax==0.10.2
+	$(BENCH)/bin/python -m pip install --quiet --editable '.[probability,plot]'
+	touch $@
+
+bench: $(BENCH)/.installed  ## ours beside its peers; close everything else
+	$(BENCH)/bin/python benchmarks/compare.py --output benchmarks/results
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) $(BENCH) $(DEMO) build dist *.egg-info

@@ -76,7 +76,7 @@ def train(vae: VAE, x: np.ndarray, epochs: int) -> None:
     # At the floor after 0.7 of the steps: exp(-1.7 * 0.7) = 0.3.
     anneal = kg.schedules.ExponentialAnnealing(1.0, 1.7 / steps, 0.3)
     callbacks = [kg.TemperatureScheduler(anneal)]
-    vae.fit(many, many, 100, epochs, verbose=2, callbacks=callbacks)
+    vae.fit(many, many, 100, epochs, callbacks=callbacks)
 
 
 def draw(rows: dict, path: Path) -> None:

@@ -50,6 +50,26 @@ def check_temperature(temperature: Any) -> None:
     )
 
 
+def check_initial_temperature(temperature: Any) -> None:
+    """One positive finite number: what a layer starts with."""
+    if not (_is_number(temperature) or np.ndim(temperature) == 0):
+        raise ValueError(
+            "`temperature` of a layer must be one number, or a "
+            "`keras.optimizers.schedules.LearningRateSchedule`; one number "
+            "for each example goes to the call. "
+            f"Received: temperature={temperature!r}"
+        )
+    if callable(temperature):
+        raise TypeError(
+            "`temperature` of a layer must be a number or a "
+            "`keras.optimizers.schedules.LearningRateSchedule`, which is "
+            "saved with the layer. A function goes to "
+            "`keras_gumbel.TemperatureScheduler`. "
+            f"Received: temperature={temperature!r}"
+        )
+    check_temperature(temperature)
+
+
 def check_temperature_shape(
     temperature: Tensor, logits: Tensor, axis: int
 ) -> None:

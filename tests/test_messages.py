@@ -71,6 +71,25 @@ class TestTemperature:
         )
 
     @each_layer
+    @pytest.mark.parametrize(
+        ("value", "exception", "expectation"),
+        [
+            ([1.0, 2.0], ValueError, "one number.*goes to the call"),
+            (np.ones((2, 1), "float32"), ValueError, "one number"),
+            (lambda step: 1.0, TypeError, "A function goes to"),
+        ],
+        ids=["list", "array", "function"],
+    )
+    def test_no_number_for_a_layer(self, layer, value, exception, expectation):
+        refuses(
+            exception,
+            "temperature",
+            expectation,
+            f"temperature={value!r}"[:16],
+            lambda: layer(temperature=value),
+        )
+
+    @each_layer
     @each_temperature
     def test_assigned(self, layer, value, exception, expectation, received):
         made = layer()

@@ -8,6 +8,7 @@ from keras import ops
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_choice,
+    check_initial_temperature,
     check_not_negative,
     check_seed,
     check_temperature,
@@ -64,7 +65,7 @@ class SamplingLayer(keras.Layer):
             self.temperature_schedule = temperature
             initial = float(ops.convert_to_numpy(temperature(0)))
         else:
-            check_temperature(temperature)
+            check_initial_temperature(temperature)
             self.temperature_schedule = None
             initial = float(temperature)
         check_temperature(initial)
