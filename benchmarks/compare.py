@@ -32,7 +32,9 @@ def main():
     results = {"environment": environment(*PACKAGES), "seconds": {}}
     for shape in map(tuple, args.shape or SHAPES):
         steps = {name: make(shape) for name, make in makers.items()}
-        seconds = interleaved(steps, args.rounds)
+        # Small steps are cheap to repeat, and noisier.
+        repeat = 10 if shape[0] * shape[1] < 100_000 else 1
+        seconds = interleaved(steps, args.rounds * repeat)
         results["seconds"][f"{shape[0]} x {shape[1]}"] = seconds
         print(table({f"{shape[0]} x {shape[1]}": seconds}), flush=True)
     text = report(results)

@@ -407,7 +407,7 @@ def test_a_variable_temperature_is_learnt_and_a_keras_one_is_not(seed):
     with tf.GradientTape(persistent=True) as tape:
         y = tf.square(soft(logits, learnt, seed))
         z = tf.square(soft(logits, scheduled, seed))
-    assert abs(float(tape.gradient(y, learnt))) > 0.01
+    assert float(tape.gradient(y, learnt)) != 0
     # None or 0, as the version of TensorFlow has it.
     assert not tape.gradient(z, scheduled.value)
     np.testing.assert_array_equal(y, z)
@@ -517,13 +517,15 @@ def with_fully_masked_rows(by_mask, dtype, seed):
 def test_fully_masked_row(hard, by_mask, dtype, seed):
     """All zeros, index 0, zero gradients, and never NaN."""
     logits, mask = with_fully_masked_rows(by_mask, dtype, seed)
+
     for op in (kg.ops.gumbel_softmax, kg.ops.sample_argmax_index):
-        y, gradient = gradients(
-            lambda x, op=op: (
-                op(x, TAU, hard=hard, class_mask=mask, seed=seed) ** 2
-            ),
-            logits,
-        )
+
+        def curved(x, op=op):
+            """Of a slope that is nowhere 0, nor the same for all classes."""
+            y = op(x, TAU, hard=hard, class_mask=mask, seed=seed)
+            return y + y**2
+
+        y, gradient = gradients(curved, logits)
         assert np.all(y[0] == 0)
         assert np.all(gradient[0] == 0)
         assert np.all(np.isfinite(y.astype("float64")))
