@@ -182,7 +182,8 @@ def categorical_arguments(
 ) -> tuple[Tensor, Tensor, int, Tensor | None]:
     """The arguments of every categorical function, checked, as tensors.
 
-    The temperature becomes float32, the axis counted from the front.
+    The temperature becomes float32, or float64 for float64 logits; the axis
+    is counted from the front.
     """
     check_temperature(temperature)
     check_integer(axis, "axis")
@@ -190,7 +191,8 @@ def categorical_arguments(
         logits = backend.to_tensor(logits)
     check_logits(logits)
     axis = canonical_axis(axis, logits.shape)
-    temperature = backend.to_tensor(temperature, "float32")
+    dtype = "float64" if _dtype(logits) == "float64" else "float32"
+    temperature = backend.to_tensor(temperature, dtype)
     if len(temperature.shape):
         check_temperature_shape(temperature, logits, axis)
     if class_mask is not None:

@@ -190,7 +190,7 @@ def _sample(
     logits, temperature, axis, class_mask = categorical_arguments(
         logits, temperature, axis, class_mask
     )
-    noise_scale = backend.to_tensor(noise_scale, "float32")
+    noise_scale = backend.to_tensor(noise_scale, temperature.dtype)
     mask = () if class_mask is None else (class_mask,)
     ranks = tuple(len(x.shape) for x in (logits, temperature, *mask))
     rule = _rule(estimator, axis, learn_temperature, index, ranks)
