@@ -1,5 +1,6 @@
 """TensorFlow: the only file of the package that imports it."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -89,14 +90,15 @@ def straight_through(hard: Tensor, soft: Tensor) -> Any:
 
 
 def next_key(seed: Seed) -> Tensor:
-    """The key of the next draw: int32, shape (2,), other on every replica."""
+    """The key of the next draw: int64, shape (2,), other on every replica.
+
+    Threefry's own key is 64 bits: the low words of these two, which are the
+    seed and the count of draws, so that no two draws of a generator share it.
+    """
     if isinstance(seed, int | np.integer):
-        key = tf.constant(np.array([seed, 0], "uint32").view("int32"))
+        key = tf.constant((seed, 0), tf.int64)
     else:
-        generator = global_seed_generator() if seed is None else seed
-        # Threefry's key is 64 bits: the low words of the seed and of the
-        # count of draws, so that no two draws of a generator share one.
-        key = tf.cast(_advance(generator), tf.int32)
+        key = _advance(global_seed_generator() if seed is None else seed)
     context = tf.distribute.get_replica_context()
     replicas = context.num_replicas_in_sync if context else 1
     if replicas > 1:
@@ -110,8 +112,14 @@ def _advance(generator: keras.random.SeedGenerator) -> Tensor:
         return generator.next()
     state = generator.state.value
     seed = state.read_value()
-    state.assign_add(np.array([0, 1], "int64"), read_value=False)
+    state.assign_add(_one_draw(), read_value=False)
     return seed
+
+
+@functools.cache
+def _one_draw() -> Tensor:
+    with tf.init_scope():
+        return tf.constant((0, 1), tf.int64)
 
 
 @compiled
@@ -151,6 +159,8 @@ def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:
 
 def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
     """`x` as a tensor; a variable is read, which Keras leaves to later."""
+    if isinstance(x, float):
+        return tf.convert_to_tensor(x, dtype)
     return tf.convert_to_tensor(keras.ops.convert_to_tensor(x, dtype))
 
 
