@@ -1,7 +1,7 @@
 """The mathematics, in `keras.ops`: what every estimator is written with.
 
 Each function takes float32 or float64 tensors in which a forbidden class is
--inf, and is meant for the inside of a compiled program.
+-inf. What draws noise is for the inside of a compiled program alone.
 """
 
 import keras
