@@ -26,9 +26,23 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     Threefry has an XLA kernel only. Compiling the few lines that draw from
     it gives every mode the same bits, and eager code the fused speed.
     """
-    return tf.function(
+    program = tf.function(
         function, jit_compile=True, autograph=False, reduce_retracing=True
     )
+
+    @functools.wraps(function)
+    def run(*args: Any) -> Any:
+        if not tf.config.functions_run_eagerly():
+            return program(*args)
+        # TensorFlow's switch for debugging: what runs uncompiled there has no
+        # kernel for Threefry.
+        tf.config.run_functions_eagerly(False)
+        try:
+            return program(*args)
+        finally:
+            tf.config.run_functions_eagerly(True)
+
+    return run
 
 
 def differentiable(

@@ -272,3 +272,29 @@ def test_sizes_are_not_lost(mode, seed):
         kg.ops.sample_argmax_index(tf.zeros((size, 3, size)), axis=1)
     run(tf.zeros((2, 3, 5)))
     assert shapes == [([2, 3, 5], [2, 5])]
+
+
+def test_with_functions_run_eagerly(seed):
+    """TensorFlow's switch for debugging changes neither bits nor gradient."""
+    logits = tf.constant(np.random.default_rng(seed).normal(size=(6, 5)))
+
+    def value_and_gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            y = kg.ops.gumbel_softmax(logits, hard=True, seed=seed)
+            loss = tf.reduce_sum(y * tf.range(5, dtype="float64"))
+        return (
+            y,
+            tape.gradient(loss, logits),
+            kg.ops.sample_gumbel((4,), seed=1),
+        )
+
+    wanted = value_and_gradient()
+    tf.config.run_functions_eagerly(True)
+    try:
+        got = value_and_gradient()
+        assert tf.config.functions_run_eagerly()
+    finally:
+        tf.config.run_functions_eagerly(False)
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
