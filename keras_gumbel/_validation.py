@@ -52,7 +52,7 @@ def check_temperature(temperature: Any) -> None:
 
 def check_initial_temperature(temperature: Any) -> None:
     """One positive finite number: what a layer starts with."""
-    if not (_is_number(temperature) or np.ndim(temperature) == 0):
+    if np.ndim(temperature) != 0:
         raise ValueError(
             "`temperature` of a layer must be one number, or a "
             "`keras.optimizers.schedules.LearningRateSchedule`; one number "

@@ -64,11 +64,11 @@ class SamplingLayer(keras.Layer):
         ):
             self.temperature_schedule = temperature
             initial = float(ops.convert_to_numpy(temperature(0)))
+            check_temperature(initial)
         else:
             check_initial_temperature(temperature)
             self.temperature_schedule = None
             initial = float(temperature)
-        check_temperature(initial)
         self._initial_temperature = initial
         self._temperature = self.add_weight(
             name="temperature",
