@@ -47,7 +47,7 @@ def _tensorflow_step(sample, mode):
     return make
 
 
-def pasted(mode):
+def pasted_sampler():
     """The ten lines that are pasted from blog to blog."""
     import tensorflow as tf
 
@@ -59,7 +59,11 @@ def pasted(mode):
         hard = tf.cast(tf.equal(soft, peak), soft.dtype)
         return tf.stop_gradient(hard - soft) + soft
 
-    return _tensorflow_step(sample, mode)
+    return sample
+
+
+def pasted(mode):
+    return _tensorflow_step(pasted_sampler(), mode)
 
 
 def keras_random(mode):
@@ -96,7 +100,7 @@ def tfp(mode):
     return _tensorflow_step(sample, mode)
 
 
-def ours(mode):
+def our_sampler():
     """keras_gumbel, with a stream of noise as its layers have."""
     import keras
 
@@ -107,7 +111,16 @@ def ours(mode):
     def sample(logits):
         return kg.ops.gumbel_softmax(logits, TEMPERATURE, hard=True, seed=seed)
 
-    return _tensorflow_step(sample, mode)
+    return sample
+
+
+def ours(mode):
+    return _tensorflow_step(our_sampler(), mode)
+
+
+def sampler(name):
+    """The function of the logits alone, of a peer in TensorFlow."""
+    return our_sampler() if "gumbel" in name else pasted_sampler()
 
 
 def torch(mode):

@@ -7,5 +7,6 @@ from keras_gumbel import ops as ops
 from keras_gumbel import schedules as schedules
 from keras_gumbel._version import __version__ as __version__
 from keras_gumbel.callbacks import TemperatureScheduler as TemperatureScheduler
+from keras_gumbel.layers import GumbelEmbedding as GumbelEmbedding
 from keras_gumbel.layers import GumbelSoftmax as GumbelSoftmax
 from keras_gumbel.layers import SampleArgmaxIndex as SampleArgmaxIndex

@@ -217,6 +217,22 @@ def check_class_mask(class_mask: Any, logits: Tensor) -> None:
         )
 
 
+def check_table(table: Any, logits: Tensor) -> None:
+    """A float matrix with a row for each class."""
+    shape, classes = tuple(table.shape), logits.shape[-1]
+    if "float" not in _dtype(table):
+        raise TypeError(
+            "`table` must be a float tensor. "
+            f"Received: table of dtype {_dtype(table)}"
+        )
+    fits = len(shape) == 2 and _broadcasts(shape[:1], (classes,))
+    if not fits or shape[0] == 1 != classes:
+        raise ValueError(
+            "`table` must be a matrix with one row for each class. Received: "
+            f"table of shape {shape}, logits of shape {tuple(logits.shape)}"
+        )
+
+
 def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
     """One of `choices`."""
     if value not in choices:

@@ -21,7 +21,6 @@ import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel.estimators import StraightThroughGumbel
-from keras_gumbel.estimators.straight_through_gumbel import Relaxed
 from keras_gumbel.ops.relaxation import _rule
 
 SHAPES = [(1024, 8192), (16384, 512), (4096, 32768)]
@@ -31,11 +30,14 @@ TEMPERATURE = 0.5
 
 def sampler(hard):
     """The sample as a function of its key, which a benchmark must hold."""
-    estimator = StraightThroughGumbel() if hard else Relaxed()
-    rule = _rule(estimator, 1, False, False, ranks=(2, 0))
-    return lambda logits, key: rule(
-        logits, tf.constant(TEMPERATURE), key, tf.constant(1.0)
-    )
+    estimator = StraightThroughGumbel() if hard else None
+
+    def sample(logits, key):
+        signature = (logits.shape[1], 2, 0)
+        rule = _rule(estimator, 1, False, False, signature)
+        return rule(logits, tf.constant(TEMPERATURE), key, tf.constant(1.0))
+
+    return sample
 
 
 def forward(logits, key):

@@ -8,8 +8,10 @@ written with `keras.ops`, so another framework is one more file like
     random_unit(shape, key, dtype)   uniform in (0, 1), from 64 bits each
     compiled(function)          one program, in eager and graph mode alike
     differentiable(...)         a forward program with its own backward program
-    materialize(x)              computed once, however many read it
+    unfused_unless_zero(...)    computed once, however many read it
+    materialize(x)              not to be simplified across
     straight_through(hard, soft)     value of `hard`, gradient to `soft`
+    bitcast(x, dtype)           the same bits
     sum_to_shape(x, shape)      the transpose of broadcasting
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
     static_value(x)             the number in `x` where it is known now
@@ -25,6 +27,7 @@ if keras.config.backend() != "tensorflow":
         f"Received: keras.config.backend()={keras.config.backend()!r}"
     )
 
+from keras_gumbel.backend.tensorflow import bitcast as bitcast
 from keras_gumbel.backend.tensorflow import compiled as compiled
 from keras_gumbel.backend.tensorflow import differentiable as differentiable
 from keras_gumbel.backend.tensorflow import materialize as materialize
@@ -36,3 +39,6 @@ from keras_gumbel.backend.tensorflow import (
 )
 from keras_gumbel.backend.tensorflow import sum_to_shape as sum_to_shape
 from keras_gumbel.backend.tensorflow import to_tensor as to_tensor
+from keras_gumbel.backend.tensorflow import (
+    unfused_unless_zero as unfused_unless_zero,
+)

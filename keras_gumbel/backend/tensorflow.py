@@ -47,50 +47,60 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def differentiable(
     forward: Callable[..., tuple[Tensor, Tensor]],
-    backward: Callable[..., tuple[Tensor, Tensor]],
+    backward: Callable[..., tuple[Tensor | None, ...]],
 ) -> Callable[..., Tensor]:
     """A function with a gradient rule of its own, both sides compiled.
 
     Args:
-        forward: `(logits, temperature, *rest) -> (output, residual)`. The
-            residual has the shape of the logits, and moves one for one with
-            them.
-        backward: `(residual, temperature, d_output) -> (d_logits,
-            d_temperature)`, of ordinary differentiable operations;
-            `d_temperature` may be None.
+        forward: `(*args) -> (output, residual)`, the residual being what is
+            kept for the backward pass.
+        backward: `(d_output, residual, *args) -> gradients`, one or None for
+            each argument.
 
     Returns:
-        `(logits, temperature, *rest) -> output`, differentiable in its first
-        two arguments any number of times.
+        `(*args) -> output`. Higher derivatives are those of `backward`.
     """
 
     # The gradient is inside the compiled function, and not around it: eager
     # code then pays for one call, and TensorFlow keeps between the two
-    # passes what `grad` captures, the residual, and nothing else.
+    # passes what `grad` captures, and nothing else.
     @compiled
     @tf.custom_gradient
-    def call(logits: Tensor, temperature: Tensor, *rest: Tensor) -> Any:
-        output, residual = forward(logits, temperature, *rest)
-        # Second derivatives reach the logits through the residual.
-        residual = straight_through(residual, logits)
+    def call(*args: Tensor) -> Any:
+        output, residual = forward(*args)
 
         def grad(dy: Tensor) -> tuple[Tensor | None, ...]:
-            d_logits, d_temperature = backward(residual, temperature, dy)
-            d_logits = tf.cast(d_logits, logits.dtype)
-            return d_logits, d_temperature, *(None for _ in rest)
+            return backward(dy, residual, *args)
 
         return output, grad
 
     return call
 
 
-def materialize(x: Tensor) -> Tensor:
-    """`x`, computed once. Inside `compiled` only.
+def unfused_unless_zero(
+    scale: Tensor, noisy: Callable[[], Tensor], quiet: Callable[[], Tensor]
+) -> Tensor:
+    """`noisy()`, or `quiet()` where `scale` is 0. Inside `compiled` only.
 
-    XLA would otherwise fuse the random generator into every reader of the
-    noise and run it once for each.
+    The result is computed once and stored. XLA would otherwise fuse the
+    random generator into every reader of the noise and run it once for each.
+    On CPUs it drops optimization barriers before it fuses, but never fuses
+    across a branch. On GPUs a branch makes the host wait, and a barrier does.
     """
-    return xla.optimization_barrier(x)[0]
+    if tf.config.list_logical_devices("GPU"):
+        return materialize(noisy())
+    # A constant would have the branch decided, and gone, in the compiler.
+    (scale,) = xla.optimization_barrier(scale)
+    return tf.cond(tf.not_equal(scale, 0), noisy, quiet)
+
+
+@tf.custom_gradient
+def materialize(x: Tensor) -> Any:
+    """`x` as it stands. Inside `compiled` only.
+
+    XLA would otherwise fold a reduction in two steps into one.
+    """
+    return xla.optimization_barrier(x)[0], lambda dy: dy
 
 
 @tf.custom_gradient
@@ -149,20 +159,37 @@ def random_unit(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
 
     Args:
         shape: Integers or an integer tensor.
-        key: What `next_key` gave.
+        key: What `next_key` gave, or `(key, start)` for the same numbers
+            from the one numbered `start` on.
         dtype: `"float32"` or `"float64"`.
     """
-    bits = tf.random.stateless_uniform(
-        shape, key, None, None, tf.uint64, alg="threefry"
+    key, start = key if isinstance(key, tuple) else (key, 0)
+    # A constant key would have small draws computed by the compiler itself,
+    # whose arithmetic differs in the last digit.
+    (key,) = xla.optimization_barrier(key)
+    # What `tf.random.stateless_uniform(alg="threefry")` does with a seed,
+    # which always counts from 0.
+    bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=shape,
+        key=tf.reshape(tf.bitcast(tf.cast(key, tf.int32), tf.uint64), [1]),
+        counter=tf.reshape(tf.cast(start, tf.uint64), [1]),
+        alg=tf.random.Algorithm.THREEFRY.value,
+        dtype=tf.uint64,
     )
     # Two words convert faster than one of 64 bits, and lose nothing: the
     # low one counts only where the high one is small.
     high = tf.cast(tf.bitwise.right_shift(bits, np.uint64(32)), tf.uint32)
     low = tf.cast(bits, tf.uint32)
-    unit = tf.cast(high, dtype) * 2.0**-32
-    unit += (tf.cast(low, dtype) + 0.5) * 2.0**-64
+    unit = tf.cast(low, dtype) * 2.0**-64 + 2.0**-65
+    unit += tf.cast(high, dtype) * 2.0**-32
     below_one = np.nextafter(1, 0, dtype=tf.as_dtype(dtype).as_numpy_dtype)
     return tf.minimum(unit, below_one)
+
+
+def bitcast(x: Tensor, dtype: str) -> Tensor:
+    """The same bits as another type of the same width."""
+    # `keras.ops.view` cannot where a size is unknown.
+    return tf.bitcast(x, dtype)
 
 
 def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:

@@ -30,15 +30,20 @@ class Estimator(ABC):
         key: Tensor,
         axis: int,
     ) -> tuple[Tensor, Tensor]:
-        """The sample, and the one tensor that `backward` needs.
+        """The choice, and the residual: what `backward` needs beside it.
 
-        That residual must move one for one with the logits, so that second
-        derivatives are right.
+        The choice is that of `formulas.first_argmax`. The residual must move
+        one for one with the logits, so that second derivatives are right.
         """
 
     @abstractmethod
     def backward(
-        self, residual: Tensor, temperature: Tensor, dy: Tensor, axis: int
+        self,
+        residual: Tensor,
+        choice: Tensor,
+        temperature: Tensor,
+        dy: Tensor,
+        axis: int,
     ) -> tuple[Tensor, Tensor]:
         """The gradient to the logits, and each entry's to the temperature."""
 

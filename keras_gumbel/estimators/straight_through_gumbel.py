@@ -3,9 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from keras import ops
-
-from keras_gumbel import backend, formulas
+from keras_gumbel import formulas
 from keras_gumbel._typing import Tensor
 from keras_gumbel.estimators.estimator import Estimator, register
 
@@ -47,42 +45,18 @@ class StraightThroughGumbel(Estimator):
         key: Tensor,
         axis: int,
     ) -> tuple[Tensor, Tensor]:
-        """One-hot of the perturbed logits, and those logits."""
-        perturbed = perturb(logits, noise_scale, key)
-        return formulas.one_hot_argmax(perturbed, axis), perturbed
+        """The argmax of the perturbed logits, and those logits."""
+        perturbed = formulas.perturb(logits, noise_scale, key)
+        return formulas.first_argmax(perturbed, axis), perturbed
 
     def backward(
-        self, residual: Tensor, temperature: Tensor, dy: Tensor, axis: int
-    ) -> tuple[Tensor, Tensor]:
-        """The gradient of the relaxed sample."""
-        return formulas.softmax_vjp(residual, temperature, dy, axis)
-
-
-@dataclasses.dataclass(frozen=True)
-class Relaxed(StraightThroughGumbel):
-    """The relaxed sample itself, which is what `hard=False` gives.
-
-    forward:  softmax((logits + noise_scale * gumbel) / temperature)
-    backward: its own gradient, exact.
-    """
-
-    def forward(
         self,
-        logits: Tensor,
+        residual: Tensor,
+        choice: Tensor,
         temperature: Tensor,
-        noise_scale: Tensor,
-        key: Tensor,
+        dy: Tensor,
         axis: int,
     ) -> tuple[Tensor, Tensor]:
-        """Softmax of the perturbed logits, and those logits."""
-        perturbed = perturb(logits, noise_scale, key)
-        return formulas.softmax(perturbed, temperature, axis), perturbed
-
-
-def perturb(logits: Tensor, noise_scale: Tensor, key: Tensor) -> Tensor:
-    """logits + noise_scale * gumbel, drawn once however often it is read."""
-    # In one dimension, where compilers vectorise even for two classes.
-    flat = ops.reshape(logits, (-1,))
-    noise = formulas.gumbel(ops.shape(flat), key, logits.dtype)
-    perturbed = backend.materialize(flat + noise_scale * noise)
-    return ops.reshape(perturbed, ops.shape(logits))
+        """The gradient of the relaxed sample."""
+        peak = formulas.entry(residual, choice, axis)
+        return formulas.softmax_vjp(residual, peak, temperature, dy, axis)

@@ -14,7 +14,6 @@ from keras_gumbel._validation import (
     check_seed,
 )
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.estimators.straight_through_gumbel import Relaxed
 
 
 def gumbel_softmax(
@@ -63,7 +62,7 @@ def gumbel_softmax(
 
     Returns:
         A tensor of the shape and dtype of `logits`, whose rows along `axis`
-        sum to 1. NaN logits give NaN rows.
+        sum to 1. A logit of NaN or +inf gives a NaN row.
 
     Gradient:
         Soft: exact for the relaxed sample, to `logits` and to `temperature`
@@ -94,7 +93,7 @@ def gumbel_softmax(
     return _sample(
         logits,
         temperature,
-        estimator=rule if hard else Relaxed(),
+        estimator=rule if hard else None,
         axis=axis,
         class_mask=class_mask,
         noise_scale=noise_scale,
@@ -160,7 +159,7 @@ def sample_argmax_index(
     return _sample(
         logits,
         temperature,
-        estimator=rule if hard else Relaxed(),
+        estimator=rule if hard else None,
         axis=axis,
         class_mask=class_mask,
         noise_scale=noise_scale,
@@ -173,7 +172,7 @@ def _sample(
     logits: Tensor,
     temperature: Tensor,
     *,
-    estimator: Estimator,
+    estimator: Estimator | None,
     axis: int,
     class_mask: Tensor | None,
     noise_scale: float,
@@ -193,22 +192,25 @@ def _sample(
     noise_scale = backend.to_tensor(noise_scale, temperature.dtype)
     mask = () if class_mask is None else (class_mask,)
     ranks = tuple(len(x.shape) for x in (logits, temperature, *mask))
-    rule = _rule(estimator, axis, learn_temperature, index, ranks)
+    signature = (logits.shape[axis], *ranks)
+    rule = _rule(estimator, axis, learn_temperature, index, signature)
     return rule(logits, temperature, backend.next_key(seed), noise_scale, *mask)
 
 
 @functools.cache
 def _rule(
-    estimator: Estimator,
+    estimator: Estimator | None,
     axis: int,
     learn_temperature: bool,
     index: bool,
-    ranks: tuple[int, ...],
+    signature: tuple[int | None, ...],
 ) -> Callable[..., Tensor]:
-    """The estimator between its inputs and its output, compiled.
+    """A sample between its inputs and its output, compiled.
 
-    One rule serves any sizes, which TensorFlow would stretch to any `ranks`
-    (of logits, temperature, mask) if it were called with several.
+    Without an estimator it is the relaxed sample. One rule serves any batch;
+    `signature` is what TensorFlow would generalise, and lose speed by, if one
+    were called with several: the number of classes, and the ranks of logits,
+    temperature and mask.
     """
 
     def forward(
@@ -217,37 +219,51 @@ def _rule(
         key: Tensor,
         noise_scale: Tensor,
         *class_mask: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         dtype = logits.dtype
         logits = formulas.widen(logits)
-        if len(ranks) == 3:
+        if class_mask:
             logits = ops.where(*class_mask, logits, formulas.FORBIDDEN)
-        sample, residual = estimator.forward(
-            logits,
-            formulas.positive_or_nan(temperature, logits.dtype),
-            ops.cast(noise_scale, logits.dtype),
-            key,
-            axis,
-        )
-        if index:
-            mean = formulas.mean_class(sample, axis)
-            return ops.cast(mean, "float32"), residual
-        return ops.cast(sample, dtype), residual
+        tau = formulas.positive_or_nan(temperature, logits.dtype)
+        noise_scale = ops.cast(noise_scale, logits.dtype)
+        if estimator is None:
+            perturbed = formulas.perturb(logits, noise_scale, key)
+            y = formulas.softmax(perturbed, tau, axis)
+            output = formulas.mean_class(y, axis) if index else y
+            residuals: tuple[Tensor, ...] = (perturbed,)
+        else:
+            choice, residual = estimator.forward(
+                logits, tau, noise_scale, key, axis
+            )
+            show = formulas.class_number if index else formulas.one_hot
+            output = show(choice, logits, axis)
+            residuals = residual, choice
+        output = ops.cast(output, "float32" if index else dtype)
+        # By this second derivatives reach the logits.
+        moving = backend.straight_through(residuals[0], logits)
+        return output, (moving, *residuals[1:])
 
     def backward(
-        residual: Tensor, temperature: Tensor, dy: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        dy = ops.cast(dy, residual.dtype)
+        dy: Tensor,
+        residuals: tuple[Tensor, ...],
+        logits: Tensor,
+        temperature: Tensor,
+        *rest: Tensor,
+    ) -> tuple[Tensor | None, ...]:
+        dtype = residuals[0].dtype
+        dy = ops.cast(dy, dtype)
         if index:
-            number = ops.cast(formulas.classes(residual, axis), dy.dtype)
+            number = ops.cast(formulas.classes(residuals[0], axis), dtype)
             dy = ops.expand_dims(dy, axis) * number
-        tau = formulas.positive_or_nan(temperature, residual.dtype)
-        d_logits, d_temperature = estimator.backward(residual, tau, dy, axis)
-        if not learn_temperature:
-            return d_logits, None
-        d_temperature = backend.sum_to_shape(
-            d_temperature, ops.shape(temperature)
+        tau = formulas.positive_or_nan(temperature, dtype)
+        vjp: Callable[..., tuple[Tensor, Tensor]] = (
+            estimator.backward if estimator else formulas.relaxed_vjp
         )
-        return d_logits, ops.cast(d_temperature, temperature.dtype)
+        d_logits, d_temperature = vjp(*residuals, tau, dy, axis)
+        d_temperature = formulas.temperature_gradient(
+            d_temperature, temperature, learn_temperature
+        )
+        d_logits = ops.cast(d_logits, logits.dtype)
+        return d_logits, d_temperature, *(None for _ in rest)
 
     return backend.differentiable(forward, backward)

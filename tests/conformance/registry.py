@@ -31,6 +31,7 @@ class Row:
             this variant from logits that forbid nothing.
         is_index: Whether the output is float32 under every policy.
         takes_class_mask: Whether calls take `class_mask`.
+        weights: How many the layer has, none of them trainable.
     """
 
     layer: type[keras.Layer]
@@ -42,6 +43,7 @@ class Row:
     is_sample: Callable[[np.ndarray], bool]
     is_index: bool = False
     takes_class_mask: bool = True
+    weights: int = 1
 
     def __str__(self) -> str:
         return f"{self.layer.__name__}-{'hard' if self.hard else 'soft'}"
@@ -110,6 +112,28 @@ _CATEGORICAL_SETTINGS = {
     "seed": (3, 3),
 }
 
+_EMBEDDING_SETTINGS = {
+    "input_dim": (5, 5),
+    "output_dim": (2, 2),
+    "embeddings_initializer": (
+        "ones",
+        keras.initializers.serialize(keras.initializers.Ones()),
+    ),
+    "embeddings_regularizer": (
+        "l2",
+        keras.regularizers.serialize(keras.regularizers.L2()),
+    ),
+    "embeddings_constraint": (
+        "non_neg",
+        keras.constraints.serialize(keras.constraints.NonNeg()),
+    ),
+    **{
+        name: setting
+        for name, setting in _CATEGORICAL_SETTINGS.items()
+        if name not in ("hard", "axis")
+    },
+}
+
 _SHAPE = (4, 3, 5)
 
 LAYERS = (
@@ -150,6 +174,22 @@ LAYERS = (
         hard=True,
         is_sample=_are_indices,
         is_index=True,
+    ),
+    Row(
+        kg.GumbelEmbedding,
+        # With this table the vector of a class is its one-hot.
+        {
+            "input_dim": 5,
+            "output_dim": 5,
+            "embeddings_initializer": "identity",
+            "trainable": False,
+        },
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_EMBEDDING_SETTINGS,
+        hard=True,
+        is_sample=_rows_are_one_hot,
+        weights=2,
     ),
 )
 

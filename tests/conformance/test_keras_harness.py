@@ -16,7 +16,7 @@ def test_keras_own_layer_test_passes(row, inference):
         input_shape=row.input_shape,
         expected_output_shape=row.output_shape,
         expected_num_trainable_weights=0,
-        expected_num_non_trainable_weights=1,
+        expected_num_non_trainable_weights=row.weights,
         expected_num_seed_generators=1,
         expected_num_losses=0,
         supports_masking=True,

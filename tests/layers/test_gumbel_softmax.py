@@ -462,10 +462,10 @@ class Scaled(StraightThroughGumbel):
     name = "scaled"
     factor: float = 2.0
 
-    def backward(self, residual, temperature, dy, axis):
+    def backward(self, residual, choice, temperature, dy, axis):
         """`factor` times the gradient of the relaxed sample."""
         d_logits, d_temperature = super().backward(
-            residual, temperature, dy, axis
+            residual, choice, temperature, dy, axis
         )
         return self.factor * d_logits, d_temperature
 

@@ -85,13 +85,14 @@ def inject(monkeypatch):
     """Replace the generator: words -> what `function(shape)` makes of them."""
 
     def run(function, words):
-        def bits(shape, seed, minval, maxval, dtype, alg):
-            del shape, seed
-            assert (minval, maxval, dtype) == (None, None, tf.uint64)
-            assert alg == "threefry"
+        def bits(shape, key, counter, dtype, alg):
+            del shape, key, counter
+            assert dtype == tf.uint64
+            assert alg == tf.random.Algorithm.THREEFRY.value
             return tf.constant(np.array(words, np.uint64))
 
-        monkeypatch.setattr(tf.random, "stateless_uniform", bits)
+        generator = "StatelessRandomUniformFullIntV2"
+        monkeypatch.setattr(tf.raw_ops, generator, bits)
         return backend.compiled(function)((len(words),)).numpy()
 
     return run

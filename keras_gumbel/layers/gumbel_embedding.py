@@ -1,0 +1,186 @@
+"""A sampled entry of a learned codebook."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
+from keras_gumbel._validation import check_integer
+from keras_gumbel.estimators import Estimator
+from keras_gumbel.layers.categorical import CategoricalLayer
+from keras_gumbel.ops.embedding import sample_embedding
+
+
+@keras.saving.register_keras_serializable(package="keras_gumbel")
+class GumbelEmbedding(CategoricalLayer):
+    """The vector of a sampled class, from a table that is learned.
+
+    Noise is drawn in training only: `model(x)` and `predict` are inference,
+    and give the likeliest class's vector unless `inference` says otherwise.
+
+        embeddings[index],  index ~ Categorical(softmax(logits))
+
+    It equals `GumbelSoftmax(hard=True)` followed by a `Dense` without bias,
+    in value and gradients, at the cost of the sampling alone: the row is
+    gathered, and nothing of the logits' size is kept for the backward pass.
+    Meant for codebooks and vocabularies of thousands of classes.
+
+    Args:
+        input_dim: Positive integer, the number of classes.
+        output_dim: Positive integer, the length of each vector.
+        embeddings_initializer: Initializer of the table. Defaults to
+            `"uniform"`.
+        embeddings_regularizer: Optional regularizer of the table. Defaults to
+            `None`.
+        embeddings_constraint: Optional constraint on the table. Defaults to
+            `None`.
+        temperature: As for `GumbelSoftmax`. Defaults to `1.0`.
+        estimator: As for `GumbelSoftmax`. Defaults to `"st_gumbel"`.
+        inference: As for `GumbelSoftmax`: `"argmax"` (what `None` means)
+            gives the likeliest class's vector, `"softmax"` the mean vector.
+            Defaults to `None`.
+        noise_scale: As for `GumbelSoftmax`. Defaults to `1.0`.
+        from_logits: As for `GumbelSoftmax`. Defaults to `True`.
+        seed: As for `GumbelSoftmax`. Defaults to `None`.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+
+    Call arguments:
+        logits: Float tensor `(..., input_dim)`, unnormalised
+            log-probabilities in nats.
+        class_mask: Optional bool tensor, True where a class is allowed. A row
+            with none allowed gives zeros.
+        temperature: Optional, in place of the layer's own in this call.
+        training: True to sample. False and None are inference.
+
+    Returns:
+        A tensor `(..., output_dim)` in the compute dtype.
+
+    Attributes:
+        embeddings: The table, `(input_dim, output_dim)`.
+        temperature: The live temperature, as of `GumbelSoftmax`.
+
+    Gradient:
+        To the table: exact for the sampled rows. To the logits: biased, see
+        the estimator.
+
+    Raises:
+        ValueError: As `GumbelSoftmax`, and for sizes that are not positive
+            or do not fit the logits.
+        TypeError: As `GumbelSoftmax`.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> layer = kg.GumbelEmbedding(512, 16)
+    >>> codes = layer(keras.random.normal((4, 10, 512)), training=True)
+    >>> codes.shape
+    TensorShape([4, 10, 16])
+
+    Reference:
+        Jang, Gu, Poole, "Categorical Reparameterization with
+        Gumbel-Softmax", 2017, section 2.2, https://arxiv.org/abs/1611.01144
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        *,
+        temperature: float | LearningRateSchedule = 1.0,
+        estimator: str | Estimator = "st_gumbel",
+        inference: str | None = None,
+        noise_scale: float = 1.0,
+        from_logits: bool = True,
+        seed: int | keras.random.SeedGenerator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_integer(input_dim, "input_dim", minimum=1)
+        check_integer(output_dim, "output_dim", minimum=1)
+        super().__init__(
+            temperature,
+            True,
+            -1,
+            estimator=estimator,
+            inference=inference,
+            noise_scale=noise_scale,
+            from_logits=from_logits,
+            seed=seed,
+            **kwargs,
+        )
+        self.input_dim = int(input_dim)
+        self.output_dim = int(output_dim)
+        self.embeddings_initializer = keras.initializers.get(
+            embeddings_initializer
+        )
+        self.embeddings_regularizer = keras.regularizers.get(
+            embeddings_regularizer
+        )
+        self.embeddings_constraint = keras.constraints.get(
+            embeddings_constraint
+        )
+
+    def build(self, logits_shape: Shape) -> None:
+        """Create the table."""
+        if logits_shape[-1] not in (None, self.input_dim):
+            raise ValueError(
+                "`input_dim` must be the number of classes. Received: "
+                f"input_dim={self.input_dim}, logits of shape {logits_shape}"
+            )
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.input_dim, self.output_dim),
+            initializer=self.embeddings_initializer,
+            regularizer=self.embeddings_regularizer,
+            constraint=self.embeddings_constraint,
+        )
+        super().build(logits_shape)
+
+    def compute_output_shape(self, logits_shape: Shape) -> Shape:
+        """A vector in place of the classes."""
+        return *logits_shape[:-1], self.output_dim
+
+    def _draw(
+        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+    ) -> Tensor:
+        return sample_embedding(
+            logits,
+            self._table,
+            temperature,
+            estimator=self.estimator,
+            class_mask=class_mask,
+            noise_scale=self.noise_scale,
+            seed=self.seed_generator,
+        )
+
+    def _read(self, choice: Tensor) -> Tensor:
+        return ops.matmul(ops.cast(choice, self.compute_dtype), self._table)
+
+    @property
+    def _table(self) -> Tensor:
+        # `autocast=False` keeps the logits as they come; the table is cast
+        # by hand.
+        return ops.cast(self.embeddings, self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        for fixed in ("hard", "axis"):
+            del config[fixed]
+        return {
+            **config,
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": keras.initializers.serialize(
+                self.embeddings_initializer
+            ),
+            "embeddings_regularizer": keras.regularizers.serialize(
+                self.embeddings_regularizer
+            ),
+            "embeddings_constraint": keras.constraints.serialize(
+                self.embeddings_constraint
+            ),
+        }

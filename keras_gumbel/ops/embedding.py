@@ -1,0 +1,234 @@
+"""The sampled row of a table, for codebooks and vocabularies."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from keras_gumbel import backend, estimators, formulas
+from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._validation import (
+    categorical_arguments,
+    check_not_negative,
+    check_seed,
+    check_table,
+)
+from keras_gumbel.estimators import Estimator
+
+# What a block of rows holds: few enough elements that its working copies
+# stay in cache, and enough rows that the product with the table is not bound
+# by reading the table.
+_BLOCK_ELEMENTS = 2**18
+_BLOCK_ROWS = 128
+
+
+def sample_embedding(
+    logits: Tensor,
+    table: Tensor,
+    temperature: Tensor = 1.0,
+    *,
+    estimator: str | Estimator = "st_gumbel",
+    class_mask: Tensor | None = None,
+    noise_scale: float = 1.0,
+    seed: Seed = None,
+) -> Tensor:
+    """The row of `table` that a hard categorical sample picks.
+
+        forward:  table[index],  index ~ Categorical(softmax(logits))
+        backward: as of one_hot(index) @ table, the one-hot by `estimator`
+
+    It equals `gumbel_softmax(logits, hard=True, ...) @ table` in value and
+    in every gradient, without the product: the row is gathered, and the
+    table's gradient is a sum over the rows that were picked. Beyond 2**18
+    logits the work goes block by block; the noise is drawn anew in the
+    backward pass, so that nothing of the logits' size is kept between the
+    two. Second derivatives are not to be had.
+
+    Args:
+        logits: Float tensor `(..., num_classes)`, unnormalised
+            log-probabilities in nats.
+        table: Float tensor `(num_classes, dim)`, one row a class.
+        temperature: As for `gumbel_softmax`.
+        estimator: As for `gumbel_softmax`.
+        class_mask: As for `gumbel_softmax`. A row with no class allowed gives
+            zeros.
+        noise_scale: As for `gumbel_softmax`.
+        seed: As for `gumbel_softmax`; the same seed gives the same sample.
+
+    Returns:
+        A tensor `(..., dim)` in the dtype of `table`.
+
+    Gradient:
+        To `table`: exact for the sampled rows. To `logits`, and to a tensor
+        `temperature`: biased, see the estimator.
+
+    Raises:
+        ValueError: As `gumbel_softmax`, and for a `table` whose shape does
+            not fit.
+        TypeError: As `gumbel_softmax`.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> table = keras.ops.convert_to_tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> logits = keras.ops.convert_to_tensor([[50.0, 0.0], [0.0, 50.0]])
+    >>> kg.ops.sample_embedding(logits, table).numpy().tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+
+    Reference:
+        Jang, Gu, Poole, "Categorical Reparameterization with
+        Gumbel-Softmax", 2017, section 2.2, https://arxiv.org/abs/1611.01144
+    """
+    check_not_negative(noise_scale, "noise_scale")
+    check_seed(seed)
+    learn_temperature = hasattr(temperature, "dtype") and not isinstance(
+        temperature, keras.Variable
+    )
+    logits, temperature, _, class_mask = categorical_arguments(
+        logits, temperature, -1, class_mask
+    )
+    table = backend.to_tensor(table)
+    check_table(table, logits)
+    rows = _as_rows(logits)
+    rest = [backend.to_tensor(noise_scale, "float32")]
+    if class_mask is not None:
+        rest.append(_as_rows(ops.broadcast_to(class_mask, ops.shape(logits))))
+    if len(temperature.shape):
+        goal = (*ops.shape(logits)[:-1], 1)
+        temperature = _as_rows(ops.broadcast_to(temperature, goal))
+    masked = class_mask is not None
+    scalar = not len(temperature.shape)
+    rule = _rule(estimators.get(estimator), learn_temperature, masked, scalar)
+    output = rule(rows, temperature, table, backend.next_key(seed), *rest)
+    return ops.reshape(output, (*ops.shape(logits)[:-1], table.shape[-1]))
+
+
+def _as_rows(x: Tensor) -> Tensor:
+    return ops.reshape(x, (-1, ops.shape(x)[-1]))
+
+
+class _Block(NamedTuple):
+    """A run of rows, as many in every block."""
+
+    start: Tensor
+    size: Tensor
+
+    def of(self, x: Tensor) -> Tensor:
+        """These rows of `x`; all of it where it is one number for all."""
+        if not len(x.shape):
+            return x
+        return ops.slice(x, (self.start, 0), (self.size, ops.shape(x)[1]))
+
+    def put(self, x: Tensor, rows: Tensor) -> Tensor:
+        """`x` with these rows replaced."""
+        return ops.slice_update(x, (self.start, 0), rows)
+
+
+def _sizes(like: Tensor) -> tuple[Tensor, Tensor]:
+    """The number of rows, and of those in a block."""
+    rows, classes = ops.shape(like)
+    most = ops.maximum(_BLOCK_ELEMENTS // classes, _BLOCK_ROWS)
+    return rows, ops.minimum(most, rows)
+
+
+def _for_blocks(
+    like: Tensor,
+    step: Callable[[_Block, tuple[Tensor, ...]], tuple[Tensor, ...]],
+    results: tuple[Tensor, ...],
+) -> tuple[Tensor, ...]:
+    """`results` after `step` has filled in every block of their rows."""
+    rows, size = _sizes(like)
+    count = -(-rows // ops.maximum(size, 1))
+
+    def body(i: Tensor, *results: Tensor) -> tuple[Tensor, ...]:
+        # XLA takes a size that comes from a shape for a constant; not always
+        # one that comes from outside the loop.
+        rows, size = _sizes(like)
+        # The last block reaches back rather than over the end: what it does
+        # a second time comes out the same.
+        block = _Block(ops.minimum(i * size, rows - size), size)
+        return i + 1, *step(block, results)
+
+    _, *filled = ops.while_loop(
+        lambda i, *_: i < count, body, (ops.cast(0, "int32"), *results)
+    )
+    return tuple(filled)
+
+
+@functools.cache
+def _rule(
+    estimator: Estimator, learn_temperature: bool, masked: bool, scalar: bool
+) -> Callable[..., Tensor]:
+    """A sampled row between its inputs and its output, compiled."""
+
+    def choose(
+        block: _Block,
+        logits: Tensor,
+        temperature: Tensor,
+        key: Tensor,
+        noise_scale: Tensor,
+        *class_mask: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The choice in a block of rows, the residual, the temperature."""
+        classes = ops.cast(ops.shape(logits)[1], "int64")
+        first = ops.cast(block.start, "int64") * classes
+        x = formulas.widen(block.of(logits))
+        if masked:
+            mask = block.of(*class_mask)
+            x = ops.where(mask, x, formulas.FORBIDDEN)
+        tau = formulas.positive_or_nan(block.of(temperature), x.dtype)
+        choice, residual = estimator.forward(
+            x, tau, ops.cast(noise_scale, x.dtype), (key, first), 1
+        )
+        return choice, residual, tau
+
+    def forward(
+        logits: Tensor,
+        temperature: Tensor,
+        table: Tensor,
+        *rest: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        def step(block: _Block, filled: tuple[Tensor]) -> tuple[Tensor]:
+            choice, _, _ = choose(block, logits, temperature, *rest)
+            return (block.put(*filled, choice),)
+
+        none = ops.zeros((ops.shape(logits)[0], 1), "int32")
+        (choice,) = _for_blocks(logits, step, (none,))
+        return formulas.row(table, choice), choice
+
+    def backward(
+        dy: Tensor,
+        choice: Tensor,
+        logits: Tensor,
+        temperature: Tensor,
+        table: Tensor,
+        *rest: Tensor,
+    ) -> tuple[Tensor | None, ...]:
+        def step(
+            block: _Block, filled: tuple[Tensor, Tensor]
+        ) -> tuple[Tensor, Tensor]:
+            again, residual, tau = choose(block, logits, temperature, *rest)
+            d_one_hot = ops.matmul(block.of(dy), ops.transpose(table))
+            d_logits, d_temperature = estimator.backward(
+                residual, again, tau, ops.cast(d_one_hot, residual.dtype), 1
+            )
+            d_temperature = ops.sum(d_temperature, axis=1, keepdims=True)
+            return (
+                block.put(filled[0], ops.cast(d_logits, logits.dtype)),
+                block.put(filled[1], ops.cast(d_temperature, "float32")),
+            )
+
+        d_logits, parts = _for_blocks(
+            logits,
+            step,
+            (ops.zeros_like(logits), ops.zeros((ops.shape(logits)[0], 1))),
+        )
+        d_temperature = formulas.temperature_gradient(
+            parts, temperature, learn_temperature
+        )
+        d_table = formulas.row_transpose(dy, choice, table)
+        return d_logits, d_temperature, d_table, *(None for _ in rest)
+
+    return backend.differentiable(forward, backward)

@@ -1,0 +1,232 @@
+"""sample_embedding is one_hot @ table, in value and in every gradient."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+
+MODES = {
+    "eager": lambda f: f,
+    "graph": lambda f: tf.function(f, autograph=False),
+    "XLA": lambda f: tf.function(f, autograph=False, jit_compile=True),
+}
+# One block of rows; several, the last reaching back; rows wider than most.
+SHAPES = [(5, 7, 3), (1500, 500, 2), (300, 5000, 2)]
+
+
+def by_product(logits, table, temperature, **kwargs):
+    one_hot = kg.ops.gumbel_softmax(logits, temperature, hard=True, **kwargs)
+    return one_hot @ tf.cast(table, one_hot.dtype)
+
+
+def value_and_gradients(op, logits, table, temperature, weights, **kwargs):
+    with tf.GradientTape() as tape:
+        tape.watch([logits, table, temperature])
+        y = op(logits, table, temperature, **kwargs)
+        loss = tf.reduce_sum(tf.cast(y, "float32") * weights)
+    return y, *tape.gradient(loss, [logits, table, temperature])
+
+
+def inputs(rows, classes, width, seed, lead=()):
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return tf.constant(rng.normal(size=shape), "float32")
+
+    return (
+        normal(*lead, rows, classes),
+        normal(classes, width),
+        tf.constant(0.7),
+        normal(*lead, rows, width),
+    )
+
+
+def assert_close(got, wanted):
+    names = ("value", "to logits", "to table", "to temperature")
+    for name, a, b in zip(names, got, wanted, strict=True):
+        scale = max(1.0, float(np.abs(b).max(initial=0.0)))
+        np.testing.assert_allclose(a, b, atol=1e-4 * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_is_the_product_with_the_one_hot(shape, mode, seed):
+    args = inputs(*shape, seed)
+    run = MODES[mode](
+        lambda *args: value_and_gradients(
+            kg.ops.sample_embedding, *args, seed=seed
+        )
+    )
+    wanted = value_and_gradients(by_product, *args, seed=seed)
+    got = run(*args)
+    assert np.any(got[1] != 0)
+    assert_close(got, wanted)
+    # A row of the table itself, bit for bit.
+    np.testing.assert_array_equal(got[0], wanted[0])
+
+
+@pytest.mark.parametrize("lead", [(), (2,), (2, 3)], ids=str)
+@pytest.mark.parametrize("kind", ["one", "each", "all"])
+def test_masks_and_temperatures(kind, lead, seed):
+    logits, table, _, weights = inputs(4, 6, 3, seed, lead)
+    mask = np.random.default_rng(seed).random((*lead, 4, 6)) < 0.6
+    mask[..., 0, :] = False
+    mask = {"one": mask[(0,) * (len(lead) + 1)] | True, "each": mask}.get(
+        kind, mask[..., :1, :]
+    )
+    rng = np.random.default_rng(seed)
+    temperature = tf.constant(rng.uniform(0.3, 2.0, (*lead, 4, 1)), "float32")
+    args = logits, table, temperature, weights
+    options = {"class_mask": mask, "noise_scale": 0.5, "seed": seed}
+    got = value_and_gradients(kg.ops.sample_embedding, *args, **options)
+    assert_close(got, value_and_gradients(by_product, *args, **options))
+
+
+def test_nothing_allowed_gives_zeros_and_nan_gives_nan(seed):
+    logits, table, temperature, weights = inputs(3, 4, 2, seed)
+    bad = logits.numpy()
+    bad[0], bad[1, 2] = -np.inf, np.nan
+    y, *_ = value_and_gradients(
+        kg.ops.sample_embedding,
+        tf.constant(bad),
+        table,
+        temperature,
+        weights,
+        seed=seed,
+    )
+    assert np.all(y[0] == 0)
+    assert np.all(np.isnan(y[1]))
+    assert np.all(np.isfinite(y[2]))
+    masked = tf.constant([[False] * 4, [True] * 4, [True] * 4])
+    got = value_and_gradients(
+        kg.ops.sample_embedding,
+        logits,
+        table,
+        temperature,
+        weights,
+        class_mask=masked,
+        seed=seed,
+    )
+    assert np.all(got[1][0] == 0)
+    assert all(np.all(np.isfinite(x)) for x in got)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_has_the_dtype_of_the_table(dtype, seed):
+    logits, table, _, _ = inputs(6, 5, 3, seed)
+    table = tf.cast(table, dtype)
+    y = kg.ops.sample_embedding(logits, table, seed=seed)
+    index = kg.ops.sample_argmax_index(logits, hard=True, seed=seed)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, tf.gather(table, tf.cast(index, "int32")))
+
+
+def test_empty_batch_and_unknown_batch(seed):
+    _, table, _, _ = inputs(1, 5, 3, seed)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, 5))])
+    def draw(logits):
+        return kg.ops.sample_embedding(logits, table, seed=seed)
+
+    assert draw(tf.zeros((0, 4, 5))).shape == (0, 4, 3)
+    logits, *_ = inputs(4, 5, 3, seed, lead=(2,))
+    np.testing.assert_array_equal(
+        draw(logits), kg.ops.sample_embedding(logits, table, seed=seed)
+    )
+
+
+def test_keeps_nothing_of_the_size_of_the_logits(seed):
+    """Between the passes: what the forward pass hands to the backward one."""
+    logits, table, temperature, _ = inputs(64, 300, 2, seed)
+
+    @tf.function(autograph=False)
+    def step(logits):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            y = kg.ops.sample_embedding(logits, table, temperature, seed=seed)
+        return tape.gradient(y, logits)
+
+    graph = step.get_concrete_function(logits).graph
+    forward, *_ = (
+        op for op in graph.get_operations() if "Partitioned" in op.type
+    )
+    # Its outputs: the rows, the choices, and what of its inputs it hands on.
+    made = [
+        out.shape.num_elements() or 0
+        for out in forward.outputs
+        if out.shape != logits.shape
+    ]
+    assert len(made) >= 2
+    handed_on = [out for out in forward.outputs if out.shape == logits.shape]
+    assert len(handed_on) <= 1
+    run = step(logits)
+    assert np.any(run != 0)
+
+
+@pytest.mark.parametrize(
+    ("table", "exception"),
+    [
+        (np.zeros((4, 2), "float32"), ValueError),
+        (np.zeros((1, 2), "float32"), ValueError),
+        (np.zeros(3, "float32"), ValueError),
+        (np.zeros((3, 2), "int32"), TypeError),
+    ],
+    ids=["rows", "one row", "vector", "integers"],
+)
+def test_a_table_that_does_not_fit(table, exception):
+    with pytest.raises(exception, match=r"`table` must.*Received: table of"):
+        kg.ops.sample_embedding(np.zeros((2, 3), "float32"), table)
+
+
+class TestLayer:
+    def test_trains_as_gumbel_softmax_and_dense(self, seed):
+        """The same weights after steps of the same noise."""
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(32, 6)).astype("float32")
+        y = rng.normal(size=(32, 3)).astype("float32")
+
+        def network(*end):
+            keras.utils.set_random_seed(seed)
+            first = [keras.Input((6,)), keras.layers.Dense(9)]
+            return keras.Sequential([*first, *end])
+
+        table = rng.normal(size=(9, 3)).astype("float32")
+        gather = kg.GumbelEmbedding(9, 3, temperature=0.5, seed=5)
+        product = keras.layers.Dense(3, use_bias=False)
+        models = [
+            network(gather),
+            network(kg.GumbelSoftmax(0.5, hard=True, seed=5), product),
+        ]
+        gather.embeddings.assign(table)
+        product.kernel.assign(table)
+        losses = []
+        for model in models:
+            model.compile(keras.optimizers.SGD(0.1), "mse")
+            history = model.fit(x, y, 8, 3, shuffle=False, verbose=0)
+            losses.append(history.history["loss"])
+        np.testing.assert_allclose(*losses, rtol=1e-5)
+        np.testing.assert_allclose(
+            gather.embeddings, product.kernel, rtol=1e-4, atol=1e-5
+        )
+
+    def test_inference(self, seed):
+        logits, table, _, _ = inputs(4, 5, 3, seed)
+        layer = kg.GumbelEmbedding(5, 3)
+        layer.build((None, 5))
+        layer.embeddings.assign(table)
+        likeliest = tf.gather(table, tf.argmax(logits, -1))
+        np.testing.assert_allclose(layer(logits), likeliest, rtol=1e-6)
+        mean = kg.GumbelEmbedding(5, 3, temperature=0.5, inference="softmax")
+        mean.build((None, 5))
+        mean.embeddings.assign(table)
+        np.testing.assert_allclose(
+            mean(logits), tf.nn.softmax(logits / 0.5) @ table, rtol=1e-5
+        )
+
+    def test_sizes_that_do_not_fit(self):
+        with pytest.raises(ValueError, match=r"`input_dim`.*Received: input"):
+            kg.GumbelEmbedding(5, 3)(np.zeros((2, 4), "float32"))
+        with pytest.raises(ValueError, match=r"`output_dim`.*Received"):
+            kg.GumbelEmbedding(5, 0)

@@ -1,0 +1,108 @@
+"""What XLA makes of a training step: each reading, drawing and writing once.
+
+A change of ours, or of XLA's, that has the noise drawn twice leaves every
+number as it was, and the step as slow as two.
+"""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+
+# Threefry-2x32 of 20 rounds: one in each, and two to derive its third key.
+XORS_OF_A_DRAW = 22
+SHAPES = [(64, 10), (32, 100), (1024, 512), (16, 8192), (7, 509), (4, 3, 64)]
+
+
+def step(hard, seed):
+    """The gradient of a weighted sum of a sample."""
+
+    @tf.function(jit_compile=True)
+    def run(logits, weights):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            y = kg.ops.gumbel_softmax(logits, 0.5, hard=hard, seed=seed)
+            loss = tf.reduce_sum(y * weights)
+        return loss, tape.gradient(loss, logits)
+
+    return run
+
+
+def forward(hard, seed):
+    """A sample that nobody differentiates."""
+
+    @tf.function(jit_compile=True)
+    def run(logits, weights):
+        y = kg.ops.gumbel_softmax(logits, 0.5, hard=hard, seed=seed)
+        return y + weights
+
+    return run
+
+
+def program(function, shape, dtype="float32"):
+    """The optimized program's computations, by name, as text."""
+    x = tf.constant(np.ones(shape), dtype)
+    text = function.experimental_get_compiler_ir(x, x)(stage="optimized_hlo")
+    blocks = re.split(r"\n\n", text)
+    return {block.split(" ")[0].strip("%\n"): block for block in blocks}
+
+
+def calls(computations, opcode):
+    return sum(
+        len(re.findall(rf"= [^=]* {opcode}\(", block))
+        for block in computations.values()
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
+@pytest.mark.parametrize("make", [step, forward])
+@pytest.mark.parametrize("seed_kind", ["integer", "generator"])
+def test_the_noise_is_drawn_once_and_in_one_loop(make, hard, shape, seed_kind):
+    seed = 3 if seed_kind == "integer" else keras.random.SeedGenerator(3)
+    computations = program(make(hard, seed), shape)
+    drawing = [b for b in computations.values() if " xor(" in b]
+    assert len(drawing) == 1
+    (loop,) = drawing
+    assert loop.count(" xor(") == XORS_OF_A_DRAW
+    # From the bits to the logits plus noise, without a stop in memory: the
+    # two logarithms' exponents are there, and a result of the logits' size.
+    assert loop.count(" shift-right-arithmetic(") == 1
+    result = re.search(r"-> f32\[([\d,]+)\]", loop.splitlines()[0])
+    sizes = [int(size) for size in result.group(1).split(",")]
+    assert np.prod(sizes) == np.prod(shape)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
+def test_no_loop_and_no_foreign_code(hard, shape):
+    computations = program(step(hard, 3), shape)
+    assert calls(computations, "fusion") > 0
+    assert calls(computations, "while") == 0
+    assert calls(computations, "custom-call") == 0
+    assert calls(computations, "sort") == 0
+
+
+def test_double_precision_is_drawn_once_too():
+    computations = program(step(True, 3), (32, 512), "float64")
+    xors = sum(block.count(" xor(") for block in computations.values())
+    assert xors == XORS_OF_A_DRAW
+
+
+def test_code_that_draws_twice_would_show():
+    @tf.function(jit_compile=True)
+    def twice(logits, weights):
+        # One key, and one fusion for each reader.
+        noise = tf.random.stateless_uniform(
+            logits.shape, weights[0, :2], None, None, tf.uint64, "threefry"
+        )
+        noise = tf.cast(noise, "float32")
+        return tf.sort(noise), tf.reverse(noise, [0]) + tf.cumsum(noise, 1)
+
+    key = tf.ones((8, 64), "int32")
+    text = twice.experimental_get_compiler_ir(key, key)(stage="optimized_hlo")
+    assert text.count(" xor(") > XORS_OF_A_DRAW
