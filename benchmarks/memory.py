@@ -9,6 +9,7 @@ is kept between them beyond the sample. Writes `memory.json` and `memory.md`.
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -43,6 +44,13 @@ def resident(field):
     raise OSError(f"/proc/self/status has no {field}")
 
 
+def settled():
+    """Bytes in memory once what is free has been given back."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return resident("VmRSS")
+
+
 def forward_only(name):
     """`keep() -> (what holds the sample and its graph)`, in eager code."""
     logits, _ = inputs(SHAPE)
@@ -67,28 +75,39 @@ def forward_only(name):
     return keep
 
 
-def measure(name):
-    """Peak and, in eager code, kept; in tensors of the logits' size."""
+def peak(name):
+    """What the step's peak adds to logits and weights."""
     make = PEERS[name]()
     make((64, 64))()
     step = make(SHAPE)
-    gc.collect()
-    before = resident("VmRSS")
+    before = settled()
     # Sets the high-water mark back to what is resident now.
     Path("/proc/self/clear_refs").write_text("5")
-    result = step()
-    peak = (resident("VmHWM") - before) / SIZE
-    del result, step
-    if "eager" not in name:
-        return {"peak": peak}
+    step()
+    return (resident("VmHWM") - before) / SIZE
+
+
+def kept(name):
+    """What is there between the passes, beyond logits and sample."""
+    PEERS[name]()((64, 64))()
     keep = forward_only(name)
-    keep()
-    gc.collect()
-    before = resident("VmRSS")
+    before = settled()
     held = keep()
-    kept = (resident("VmRSS") - before) / SIZE - 1
+    after = settled()
     del held
-    return {"peak": peak, "kept": kept}
+    return (after - before) / SIZE - 1
+
+
+MEASURES = {"peak": peak, "kept": kept}
+
+
+def in_a_process(name, measure):
+    """Memory that was freed once is not there to be measured again."""
+    command = [sys.executable, __file__, "--name", name, "--measure", measure]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.splitlines()[-1])
+    return float(done.stdout.splitlines()[-1])
 
 
 def table(results):
@@ -104,18 +123,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path)
     parser.add_argument("--name", help="measure this one, here")
+    parser.add_argument("--measure", choices=MEASURES)
     options = parser.parse_args()
     if options.name:
-        print(json.dumps(measure(options.name)))
+        print(MEASURES[options.measure](options.name))
         return
     results = {}
     for name in NAMES:
-        command = [sys.executable, __file__, "--name", name]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            print(f"left out: {name} ({done.stderr.splitlines()[-1]})")
+        try:
+            results[name] = {"peak": in_a_process(name, "peak")}
+            if "eager" in name:
+                results[name]["kept"] = in_a_process(name, "kept")
+        except RuntimeError as error:
+            print(f"left out: {name} ({error})")
             continue
-        results[name] = json.loads(done.stdout.splitlines()[-1])
         print(name, results[name], flush=True)
     versions = environment("keras-gumbel", "tensorflow", "keras", "torch")
     head = ", ".join(f"{k} {v}" for k, v in versions.items())

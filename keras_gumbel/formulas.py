@@ -4,6 +4,8 @@ Each function takes float32 or float64 tensors in which a forbidden class is
 -inf. What draws noise is for the inside of a compiled program alone.
 """
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import ops
@@ -17,8 +19,13 @@ _BEYOND = 2**31 - 1  # no class has this number
 
 def widen(logits: Tensor) -> Tensor:
     """Half precision has neither the range nor the digits for noise."""
+    return ops.cast(logits, wide_dtype(logits))
+
+
+def wide_dtype(logits: Tensor) -> str:
+    """The type that `widen` gives."""
     dtype = keras.backend.standardize_dtype(logits.dtype)
-    return ops.cast(logits, "float64" if dtype == "float64" else "float32")
+    return "float64" if dtype == "float64" else "float32"
 
 
 def positive_or_nan(temperature: Tensor, dtype: str) -> Tensor:
@@ -55,23 +62,28 @@ def gumbel(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
     return logarithms.minus_log(logarithms.exponential(t))
 
 
-def perturb(logits: Tensor, noise_scale: Tensor, key: Tensor) -> Tensor:
-    """logits + noise_scale * gumbel, drawn once however often it is read.
+def perturb(
+    logits: Callable[[], Tensor], noise_scale: Tensor, key: Tensor
+) -> Tensor:
+    """logits() + noise_scale * gumbel, drawn once however often it is read.
 
     +inf in place of NaN: what is not a number stands out as the peak of its
     row, where one comparison finds it. Inside a compiled program only.
     """
+
     # In one dimension, where compilers vectorise even for two classes.
-    flat = ops.reshape(logits, (-1,))
+    def flat() -> Tensor:
+        return ops.reshape(logits(), (-1,))
 
     def noisy() -> Tensor:
-        noise = gumbel(ops.shape(flat), key, logits.dtype)
-        return _nan_to_inf(flat + noise_scale * noise)
+        x = flat()
+        noise = gumbel(ops.shape(x), key, x.dtype)
+        return _nan_to_inf(x + noise_scale * noise)
 
     perturbed = backend.unfused_unless_zero(
-        noise_scale, noisy, lambda: _nan_to_inf(flat)
+        noise_scale, noisy, lambda: _nan_to_inf(flat())
     )
-    return ops.reshape(perturbed, ops.shape(logits))
+    return ops.reshape(perturbed, ops.shape(logits()))
 
 
 def _nan_to_inf(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import keras
@@ -16,7 +17,8 @@ class Estimator(ABC):
     Subclasses are frozen dataclasses whose fields are their whole
     configuration, so that they compare, hash, print and serialise by value.
     Both methods run inside a compiled program, on float32 or float64 tensors
-    in which a forbidden class is -inf.
+    in which a forbidden class is -inf. The logits come as a function: what
+    prepares them, a mask or a wider type, is fused with what calls it.
     """
 
     name: ClassVar[str]
@@ -24,7 +26,7 @@ class Estimator(ABC):
     @abstractmethod
     def forward(
         self,
-        logits: Tensor,
+        logits: Callable[[], Tensor],
         temperature: Tensor,
         noise_scale: Tensor,
         key: Tensor,

@@ -1,6 +1,7 @@
 """Straight-through Gumbel-softmax."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import ClassVar
 
 from keras_gumbel import formulas
@@ -39,7 +40,7 @@ class StraightThroughGumbel(Estimator):
 
     def forward(
         self,
-        logits: Tensor,
+        logits: Callable[[], Tensor],
         temperature: Tensor,
         noise_scale: Tensor,
         key: Tensor,

@@ -21,7 +21,7 @@ from keras_gumbel.estimators import Estimator
 # stay in cache, and enough rows that the product with the table is not bound
 # by reading the table.
 _BLOCK_ELEMENTS = 2**18
-_BLOCK_ROWS = 128
+_BLOCK_ROWS = 256
 
 
 def sample_embedding(
@@ -119,7 +119,11 @@ class _Block(NamedTuple):
         """These rows of `x`; all of it where it is one number for all."""
         if not len(x.shape):
             return x
-        return ops.slice(x, (self.start, 0), (self.size, ops.shape(x)[1]))
+        # A run of a vector, where a loop over it reads in one go.
+        width = ops.shape(x)[1]
+        start = ops.cast(self.start, "int64") * ops.cast(width, "int64")
+        flat = ops.slice(ops.reshape(x, (-1,)), (start,), (self.size * width,))
+        return ops.reshape(flat, (self.size, width))
 
     def put(self, x: Tensor, rows: Tensor) -> Tensor:
         """`x` with these rows replaced."""
@@ -174,13 +178,17 @@ def _rule(
         """The choice in a block of rows, the residual, the temperature."""
         classes = ops.cast(ops.shape(logits)[1], "int64")
         first = ops.cast(block.start, "int64") * classes
-        x = formulas.widen(block.of(logits))
-        if masked:
-            mask = block.of(*class_mask)
-            x = ops.where(mask, x, formulas.FORBIDDEN)
-        tau = formulas.positive_or_nan(block.of(temperature), x.dtype)
+
+        def prepared() -> Tensor:
+            wide = formulas.widen(block.of(logits))
+            if not masked:
+                return wide
+            return ops.where(block.of(*class_mask), wide, formulas.FORBIDDEN)
+
+        wide = formulas.wide_dtype(logits)
+        tau = formulas.positive_or_nan(block.of(temperature), wide)
         choice, residual = estimator.forward(
-            x, tau, ops.cast(noise_scale, x.dtype), (key, first), 1
+            prepared, tau, ops.cast(noise_scale, wide), (key, first), 1
         )
         return choice, residual, tau
 

@@ -220,27 +220,30 @@ def _rule(
         noise_scale: Tensor,
         *class_mask: Tensor,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        dtype = logits.dtype
-        logits = formulas.widen(logits)
-        if class_mask:
-            logits = ops.where(*class_mask, logits, formulas.FORBIDDEN)
-        tau = formulas.positive_or_nan(temperature, logits.dtype)
-        noise_scale = ops.cast(noise_scale, logits.dtype)
+        def prepared() -> Tensor:
+            wide = formulas.widen(logits)
+            if not class_mask:
+                return wide
+            return ops.where(*class_mask, wide, formulas.FORBIDDEN)
+
+        wide = formulas.wide_dtype(logits)
+        tau = formulas.positive_or_nan(temperature, wide)
+        noise_scale = ops.cast(noise_scale, wide)
         if estimator is None:
-            perturbed = formulas.perturb(logits, noise_scale, key)
+            perturbed = formulas.perturb(prepared, noise_scale, key)
             y = formulas.softmax(perturbed, tau, axis)
             output = formulas.mean_class(y, axis) if index else y
             residuals: tuple[Tensor, ...] = (perturbed,)
         else:
             choice, residual = estimator.forward(
-                logits, tau, noise_scale, key, axis
+                prepared, tau, noise_scale, key, axis
             )
             show = formulas.class_number if index else formulas.one_hot
-            output = show(choice, logits, axis)
+            output = show(choice, residual, axis)
             residuals = residual, choice
-        output = ops.cast(output, "float32" if index else dtype)
+        output = ops.cast(output, "float32" if index else logits.dtype)
         # By this second derivatives reach the logits.
-        moving = backend.straight_through(residuals[0], logits)
+        moving = backend.straight_through(residuals[0], prepared())
         return output, (moving, *residuals[1:])
 
     def backward(
