@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py --output benchmarks/results
 
-A hard sample of 256 MiB of float32 logits, the gradient of its weighted sum.
-Two numbers, in tensors of the logits' size: what the step's peak adds to
-logits and weights, and, where the passes can be told apart (eager code), what
-is kept between them beyond the sample. Writes `memory.json` and `memory.md`.
+A hard sample of 256 MiB of float32 logits and the gradient of its weighted
+sum: what the step's peak adds to logits and weights, in tensors of that size.
+The sample, its gradient and the logits' make three. Writes `memory.json` and
+`memory.md`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from measure import environment
-from peers import PEERS, TEMPERATURE, inputs
+from peers import PEERS
 
 SHAPE = (8192, 8192)
 NAMES = [
@@ -51,30 +51,6 @@ def settled():
     return resident("VmRSS")
 
 
-def forward_only(name):
-    """`keep() -> (what holds the sample and its graph)`, in eager code."""
-    logits, _ = inputs(SHAPE)
-    if name.startswith("torch"):
-        import torch
-
-        logits = torch.from_numpy(logits).requires_grad_()
-        return lambda: torch.nn.functional.gumbel_softmax(
-            logits, tau=TEMPERATURE, hard=True
-        )
-    import tensorflow as tf
-    from peers import sampler
-
-    logits, sample = tf.constant(logits), sampler(name)
-
-    def keep():
-        with tf.GradientTape() as tape:
-            tape.watch(logits)
-            y = sample(logits)
-        return y, tape
-
-    return keep
-
-
 def peak(name):
     """What the step's peak adds to logits and weights."""
     make = PEERS[name]()
@@ -87,23 +63,9 @@ def peak(name):
     return (resident("VmHWM") - before) / SIZE
 
 
-def kept(name):
-    """What is there between the passes, beyond logits and sample."""
-    PEERS[name]()((64, 64))()
-    keep = forward_only(name)
-    before = settled()
-    held = keep()
-    after = settled()
-    del held
-    return (after - before) / SIZE - 1
-
-
-MEASURES = {"peak": peak, "kept": kept}
-
-
-def in_a_process(name, measure):
+def in_a_process(name):
     """Memory that was freed once is not there to be measured again."""
-    command = [sys.executable, __file__, "--name", name, "--measure", measure]
+    command = [sys.executable, __file__, "--name", name]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.splitlines()[-1])
@@ -111,11 +73,10 @@ def in_a_process(name, measure):
 
 
 def table(results):
-    lines = ["| | peak beyond logits and weights | kept between the passes |"]
-    lines.append("|-|-|-|")
-    for name, row in results.items():
-        kept = f"{row['kept']:.1f}" if "kept" in row else ""
-        lines.append(f"| {name} | {row['peak']:.1f} | {kept} |")
+    lines = ["| | peak beyond logits and weights |", "|-|-|"]
+    lines += [
+        f"| {name} | {tensors:.1f} |" for name, tensors in results.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -123,17 +84,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path)
     parser.add_argument("--name", help="measure this one, here")
-    parser.add_argument("--measure", choices=MEASURES)
     options = parser.parse_args()
     if options.name:
-        print(MEASURES[options.measure](options.name))
+        print(peak(options.name))
         return
     results = {}
     for name in NAMES:
         try:
-            results[name] = {"peak": in_a_process(name, "peak")}
-            if "eager" in name:
-                results[name]["kept"] = in_a_process(name, "kept")
+            results[name] = in_a_process(name)
         except RuntimeError as error:
             print(f"left out: {name} ({error})")
             continue
@@ -143,7 +101,8 @@ def main():
     text = (
         f"{head}\n\nForward and backward of a hard sample of {SHAPE[0]} x "
         f"{SHAPE[1]} float32 logits ({SIZE >> 20} MiB), in tensors of that "
-        f"size:\n\n{table(results)}"
+        "size. The sample, its gradient and the logits' make three.\n\n"
+        f"{table(results)}"
     )
     print(text)
     if options.output:

@@ -100,7 +100,7 @@ def tfp(mode):
     return _tensorflow_step(sample, mode)
 
 
-def our_sampler():
+def ours(mode):
     """keras_gumbel, with a stream of noise as its layers have."""
     import keras
 
@@ -111,16 +111,7 @@ def our_sampler():
     def sample(logits):
         return kg.ops.gumbel_softmax(logits, TEMPERATURE, hard=True, seed=seed)
 
-    return sample
-
-
-def ours(mode):
-    return _tensorflow_step(our_sampler(), mode)
-
-
-def sampler(name):
-    """The function of the logits alone, of a peer in TensorFlow."""
-    return our_sampler() if "gumbel" in name else pasted_sampler()
+    return _tensorflow_step(sample, mode)
 
 
 def torch(mode):

@@ -60,17 +60,16 @@ def differentiable(
     Returns:
         `(*args) -> output`. Higher derivatives are those of `backward`.
     """
+    run_forward, run_backward = compiled(forward), compiled(backward)
 
-    # The gradient is inside the compiled function, and not around it: eager
-    # code then pays for one call, and TensorFlow keeps between the two
-    # passes what `grad` captures, and nothing else.
-    @compiled
+    # Two compiled functions in a gradient rule, and not a rule in one: there
+    # TensorFlow has the function return its arguments too, a copy of each.
     @tf.custom_gradient
     def call(*args: Tensor) -> Any:
-        output, residual = forward(*args)
+        output, residual = run_forward(*args)
 
         def grad(dy: Tensor) -> tuple[Tensor | None, ...]:
-            return backward(dy, residual, *args)
+            return run_backward(dy, residual, *args)
 
         return output, grad
 

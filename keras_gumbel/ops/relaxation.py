@@ -213,6 +213,12 @@ def _rule(
     temperature and mask.
     """
 
+    def prepared(logits: Tensor, *class_mask: Tensor) -> Tensor:
+        wide = formulas.widen(logits)
+        if not class_mask:
+            return wide
+        return ops.where(*class_mask, wide, formulas.FORBIDDEN)
+
     def forward(
         logits: Tensor,
         temperature: Tensor,
@@ -220,31 +226,24 @@ def _rule(
         noise_scale: Tensor,
         *class_mask: Tensor,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        def prepared() -> Tensor:
-            wide = formulas.widen(logits)
-            if not class_mask:
-                return wide
-            return ops.where(*class_mask, wide, formulas.FORBIDDEN)
-
+        read = functools.partial(prepared, logits, *class_mask)
         wide = formulas.wide_dtype(logits)
         tau = formulas.positive_or_nan(temperature, wide)
         noise_scale = ops.cast(noise_scale, wide)
         if estimator is None:
-            perturbed = formulas.perturb(prepared, noise_scale, key)
+            perturbed = formulas.perturb(read, noise_scale, key)
             y = formulas.softmax(perturbed, tau, axis)
             output = formulas.mean_class(y, axis) if index else y
             residuals: tuple[Tensor, ...] = (perturbed,)
         else:
             choice, residual = estimator.forward(
-                prepared, tau, noise_scale, key, axis
+                read, tau, noise_scale, key, axis
             )
             show = formulas.class_number if index else formulas.one_hot
             output = show(choice, residual, axis)
             residuals = residual, choice
         output = ops.cast(output, "float32" if index else logits.dtype)
-        # By this second derivatives reach the logits.
-        moving = backend.straight_through(residuals[0], prepared())
-        return output, (moving, *residuals[1:])
+        return output, residuals
 
     def backward(
         dy: Tensor,
@@ -253,10 +252,14 @@ def _rule(
         temperature: Tensor,
         *rest: Tensor,
     ) -> tuple[Tensor | None, ...]:
-        dtype = residuals[0].dtype
+        # By this second derivatives reach the logits.
+        first = prepared(logits, *rest[2:])
+        first = backend.straight_through(residuals[0], first)
+        residuals = first, *residuals[1:]
+        dtype = first.dtype
         dy = ops.cast(dy, dtype)
         if index:
-            number = ops.cast(formulas.classes(residuals[0], axis), dtype)
+            number = ops.cast(formulas.classes(first, axis), dtype)
             dy = ops.expand_dims(dy, axis) * number
         tau = formulas.positive_or_nan(temperature, dtype)
         vjp: Callable[..., tuple[Tensor, Tensor]] = (
