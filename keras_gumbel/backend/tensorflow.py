@@ -17,6 +17,9 @@ from keras.src.random.seed_generator import global_seed_generator
 # jax2tf takes it from too.
 from tensorflow.compiler.tf2xla.python import xla
 
+# Nor has the pause of every tape.
+from tensorflow.python.eager import record
+
 from keras_gumbel._typing import Seed, Tensor
 
 
@@ -30,10 +33,12 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         function, jit_compile=True, autograph=False, reduce_retracing=True
     )
 
+    traces: dict[Any, Callable[..., Any]] = {}
+
     @functools.wraps(function)
     def run(*args: Any) -> Any:
         if not tf.config.functions_run_eagerly():
-            return program(*args)
+            return (_trace(program, traces, args) or program)(*args)
         # TensorFlow's switch for debugging: what runs uncompiled there has no
         # kernel for Threefry.
         tf.config.run_functions_eagerly(False)
@@ -45,17 +50,37 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _trace(
+    program: Any, traces: dict[Any, Callable[..., Any]], args: tuple[Any, ...]
+) -> Callable[..., Any] | None:
+    """The trace of `program` for eager tensors like these.
+
+    TensorFlow finds it too, in a time that small calls are made of. It must
+    do so where the call is to be differentiated.
+    """
+    if not tf.executing_eagerly() or record.could_possibly_record():
+        return None
+    if not all(map(tf.is_tensor, args)):
+        return None
+    key = tuple((x.dtype, tuple(x.shape)) for x in args)
+    if key not in traces:
+        traces[key] = program.get_concrete_function(*args)
+    return traces[key]
+
+
 def differentiable(
-    forward: Callable[..., tuple[Tensor, Tensor]],
+    forward: Callable[..., tuple[Tensor, ...]],
     backward: Callable[..., tuple[Tensor | None, ...]],
+    kept: tuple[int, ...] | None = None,
 ) -> Callable[..., Tensor]:
     """A function with a gradient rule of its own, both sides compiled.
 
     Args:
-        forward: `(*args) -> (output, residual)`, the residual being what is
-            kept for the backward pass.
-        backward: `(d_output, residual, *args) -> gradients`, one or None for
-            each argument.
+        forward: `(*args) -> (output, *residuals)`, the residuals being what
+            is kept for the backward pass.
+        backward: `(d_output, *residuals, *args) -> gradients`, one or None
+            for each of these arguments.
+        kept: Which arguments `backward` takes; None for all.
 
     Returns:
         `(*args) -> output`. Higher derivatives are those of `backward`.
@@ -66,10 +91,17 @@ def differentiable(
     # TensorFlow has the function return its arguments too, a copy of each.
     @tf.custom_gradient
     def call(*args: Tensor) -> Any:
-        output, residual = run_forward(*args)
+        # A tape would have it keep all that a derivative of its parts needs.
+        with record.stop_recording():
+            output, *residuals = run_forward(*args)
+        places = range(len(args)) if kept is None else kept
 
         def grad(dy: Tensor) -> tuple[Tensor | None, ...]:
-            return run_backward(dy, residual, *args)
+            found = run_backward(dy, *residuals, *(args[i] for i in places))
+            gradients: list[Tensor | None] = [None] * len(args)
+            for place, gradient in zip(places, found, strict=True):
+                gradients[place] = gradient
+            return tuple(gradients)
 
         return output, grad
 
@@ -200,8 +232,15 @@ def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:
 def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
     """`x` as a tensor; a variable is read, which Keras leaves to later."""
     if isinstance(x, float):
-        return tf.convert_to_tensor(x, dtype)
+        number = _number if tf.executing_eagerly() else tf.convert_to_tensor
+        return number(x, dtype)
     return tf.convert_to_tensor(keras.ops.convert_to_tensor(x, dtype))
+
+
+@functools.lru_cache(maxsize=64)
+def _number(x: float, dtype: str | None) -> Tensor:
+    """Eager code is called again with the same few settings."""
+    return tf.convert_to_tensor(x, dtype)
 
 
 def static_value(x: Tensor) -> np.ndarray | None:

@@ -212,6 +212,8 @@ def _rule(
     were called with several: the number of classes, and the ranks of logits,
     temperature and mask.
     """
+    # The perturbed logits, and the choice where there is one.
+    count = 2 if estimator else 1
 
     def prepared(logits: Tensor, *class_mask: Tensor) -> Tensor:
         wide = formulas.widen(logits)
@@ -225,7 +227,7 @@ def _rule(
         key: Tensor,
         noise_scale: Tensor,
         *class_mask: Tensor,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    ) -> tuple[Tensor, ...]:
         read = functools.partial(prepared, logits, *class_mask)
         wide = formulas.wide_dtype(logits)
         tau = formulas.positive_or_nan(temperature, wide)
@@ -243,17 +245,15 @@ def _rule(
             output = show(choice, residual, axis)
             residuals = residual, choice
         output = ops.cast(output, "float32" if index else logits.dtype)
-        return output, residuals
+        return output, *residuals
 
-    def backward(
-        dy: Tensor,
-        residuals: tuple[Tensor, ...],
-        logits: Tensor,
-        temperature: Tensor,
-        *rest: Tensor,
-    ) -> tuple[Tensor | None, ...]:
+    def backward(dy: Tensor, *saved: Tensor) -> tuple[Tensor | None, ...]:
+        residuals, (logits, temperature, *class_mask) = (
+            saved[:count],
+            saved[count:],
+        )
         # By this second derivatives reach the logits.
-        first = prepared(logits, *rest[2:])
+        first = prepared(logits, *class_mask)
         first = backend.straight_through(residuals[0], first)
         residuals = first, *residuals[1:]
         dtype = first.dtype
@@ -270,6 +270,8 @@ def _rule(
             d_temperature, temperature, learn_temperature
         )
         d_logits = ops.cast(d_logits, logits.dtype)
-        return d_logits, d_temperature, *(None for _ in rest)
+        return d_logits, d_temperature, *(None for _ in class_mask)
 
-    return backend.differentiable(forward, backward)
+    masked = len(signature) == 4
+    kept = (0, 1, 4) if masked else (0, 1)
+    return backend.differentiable(forward, backward, kept)
