@@ -45,7 +45,9 @@ $(BENCH)/.installed: setup.cfg
 	touch $@
 
 bench: $(BENCH)/.installed  ## ours beside its peers; close everything else
-	$(BENCH)/bin/python benchmarks/compare.py --output benchmarks/results
+	set -e; for name in compare scaling memory fit embedding; do \
+	  $(BENCH)/bin/python benchmarks/$$name.py --output benchmarks/results; \
+	done
 
 clean:
 	rm -rf $(VENV) $(BENCH) $(DEMO) build dist *.egg-info
