@@ -8,7 +8,7 @@ DEMO = demo-output
 # TensorFlow's start-up notices say nothing of this project.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow lint types check bench clean
+.PHONY: demo test test-slow lint types check bench bench-gpu-check clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=...")'
@@ -48,6 +48,11 @@ bench: $(BENCH)/.installed  ## ours beside its peers; close everything else
 	set -e; for name in compare scaling memory fit embedding; do \
 	  $(BENCH)/bin/python benchmarks/$$name.py --output benchmarks/results; \
 	done
+
+# The GPU's benchmark, tried on the processor: the numbers must agree.
+bench-gpu-check: $(BENCH)/.installed
+	$(BENCH)/bin/python benchmarks/gpu/export.py --device cpu --smoke --output $(DEMO)/programs
+	$(BENCH)/bin/python benchmarks/gpu/run.py $(DEMO)/programs --no-compile
 
 clean:
 	rm -rf $(VENV) $(BENCH) $(DEMO) build dist *.egg-info

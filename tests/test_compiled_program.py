@@ -12,6 +12,8 @@ import pytest
 import tensorflow as tf
 
 import keras_gumbel as kg
+from keras_gumbel.backend import tensorflow as backend
+from keras_gumbel.ops import relaxation
 
 # Threefry-2x32 of 20 rounds: one in each, and two to derive its third key.
 XORS_OF_A_DRAW = 22
@@ -106,3 +108,20 @@ def test_code_that_draws_twice_would_show():
     key = tf.ones((8, 64), "int32")
     text = twice.experimental_get_compiler_ir(key, key)(stage="optimized_hlo")
     assert text.count(" xor(") > XORS_OF_A_DRAW
+
+
+def test_on_a_gpu_a_barrier_takes_the_place_of_the_branch(monkeypatch):
+    """A branch would have the host wait for its condition."""
+    texts = {}
+    for gpu in (False, True):
+        monkeypatch.setattr(backend, "_has_gpu", lambda gpu=gpu: gpu)
+        relaxation._rule.cache_clear()
+        x = tf.ones((8, 64))
+        lower = step(True, 3).experimental_get_compiler_ir(x, x)
+        texts[gpu] = lower(stage="hlo")
+    relaxation._rule.cache_clear()
+    assert " conditional(" in texts[False]
+    assert " conditional(" not in texts[True]
+    # Of the perturbed logits, among others.
+    assert re.search(r"f32\[512\][^\n]* opt-barrier\(", texts[True])
+    assert texts[True].count(" xor(") == texts[False].count(" xor(")

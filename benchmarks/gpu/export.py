@@ -1,6 +1,6 @@
 """Write the compiled programs as StableHLO, on a machine without a GPU.
 
-    python benchmarks/gpu/export.py --output programs [--smoke]
+    python benchmarks/gpu/export.py --output programs [--device cpu --smoke]
 
 TensorFlow lowers each program; `run.py`, in a process with JAX alone, then
 compiles and times it on whatever device it finds. With each program go its
@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_gumbel as kg
+from keras_gumbel.backend import tensorflow as backend
 from keras_gumbel.estimators import StraightThroughGumbel
 from keras_gumbel.ops.relaxation import _rule
 
@@ -85,15 +86,22 @@ def programs(shape):
     yield "training_step", step, (normal(rows, width), *weights, key)
 
 
-def export(name, function, args, folder, check):
+def compiled_for(device, function):
+    """The function as it is traced where TensorFlow sees such a device."""
+    _rule.cache_clear()
+    backend._has_gpu = lambda: device == "gpu"
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def export(name, function, args, folder, device, check):
     """The program's text, and where wanted its inputs and outputs."""
-    compiled = tf.function(function, jit_compile=True, autograph=False)
     args = [tf.constant(arg) for arg in args]
+    compiled = compiled_for(device, function)
     lower = compiled.experimental_get_compiler_ir(*args)
     text = lower(stage="stablehlo_serialized")
     (folder / f"{name}.mlirbc").write_bytes(text)
     if check:
-        results = tf.nest.flatten(compiled(*args))
+        results = tf.nest.flatten(compiled_for("cpu", function)(*args))
         arrays = {f"in{i}": arg.numpy() for i, arg in enumerate(args)}
         arrays |= {f"out{i}": out.numpy() for i, out in enumerate(results)}
         np.savez(folder / f"{name}.npz", **arrays)
@@ -103,6 +111,7 @@ def export(name, function, args, folder, check):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--device", choices=["gpu", "cpu"], default="gpu")
     parser.add_argument("--smoke", action="store_true", help="small shapes")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -112,7 +121,9 @@ def main():
         for name, function, args in programs(shape):
             full = f"{name}_{shape[0]}x{shape[1]}"
             check = shape == CHECKED
-            inputs = export(full, function, args, options.output, check)
+            inputs = export(
+                full, function, args, options.output, options.device, check
+            )
             entry = {"file": full, "kind": name, "shape": shape}
             entry |= {"inputs": inputs, "checked": check}
             manifest["programs"].append(entry)

@@ -118,11 +118,15 @@ def unfused_unless_zero(
     On CPUs it drops optimization barriers before it fuses, but never fuses
     across a branch. On GPUs a branch makes the host wait, and a barrier does.
     """
-    if tf.config.list_logical_devices("GPU"):
+    if _has_gpu():
         return materialize(noisy())
     # A constant would have the branch decided, and gone, in the compiler.
     (scale,) = xla.optimization_barrier(scale)
     return tf.cond(tf.not_equal(scale, 0), noisy, quiet)
+
+
+def _has_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
 
 
 @tf.custom_gradient
