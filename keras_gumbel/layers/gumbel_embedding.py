@@ -130,6 +130,8 @@ class GumbelEmbedding(CategoricalLayer):
                 "`input_dim` must be the number of classes. Received: "
                 f"input_dim={self.input_dim}, logits of shape {logits_shape}"
             )
+        # What Keras holds every later call to.
+        self.input_spec = keras.InputSpec(axes={-1: self.input_dim})
         self.embeddings = self.add_weight(
             name="embeddings",
             shape=(self.input_dim, self.output_dim),

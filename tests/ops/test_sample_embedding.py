@@ -225,6 +225,13 @@ class TestLayer:
             mean(logits), tf.nn.softmax(logits / 0.5) @ table, rtol=1e-5
         )
 
+    @pytest.mark.parametrize("training", [True, False])
+    def test_other_logits_after_the_first(self, training):
+        layer = kg.GumbelEmbedding(5, 3)
+        layer(np.zeros((2, 5), "float32"), training=training)
+        with pytest.raises(ValueError, match=r"axis -1 .* to have value 5"):
+            layer(np.zeros((2, 4), "float32"), training=training)
+
     def test_sizes_that_do_not_fit(self):
         with pytest.raises(ValueError, match=r"`input_dim`.*Received: input"):
             kg.GumbelEmbedding(5, 3)(np.zeros((2, 4), "float32"))
