@@ -7,13 +7,12 @@ Peers whose package is not installed are left out, and named. Writes
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from measure import environment, interleaved
+from measure import environment, head, interleaved, save
 from peers import PEERS
 
 SHAPES = [(1024, 8192), (16384, 512), (8192, 64), (2560, 10), (64, 10)]
@@ -37,12 +36,8 @@ def main():
         seconds = interleaved(steps, args.rounds * repeat)
         results["seconds"][f"{shape[0]} x {shape[1]}"] = seconds
         print(table({f"{shape[0]} x {shape[1]}": seconds}), flush=True)
-    text = report(results)
-    print(text)
+    save(args.output, "compare", report(results), results)
     if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        (args.output / "compare.json").write_text(json.dumps(results, indent=1))
-        (args.output / "compare.md").write_text(text)
         plot(results, args.output / "compare.png")
 
 
@@ -93,10 +88,9 @@ def ratios(seconds):
 
 
 def report(results):
-    head = ", ".join(f"{k} {v}" for k, v in results["environment"].items())
     return (
-        f"{head}\n\nForward and backward of a hard one-hot sample, float32, "
-        "nanoseconds per element (median, interleaved):\n\n"
+        f"{head(results['environment'])}\n\nForward and backward of a hard "
+        "one-hot sample, float32, nanoseconds per element (median, interleaved):\n\n"
         f"{table(results['seconds'])}\nRatios of time:\n\n"
         f"{ratios(results['seconds'])}"
     )
@@ -109,8 +103,10 @@ def plot(results, path):
     import matplotlib.pyplot as plt
 
     shapes = list(results["seconds"])[:3]
-    figure, axes = plt.subplots(1, len(shapes), figsize=(12, 4.2), sharey=True)
-    for axis, shape in zip(axes, shapes, strict=True):
+    figure, axes = plt.subplots(
+        1, len(shapes), figsize=(12, 4.2), sharey=True, squeeze=False
+    )
+    for axis, shape in zip(axes[0], shapes, strict=True):
         seconds = results["seconds"][shape]
         values = [t * 1e9 / elements(shape) for t in seconds.values()]
         ours = [name.startswith("keras_gumbel") for name in seconds]

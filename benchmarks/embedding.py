@@ -8,7 +8,6 @@ Forward, and forward with backward, of logits 4096 x 32768 and a table
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 
@@ -16,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import tensorflow as tf
-from measure import environment, interleaved
+from measure import environment, head, interleaved, save
 from peers import TEMPERATURE
 
 import keras_gumbel as kg
@@ -83,17 +82,11 @@ def main():
     for name, t in seconds.items():
         lines.append(f"| {name} | {t:.3f} | {t / one_hot:.2f} |")
     versions = environment("keras-gumbel", "tensorflow", "keras")
-    head = ", ".join(f"{k} {v}" for k, v in versions.items())
     size = " x ".join(map(str, options.shape))
-    text = f"{head}\n\n{size}, XLA (median, interleaved):\n\n"
+    text = f"{head(versions)}\n\n{size}, XLA (median, interleaved):\n\n"
     text += "\n".join(lines) + "\n"
-    print(text)
-    if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "embedding.md").write_text(text)
-        data = {"environment": versions, "seconds": seconds}
-        path = options.output / "embedding.json"
-        path.write_text(json.dumps(data, indent=1))
+    data = {"environment": versions, "seconds": seconds}
+    save(options.output, "embedding", text, data)
 
 
 if __name__ == "__main__":

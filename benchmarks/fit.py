@@ -7,7 +7,6 @@ with the lines that people paste. Writes `fit.json` and `fit.md`.
 """
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -18,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
-from measure import environment
+from measure import environment, head, save
 from peers import TEMPERATURE, pasted_sampler
 
 import keras_gumbel as kg
@@ -113,17 +112,12 @@ def main():
         row = {name: statistics.median(t) for name, t in times.items()}
         results[f"{shape[0]} x {shape[1]}"] = row
     versions = environment("keras-gumbel", "tensorflow", "keras")
-    head = ", ".join(f"{k} {v}" for k, v in versions.items())
     text = (
-        f"{head}\n\nMilliseconds a step of `model.fit` (Bias, the layer, "
-        f"Dense(1); median, interleaved):\n\n{table(results)}"
+        f"{head(versions)}\n\nMilliseconds a step of `model.fit` (Bias, the "
+        f"layer, Dense(1); median, in turn):\n\n{table(results)}"
     )
-    print(text)
-    if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "fit.md").write_text(text)
-        data = {"environment": versions, "seconds": results}
-        (options.output / "fit.json").write_text(json.dumps(data, indent=1))
+    data = {"environment": versions, "seconds": results}
+    save(options.output, "fit", text, data)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Interleaved timing, and what ran it."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import statistics
@@ -49,6 +50,20 @@ def environment(*packages):
         "date": time.strftime("%Y-%m-%d"),
         **versions,
     }
+
+
+def head(versions):
+    """What a results file begins with."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def save(folder, name, text, data):
+    """`name.md` and `name.json`, where a folder is given; and on the screen."""
+    print(text)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.md").write_text(text)
+        (folder / f"{name}.json").write_text(json.dumps(data, indent=1))
 
 
 def _processor():

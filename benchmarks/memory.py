@@ -11,7 +11,6 @@ The sample, its gradient and the logits' make three. Writes `memory.json` and
 import argparse
 import ctypes
 import gc
-import json
 import os
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from measure import environment
+from measure import environment, head, save
 from peers import PEERS
 
 SHAPE = (8192, 8192)
@@ -97,20 +96,14 @@ def main():
             continue
         print(name, results[name], flush=True)
     versions = environment("keras-gumbel", "tensorflow", "keras", "torch")
-    head = ", ".join(f"{k} {v}" for k, v in versions.items())
     text = (
-        f"{head}\n\nForward and backward of a hard sample of {SHAPE[0]} x "
-        f"{SHAPE[1]} float32 logits ({SIZE >> 20} MiB), in tensors of that "
-        "size. The sample, its gradient and the logits' make three.\n\n"
-        f"{table(results)}"
+        f"{head(versions)}\n\nForward and backward of a hard sample of "
+        f"{SHAPE[0]} x {SHAPE[1]} float32 logits ({SIZE >> 20} MiB), in "
+        "tensors of that size. The sample, its gradient and the logits' make three."
+        f"\n\n{table(results)}"
     )
-    print(text)
-    if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "memory.md").write_text(text)
-        data = {"environment": versions, "tensors": results}
-        path = options.output / "memory.json"
-        path.write_text(json.dumps(data, indent=1))
+    data = {"environment": versions, "tensors": results}
+    save(options.output, "memory", text, data)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ classes. Writes `scaling.json`, `scaling.md` and `scaling.png`.
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from measure import environment, interleaved
+from measure import environment, head, interleaved, save
 from peers import PEERS
 
 ELEMENTS = 2**22
@@ -79,19 +78,14 @@ def main():
         steps = {name: make(shape) for name, make in makers.items()}
         results[classes] = interleaved(steps, options.rounds)
     versions = environment("keras-gumbel", "tensorflow", "torch", "jax")
-    head = ", ".join(f"{k} {v}" for k, v in versions.items())
     text = (
-        f"{head}\n\nForward and backward of a hard sample of 2**22 float32 "
-        "logits, nanoseconds per element (median, interleaved), by the "
-        f"number of classes:\n\n{table(results)}"
+        f"{head(versions)}\n\nForward and backward of a hard sample of 2**22 "
+        "float32 logits, nanoseconds per element (median, interleaved), by "
+        f"the number of classes:\n\n{table(results)}"
     )
-    print(text)
+    data = {"environment": versions, "seconds": results}
+    save(options.output, "scaling", text, data)
     if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "scaling.md").write_text(text)
-        data = {"environment": versions, "seconds": results}
-        path = options.output / "scaling.json"
-        path.write_text(json.dumps(data, indent=1))
         plot(results, options.output / "scaling.png")
 
 
