@@ -90,7 +90,8 @@ def ratios(seconds):
 def report(results):
     return (
         f"{head(results['environment'])}\n\nForward and backward of a hard "
-        "one-hot sample, float32, nanoseconds per element (median, interleaved):\n\n"
+        "one-hot sample, float32, nanoseconds per element (median, "
+        "interleaved):\n\n"
         f"{table(results['seconds'])}\nRatios of time:\n\n"
         f"{ratios(results['seconds'])}"
     )

@@ -99,7 +99,8 @@ def main():
     text = (
         f"{head(versions)}\n\nForward and backward of a hard sample of "
         f"{SHAPE[0]} x {SHAPE[1]} float32 logits ({SIZE >> 20} MiB), in "
-        "tensors of that size. The sample, its gradient and the logits' make three."
+        "tensors of that size. The sample, its gradient and the logits' make "
+        "three."
         f"\n\n{table(results)}"
     )
     data = {"environment": versions, "tensors": results}
