@@ -45,7 +45,8 @@ def gumbel_softmax(
         temperature: Positive number, or float tensor of positive numbers
             that broadcasts to the logits with size 1 along `axis` (such as
             `(batch, 1)`). A value that is not positive and is only known
-            when the program runs gives NaN.
+            when the program runs gives NaN: a soft sample, and the gradient
+            of either.
         hard: True for an exactly one-hot result whose gradient is the
             `estimator`'s.
         axis: Integer, the category axis.
