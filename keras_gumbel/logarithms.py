@@ -1,7 +1,7 @@
 """The two logarithms of the noise, in as few instructions as float32 allows.
 
 A library's logarithm serves every number: NaN, infinity, the subnormal, the
-negative. Noise has none of these, and half of each step was spent on them.
+negative. Noise has none of these, and a third of each step was spent on them.
 What is here divides a number into exponent and mantissa and takes a polynomial
 of the mantissa, as every logarithm does, and nothing else; float64 goes to
 the library. Errors are below 4e-7 of max(1, |result|).

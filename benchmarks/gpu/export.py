@@ -1,6 +1,6 @@
 """Write the compiled programs as StableHLO, on a machine without a GPU.
 
-    python benchmarks/gpu/export.py --output programs [--device cpu --smoke]
+    python benchmarks/gpu/export.py --output programs [--smoke]
 
 TensorFlow lowers each program; `run.py`, in a process with JAX alone, then
 compiles and times it on whatever device it finds. With each program go its
@@ -20,7 +20,6 @@ import numpy as np
 import tensorflow as tf
 
 import keras_gumbel as kg
-from keras_gumbel.backend import tensorflow as backend
 from keras_gumbel.estimators import StraightThroughGumbel
 from keras_gumbel.ops.relaxation import _rule
 
@@ -86,22 +85,15 @@ def programs(shape):
     yield "training_step", step, (normal(rows, width), *weights, key)
 
 
-def compiled_for(device, function):
-    """The function as it is traced where TensorFlow sees such a device."""
-    _rule.cache_clear()
-    backend._has_gpu = lambda: device == "gpu"
-    return tf.function(function, jit_compile=True, autograph=False)
-
-
-def export(name, function, args, folder, device, check):
+def export(name, function, args, folder, check):
     """The program's text, and where wanted its inputs and outputs."""
     args = [tf.constant(arg) for arg in args]
-    compiled = compiled_for(device, function)
+    compiled = tf.function(function, jit_compile=True, autograph=False)
     lower = compiled.experimental_get_compiler_ir(*args)
     text = lower(stage="stablehlo_serialized")
     (folder / f"{name}.mlirbc").write_bytes(text)
     if check:
-        results = tf.nest.flatten(compiled_for("cpu", function)(*args))
+        results = tf.nest.flatten(compiled(*args))
         arrays = {f"in{i}": arg.numpy() for i, arg in enumerate(args)}
         arrays |= {f"out{i}": out.numpy() for i, out in enumerate(results)}
         np.savez(folder / f"{name}.npz", **arrays)
@@ -111,7 +103,6 @@ def export(name, function, args, folder, device, check):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--device", choices=["gpu", "cpu"], default="gpu")
     parser.add_argument("--smoke", action="store_true", help="small shapes")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -121,9 +112,7 @@ def main():
         for name, function, args in programs(shape):
             full = f"{name}_{shape[0]}x{shape[1]}"
             check = shape == CHECKED
-            inputs = export(
-                full, function, args, options.output, options.device, check
-            )
+            inputs = export(full, function, args, options.output, check)
             entry = {"file": full, "kind": name, "shape": shape}
             entry |= {"inputs": inputs, "checked": check}
             manifest["programs"].append(entry)

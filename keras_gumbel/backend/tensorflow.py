@@ -116,17 +116,11 @@ def unfused_unless_zero(
     The result is computed once and stored. XLA would otherwise fuse the
     random generator into every reader of the noise and run it once for each.
     On CPUs it drops optimization barriers before it fuses, but never fuses
-    across a branch. On GPUs a branch makes the host wait, and a barrier does.
+    across a branch.
     """
-    if _has_gpu():
-        return materialize(noisy())
     # A constant would have the branch decided, and gone, in the compiler.
     (scale,) = xla.optimization_barrier(scale)
     return tf.cond(tf.not_equal(scale, 0), noisy, quiet)
-
-
-def _has_gpu() -> bool:
-    return bool(tf.config.list_logical_devices("GPU"))
 
 
 @tf.custom_gradient

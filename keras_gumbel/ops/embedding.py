@@ -225,13 +225,17 @@ def _rule(
             d_temperature = ops.sum(d_temperature, axis=1, keepdims=True)
             return (
                 block.put(filled[0], ops.cast(d_logits, logits.dtype)),
-                block.put(filled[1], ops.cast(d_temperature, "float32")),
+                block.put(filled[1], d_temperature),
             )
 
+        wide = formulas.wide_dtype(logits)
         d_logits, parts = _for_blocks(
             logits,
             step,
-            (ops.zeros_like(logits), ops.zeros((ops.shape(logits)[0], 1))),
+            (
+                ops.zeros_like(logits),
+                ops.zeros((ops.shape(logits)[0], 1), wide),
+            ),
         )
         d_temperature = formulas.temperature_gradient(
             parts, temperature, learn_temperature

@@ -137,32 +137,16 @@ def test_empty_batch_and_unknown_batch(seed):
     )
 
 
-def test_keeps_nothing_of_the_size_of_the_logits(seed):
-    """Between the passes: what the forward pass hands to the backward one."""
-    logits, table, temperature, _ = inputs(64, 300, 2, seed)
-
-    @tf.function(autograph=False)
-    def step(logits):
-        with tf.GradientTape() as tape:
-            tape.watch(logits)
-            y = kg.ops.sample_embedding(logits, table, temperature, seed=seed)
-        return tape.gradient(y, logits)
-
-    graph = step.get_concrete_function(logits).graph
-    forward, *_ = (
-        op for op in graph.get_operations() if "Partitioned" in op.type
+def test_double_precision(seed):
+    logits, table, temperature, weights = (
+        tf.cast(x, "float64") for x in inputs(40, 64, 3, seed)
     )
-    # Its outputs: the rows, the choices, and what of its inputs it hands on.
-    made = [
-        out.shape.num_elements() or 0
-        for out in forward.outputs
-        if out.shape != logits.shape
-    ]
-    assert len(made) >= 2
-    handed_on = [out for out in forward.outputs if out.shape == logits.shape]
-    assert len(handed_on) <= 1
-    run = step(logits)
-    assert np.any(run != 0)
+    args = logits, table, temperature, tf.cast(weights, "float32")
+    got = value_and_gradients(kg.ops.sample_embedding, *args, seed=seed)
+    wanted = value_and_gradients(by_product, *args, seed=seed)
+    for a, b in zip(got, wanted, strict=True):
+        assert a.dtype == "float64"
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(
