@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import keras_gumbel as kg
+from keras_gumbel.backend import tensorflow as backend
 
 # Threefry-2x32 of 20 rounds: one in each, and two to derive its third key.
 XORS_OF_A_DRAW = 22
@@ -139,3 +140,22 @@ def test_an_embedding_keeps_nothing_of_the_size_of_the_logits():
         return kg.ops.sample_embedding(logits, tf.ones((300, 2)), seed=3)
 
     assert logits_shaped_results(sample, tf.ones((64, 300))) == []
+
+
+def test_a_tape_does_not_record_the_forward_pass_itself(monkeypatch):
+    """It would have the program give back all that its parts need."""
+    found = []
+
+    def trace(*args, find=backend._trace):
+        found.append(find(*args))
+        return found[-1]
+
+    monkeypatch.setattr(backend, "_trace", trace)
+    logits = tf.ones((8, 10))
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        y = kg.ops.gumbel_softmax(logits, 0.5, hard=True, seed=3)
+    tape.gradient(y, logits)
+    # Forward and backward, each by a trace that no tape asked for.
+    assert len(found) == 2
+    assert None not in found
