@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel.backend import tensorflow as backend
+from keras_gumbel.ops import embedding, relaxation
 
 # Threefry-2x32 of 20 rounds: one in each, and two to derive its third key.
 XORS_OF_A_DRAW = 22
@@ -111,6 +112,9 @@ def test_code_that_draws_twice_would_show():
 
 def logits_shaped_results(op, logits):
     """What the forward pass of `op` gives, and so keeps, of that size."""
+    # A program traced before for unknown sizes would say nothing of them.
+    relaxation._rule.cache_clear()
+    embedding._rule.cache_clear()
 
     @tf.function(autograph=False)
     def run(logits):
