@@ -5,6 +5,7 @@ Each function takes float32 or float64 tensors in which a forbidden class is
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from keras_gumbel import backend, logarithms
 from keras_gumbel._typing import Tensor
 
 FORBIDDEN = float("-inf")
-_BEYOND = 2**31 - 1  # no class has this number
+_SERIES_BITS = 44  # 2**20 series of random numbers, each of 2**44
 
 
 def widen(logits: Tensor) -> Tensor:
@@ -51,42 +52,124 @@ def log_or_forbidden(probs: Tensor) -> Tensor:
     return ops.where(possible, log, FORBIDDEN)
 
 
-def gumbel(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
+class Draw(NamedTuple):
+    """What a sample is drawn from.
+
+    The logits come as a function: what prepares them, a mask or a wider type,
+    is fused with what calls it.
+    """
+
+    logits: Callable[[], Tensor]
+    noise_scale: Tensor
+    key: Tensor
+    axis: int
+    # Where these are a block of more rows, the number of the first.
+    first_row: Tensor | int = 0
+
+    def start(self, each: Tensor | int = 1, series: Tensor | int = 0) -> Tensor:
+        """Where this block's numbers begin, `each` of them a row.
+
+        Every series has numbers of its own.
+        """
+        rows, each, series = (
+            ops.cast(x, "int64") for x in (self.first_row, each, series)
+        )
+        return rows * each + series * 2**_SERIES_BITS
+
+
+def gumbel(
+    shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
+) -> Tensor:
     """Standard Gumbel noise: -log(-log(1 - t)), t uniform in (0, 1).
 
     Large noise comes from small t, where floating-point numbers are dense:
     the upper tail is whole up to 45, where -log(-log(u)) of a float32 u in
     [0, 1) ends at 16.6.
     """
-    t = backend.random_unit(shape, key, dtype)
-    return logarithms.minus_log(logarithms.exponential(t))
+    return logarithms.minus_log(exponential(shape, key, dtype, start))
 
 
-def perturb(
-    logits: Callable[[], Tensor], noise_scale: Tensor, key: Tensor
+def exponential(
+    shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:
-    """logits() + noise_scale * gumbel, drawn once however often it is read.
+    """Standard exponential noise: -log(1 - t), between 2**-65 and 16.7."""
+    t = backend.random_unit(shape, key, dtype, start)
+    return logarithms.exponential(t)
+
+
+def perturb(draw: Draw) -> Tensor:
+    """logits + noise_scale * gumbel, drawn once however often it is read.
 
     +inf in place of NaN: what is not a number stands out as the peak of its
     row, where one comparison finds it. Inside a compiled program only.
     """
+    shape = ops.shape(draw.logits())
 
     # In one dimension, where compilers vectorise even for two classes.
     def flat() -> Tensor:
-        return ops.reshape(logits(), (-1,))
+        return ops.reshape(draw.logits(), (-1,))
 
     def noisy() -> Tensor:
-        x = flat()
-        noise = gumbel(ops.shape(x), key, x.dtype)
-        return _nan_to_inf(x + noise_scale * noise)
+        x, start = flat(), draw.start(each=shape[draw.axis])
+        noise = gumbel(ops.shape(x), draw.key, x.dtype, start)
+        return nan_to_inf(x + draw.noise_scale * noise)
 
     perturbed = backend.unfused_unless_zero(
-        noise_scale, noisy, lambda: _nan_to_inf(flat())
+        draw.noise_scale, noisy, lambda: nan_to_inf(flat())
     )
-    return ops.reshape(perturbed, ops.shape(logits()))
+    return ops.reshape(perturbed, shape)
 
 
-def _nan_to_inf(x: Tensor) -> Tensor:
+def conditional_gap(
+    draw: Draw, logits: Tensor, choice: Tensor, number: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Perturbed logits given which class is the largest.
+
+        x_i = s * (log Z - log E_i),  Z = sum_k exp(logits_k / s)
+        x_j = -s * log(E_j exp(-logits_j / s) + exp(-x_i / s))
+
+    with E standard exponential and s the noise scale. Over choices i of law
+    softmax(logits / s), x is logits + s * gumbel. Inside a compiled program
+    only.
+
+    Draws of one key are told apart by their `number`, an integer below 2**19,
+    and from what `perturb` draws. Returned are x - x_i, in which nothing near
+    is subtracted from the near, and x_i.
+    """
+    axis, scale = draw.axis, draw.noise_scale
+    peak = maximum(logits, axis)
+    divisor = ops.maximum(scale, smallest(logits))
+    _, total, gap = _weights(logits, peak, divisor, axis)
+    e = _exponential_like(logits, draw, 2 * number + 1)
+    e_top = _exponential_like(peak, draw, 2 * number + 2)
+    top = ops.log(total) + logarithms.minus_log(e_top)
+    # x_i - x_j = s * log(1 + E_j exp(a)), by exponentials that are at most 1.
+    a = top - gap / divisor
+    up, small = a > 0, ops.exp(-ops.abs(a))
+    log = logarithms.minus_log(ops.where(up, e + small, 1.0 + e * small))
+    x = scale * (log - ops.maximum(a, 0.0))
+    x = ops.where(scale == 0.0, gap, x)
+    x = ops.where(classes(logits, axis) == choice, 0.0, x)
+    return ops.where(logits == FORBIDDEN, FORBIDDEN, x), peak + scale * top
+
+
+def _exponential_like(x: Tensor, draw: Draw, series: Tensor) -> Tensor:
+    """Exponential noise of the shape of `x`, drawn once; 1 without noise."""
+    shape = ops.shape(x)
+    size = ops.size(x)
+
+    def noise() -> Tensor:
+        start = draw.start(shape[draw.axis], series)
+        return exponential((size,), draw.key, x.dtype, start)
+
+    flat = backend.unfused_unless_zero(
+        draw.noise_scale, noise, lambda: ops.ones((size,), x.dtype)
+    )
+    return ops.reshape(flat, shape)
+
+
+def nan_to_inf(x: Tensor) -> Tensor:
+    """+inf in place of NaN."""
     return ops.where(ops.isnan(x), float("inf"), x)
 
 
@@ -104,7 +187,7 @@ def mean_class(y: Tensor, axis: int) -> Tensor:
 
 def softmax(x: Tensor, temperature: Tensor, axis: int) -> Tensor:
     """softmax(x / temperature); a row with no class allowed is all zeros."""
-    weight, total, _ = _weights(x, _maximum(x, axis), temperature, axis)
+    weight, total, _ = _weights(x, maximum(x, axis), temperature, axis)
     return weight / total
 
 
@@ -112,10 +195,15 @@ def relaxed_vjp(
     x: Tensor, temperature: Tensor, dy: Tensor, axis: int
 ) -> tuple[Tensor, Tensor]:
     """`softmax_vjp` where the peak is still to be found."""
-    return softmax_vjp(x, _maximum(x, axis), temperature, dy, axis)
+    return softmax_vjp(x, maximum(x, axis), temperature, dy, axis)
 
 
-def _maximum(x: Tensor, axis: int) -> Tensor:
+def smallest(x: Tensor) -> float:
+    """The smallest normal number of the dtype of `x`."""
+    return float(np.finfo(keras.backend.standardize_dtype(x.dtype)).tiny)
+
+
+def maximum(x: Tensor, axis: int) -> Tensor:
     """The largest entry along `axis`, which stays; no gradient."""
     # Keras refuses the maximum of an empty batch unless told where to begin.
     peak = ops.max(x, axis=axis, keepdims=True, initial=FORBIDDEN)
@@ -136,10 +224,20 @@ def softmax_vjp(
     # An infinite gradient at a class that is 0 (a log) must not become NaN.
     live = weight != 0.0
     weighted = ops.where(live, weight * dy, 0.0)
-    mean = _sum_in_lanes(weighted, axis) / total
+    mean = sum_in_lanes(weighted, axis) / total
     dx = ops.where(live, weight * (dy - mean), 0.0) / (total * temperature)
     # Any constant may stand in for the peak here: dx sums to 0.
     return dx, -dx * gap / temperature
+
+
+def jacobian_product(probs: Tensor, dy: Tensor, axis: int) -> Tensor:
+    """J dy with J = diag(probs) - probs probs', the Jacobian of softmax.
+
+    Inside a compiled program only.
+    """
+    live = probs != 0.0
+    mean = sum_in_lanes(ops.where(live, probs * dy, 0.0), axis)
+    return ops.where(live, probs * (dy - mean), 0.0)
 
 
 def _weights(
@@ -159,7 +257,7 @@ def _weights(
     return weight, ops.where(total == 0.0, 1.0, total), gap
 
 
-def _sum_in_lanes(x: Tensor, axis: int) -> Tensor:
+def sum_in_lanes(x: Tensor, axis: int) -> Tensor:
     """The sum along `axis`, which stays. Inside a compiled program only.
 
     A sum along the last axis would have XLA write what is summed to memory
@@ -170,88 +268,3 @@ def _sum_in_lanes(x: Tensor, axis: int) -> Tensor:
         folds = ops.reshape(x, (*ops.shape(x)[:-1], 8, size // 8))
         x = backend.materialize(ops.sum(folds, axis=-2))
     return ops.sum(x, axis=axis, keepdims=True)
-
-
-def first_argmax(x: Tensor, axis: int) -> Tensor:
-    """The index of the first largest entry, int32, with `axis` of size 1.
-
-    K where no class is allowed, and -1 where the largest is +inf, which is
-    what `perturb` makes of a NaN: a choice that `one_hot`, `class_number` and
-    `row` know how to show. Inside a compiled program only.
-    """
-    size, last = x.shape[axis], axis == len(x.shape) - 1
-    run = _run_length(size) if last and size else 1
-    peak, first = _peak(x, axis) if run == 1 else _peak_by_runs(x, run)
-    first = ops.where(peak == FORBIDDEN, ops.shape(x)[axis], first)
-    return ops.where(peak == float("inf"), -1, first)
-
-
-def _run_length(size: int) -> int:
-    """A divisor of `size` to search by, 1 where there is none."""
-    fitting = (run for run in range(16, 65) if size % run == 0)
-    return next(fitting, 1) if size >= 64 else 1
-
-
-def _peak(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """The largest entry, and its first place."""
-    peak = _maximum(x, axis)
-    # A minimum over indices vectorises; XLA's argmax is a scalar loop on
-    # CPUs.
-    candidate = ops.where(x == peak, classes(x, axis), _BEYOND)
-    return peak, ops.min(candidate, axis=axis, keepdims=True, initial=_BEYOND)
-
-
-def _peak_by_runs(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
-    """`_peak` along the last axis, in one pass over `x`.
-
-    The place is looked for among the peaks of its runs of `run` entries, and
-    then within the one run.
-    """
-    lead, runs = ops.shape(x)[:-1], x.shape[-1] // run
-    entries = ops.reshape(x, (-1, runs, run))
-    peaks = backend.materialize(ops.max(entries, axis=-1, initial=FORBIDDEN))
-    peak, which = _peak(peaks, 1)
-    flat = ops.reshape(entries, (-1, run))
-    rows = ops.arange(ops.shape(peak)[0], dtype="int32")[:, None]
-    entries = ops.take(flat, ops.squeeze(rows * runs + which, 1), axis=0)
-    _, where = _peak(entries, 1)
-    first = which * run + where
-    return ops.reshape(peak, (*lead, 1)), ops.reshape(first, (*lead, 1))
-
-
-def entry(x: Tensor, choice: Tensor, axis: int) -> Tensor:
-    """x at the choice; NaN where that is a mark for NaN."""
-    inside = ops.clip(choice, 0, ops.shape(x)[axis] - 1)
-    value = ops.take_along_axis(x, inside, axis=axis)
-    return ops.where(choice < 0, float("nan"), value)
-
-
-def one_hot(choice: Tensor, like: Tensor, axis: int) -> Tensor:
-    """1 at the choice, 0 elsewhere; shape and dtype of `like`."""
-    hot = ops.cast(classes(like, axis) == choice, like.dtype)
-    return ops.where(choice < 0, float("nan"), hot)
-
-
-def class_number(choice: Tensor, like: Tensor, axis: int) -> Tensor:
-    """The choice as a float32 number without `axis`; 0 where there is none."""
-    nothing = choice == ops.cast(ops.shape(like)[axis], "int32")
-    number = ops.cast(ops.where(nothing, 0, choice), "float32")
-    number = ops.where(choice < 0, float("nan"), number)
-    return ops.squeeze(number, axis=axis)
-
-
-def row(table: Tensor, choice: Tensor) -> Tensor:
-    """The chosen rows of `table`; zeros where there is no choice."""
-    choice = ops.squeeze(choice, axis=1)
-    size = ops.shape(table)[0]
-    rows = ops.take(table, ops.clip(choice, 0, size - 1), axis=0)
-    rows = ops.where((choice == size)[:, None], 0.0, rows)
-    return ops.where((choice < 0)[:, None], float("nan"), rows)
-
-
-def row_transpose(d_rows: Tensor, choice: Tensor, table: Tensor) -> Tensor:
-    """The gradient at `row(table, choice)`, taken back to `table`."""
-    size = ops.shape(table)[0]
-    # A row of its own for those without a choice, which then goes.
-    sums = ops.segment_sum(d_rows, ops.squeeze(choice, axis=1), size + 1)
-    return ops.cast(sums[:size], table.dtype)

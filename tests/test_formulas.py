@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_gumbel import backend, formulas, logarithms
+from keras_gumbel import backend, choices, formulas, logarithms
 from tests import reference
 
 # Searched whole, in runs of 16 to 64, and of sizes that no run divides.
@@ -13,7 +13,7 @@ SIZES = [1, 2, 7, 63, 64, 65, 100, 134, 509, 512, 1000, 1025]
 
 def first_argmax(x, axis):
     return np.asarray(
-        backend.compiled(lambda x: formulas.first_argmax(x, axis))(x)
+        backend.compiled(lambda x: choices.first_argmax(x, axis))(x)
     )
 
 
@@ -56,7 +56,8 @@ def test_perturb_marks_a_nan(dtype):
 
     @backend.compiled
     def perturb(x, scale):
-        return formulas.perturb(lambda: x, scale, backend.next_key(0))
+        key = backend.next_key(0)
+        return formulas.perturb(formulas.Draw(lambda: x, scale, key, 1))
 
     for scale in (0.0, 1.0):
         y = perturb(x, tf.constant(scale, dtype)).numpy()

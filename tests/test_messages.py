@@ -413,7 +413,7 @@ class TestChoices:
         refuses(
             ValueError,
             "estimator",
-            r"one of \['st_gumbel'",
+            r"one of \['gapped_st', 'gumbel_rao', 'reinmax', 'st', ",
             "estimator='gumble'",
             lambda: take(*first, hard=hard, estimator="gumble"),
         )
@@ -448,6 +448,70 @@ class TestChoices:
             "must be a float dtype",
             f"dtype={value!r}",
             lambda: kg.ops.sample_gumbel((2,), dtype=value),
+        )
+
+
+ESTIMATORS = [
+    kg.estimators.GappedStraightThrough,
+    kg.estimators.GumbelRao,
+    kg.estimators.ReinMax,
+    kg.estimators.StraightThrough,
+    kg.estimators.StraightThroughGumbel,
+]
+
+
+class TestEstimators:
+    @pytest.mark.parametrize("value", [0, -1.0, math.inf, math.nan])
+    @pytest.mark.parametrize("cls", ESTIMATORS, ids=lambda x: x.__name__)
+    def test_backward_temperature(self, cls, value):
+        refuses(
+            ValueError,
+            "backward_temperature",
+            "positive and finite",
+            f"backward_temperature={value}",
+            lambda: cls(backward_temperature=value),
+        )
+
+    @pytest.mark.parametrize("value", ["1", True, tf.constant(1.0)])
+    @pytest.mark.parametrize("cls", ESTIMATORS, ids=lambda x: x.__name__)
+    def test_backward_temperature_of_another_type(self, cls, value):
+        """A tensor has no place in a configuration."""
+        refuses(
+            TypeError,
+            "backward_temperature",
+            "a number",
+            f"backward_temperature={value!r}",
+            lambda: cls(backward_temperature=value),
+        )
+
+    @pytest.mark.parametrize("value", [0, -1.0, math.inf, math.nan])
+    def test_gap(self, value):
+        refuses(
+            ValueError,
+            "gap",
+            "positive and finite",
+            f"gap={value}",
+            lambda: kg.estimators.GappedStraightThrough(gap=value),
+        )
+
+    @pytest.mark.parametrize("value", [0, -1])
+    def test_num_samples(self, value):
+        refuses(
+            ValueError,
+            "num_samples",
+            "at least 1",
+            f"num_samples={value}",
+            lambda: kg.estimators.GumbelRao(num_samples=value),
+        )
+
+    @pytest.mark.parametrize("value", [2.0, "2", True])
+    def test_num_samples_of_another_type(self, value):
+        refuses(
+            TypeError,
+            "num_samples",
+            "an integer",
+            f"num_samples={value!r}",
+            lambda: kg.estimators.GumbelRao(num_samples=value),
         )
 
 

@@ -35,7 +35,16 @@ NAMES = {
         "sample_gumbel",
         "straight_through",
     },
-    kg.estimators: {"Estimator", "StraightThroughGumbel", "get", "serialize"},
+    kg.estimators: {
+        "Estimator",
+        "GappedStraightThrough",
+        "GumbelRao",
+        "ReinMax",
+        "StraightThrough",
+        "StraightThroughGumbel",
+        "get",
+        "serialize",
+    },
     kg.layers: {"GumbelEmbedding", "GumbelSoftmax", "SampleArgmaxIndex"},
     kg.callbacks: {"TemperatureScheduler"},
     kg.schedules: {"ExponentialAnnealing"},
@@ -79,7 +88,13 @@ SIGNATURES = {
     ),
     kg.ops.sample_gumbel: "(shape, *, dtype='float32', seed=None)",
     kg.ops.straight_through: "(hard, soft)",
-    kg.estimators.StraightThroughGumbel: "()",
+    kg.estimators.GappedStraightThrough: (
+        "(gap=1.0, *, backward_temperature=None)"
+    ),
+    kg.estimators.GumbelRao: "(num_samples=10, *, backward_temperature=None)",
+    kg.estimators.ReinMax: "(*, backward_temperature=None)",
+    kg.estimators.StraightThrough: "(*, backward_temperature=None)",
+    kg.estimators.StraightThroughGumbel: "(*, backward_temperature=None)",
     kg.estimators.get: "(identifier)",
     kg.estimators.serialize: "(estimator)",
 }
@@ -120,11 +135,18 @@ def test_public_names(module):
     found = public_names(module)
     if module is kg:
         # Parts of the package that anyone may read, and nobody should use.
-        found -= {"backend", "formulas", "logarithms"}
+        found -= {"backend", "choices", "formulas", "logarithms"}
     if module is kg.schedules:
         found -= {name for name in found if name.startswith("check_")}
     if module is kg.estimators:
-        found -= {"estimator", "straight_through_gumbel"}
+        found -= {
+            "estimator",
+            "gapped_straight_through",
+            "gumbel_rao",
+            "reinmax",
+            "straight_through",
+            "straight_through_gumbel",
+        }
     assert found == NAMES[module]
 
 
@@ -207,11 +229,19 @@ def test_serialised_names_are_stable():
             kg.GumbelSoftmax,
             kg.SampleArgmaxIndex,
             kg.schedules.ExponentialAnnealing,
+            kg.estimators.GappedStraightThrough,
+            kg.estimators.GumbelRao,
+            kg.estimators.ReinMax,
+            kg.estimators.StraightThrough,
             kg.estimators.StraightThroughGumbel,
         )
     } == {
         "keras_gumbel>GumbelSoftmax",
         "keras_gumbel>SampleArgmaxIndex",
         "keras_gumbel>ExponentialAnnealing",
+        "keras_gumbel>GappedStraightThrough",
+        "keras_gumbel>GumbelRao",
+        "keras_gumbel>ReinMax",
+        "keras_gumbel>StraightThrough",
         "keras_gumbel>StraightThroughGumbel",
     }

@@ -5,7 +5,7 @@ written with `keras.ops`, so another framework is one more file like
 `tensorflow.py`:
 
     next_key(seed)              seed -> the key of one draw
-    random_unit(shape, key, dtype)   uniform in (0, 1), from 64 bits each
+    random_unit(shape, key, dtype, start)   uniform in (0, 1), from 64 bits each
     compiled(function)          one program, in eager and graph mode alike
     differentiable(...)         a forward program with its own backward program
     unfused_unless_zero(...)    computed once, however many read it

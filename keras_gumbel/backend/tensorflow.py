@@ -71,7 +71,6 @@ def _trace(
 def differentiable(
     forward: Callable[..., tuple[Tensor, ...]],
     backward: Callable[..., tuple[Tensor | None, ...]],
-    kept: tuple[int, ...] | None = None,
 ) -> Callable[..., Tensor]:
     """A function with a gradient rule of its own, both sides compiled.
 
@@ -80,7 +79,6 @@ def differentiable(
             is kept for the backward pass.
         backward: `(d_output, *residuals, *args) -> gradients`, one or None
             for each of these arguments.
-        kept: Which arguments `backward` takes; None for all.
 
     Returns:
         `(*args) -> output`. Higher derivatives are those of `backward`.
@@ -94,14 +92,9 @@ def differentiable(
         # A tape would have it keep all that a derivative of its parts needs.
         with record.stop_recording():
             output, *residuals = run_forward(*args)
-        places = range(len(args)) if kept is None else kept
 
         def grad(dy: Tensor) -> tuple[Tensor | None, ...]:
-            found = run_backward(dy, *residuals, *(args[i] for i in places))
-            gradients: list[Tensor | None] = [None] * len(args)
-            for place, gradient in zip(places, found, strict=True):
-                gradients[place] = gradient
-            return tuple(gradients)
+            return tuple(run_backward(dy, *residuals, *args))
 
         return output, grad
 
@@ -180,7 +173,9 @@ def _replica_key(key: Tensor, replicas: int, replica: Tensor) -> Tensor:
     return tf.random.split(key, replicas, alg="threefry")[replica]
 
 
-def random_unit(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
+def random_unit(
+    shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
+) -> Tensor:
     """Uniform in the open interval (0, 1). Inside `compiled` only.
 
     (bits + 1/2) / 2**64, rounded to `dtype`: never 0, as small as 2**-65,
@@ -188,11 +183,10 @@ def random_unit(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
 
     Args:
         shape: Integers or an integer tensor.
-        key: What `next_key` gave, or `(key, start)` for the same numbers
-            from the one numbered `start` on.
+        key: What `next_key` gave.
         dtype: `"float32"` or `"float64"`.
+        start: The first number's place among the 2**64 of the key.
     """
-    key, start = key if isinstance(key, tuple) else (key, 0)
     # A constant key would have small draws computed by the compiler itself,
     # whose arithmetic differs in the last digit.
     (key,) = xla.optimization_barrier(key)

@@ -2,12 +2,13 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import keras
 
 from keras_gumbel._typing import Tensor
+from keras_gumbel._validation import check_positive
+from keras_gumbel.formulas import Draw
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,37 +18,47 @@ class Estimator(ABC):
     Subclasses are frozen dataclasses whose fields are their whole
     configuration, so that they compare, hash, print and serialise by value.
     Both methods run inside a compiled program, on float32 or float64 tensors
-    in which a forbidden class is -inf. The logits come as a function: what
-    prepares them, a mask or a wider type, is fused with what calls it.
+    in which a forbidden class is -inf.
+
+    Args:
+        backward_temperature: Positive number, the temperature of the backward
+            rule. `None`: that of the layer or of the call. Defaults to
+            `None`.
     """
 
     name: ClassVar[str]
 
-    @abstractmethod
-    def forward(
-        self,
-        logits: Callable[[], Tensor],
-        temperature: Tensor,
-        noise_scale: Tensor,
-        key: Tensor,
-        axis: int,
-    ) -> tuple[Tensor, Tensor]:
-        """The choice, and the residual: what `backward` needs beside it.
+    backward_temperature: float | None = dataclasses.field(
+        default=None, kw_only=True
+    )
 
-        The choice is that of `formulas.first_argmax`. The residual must move
-        one for one with the logits, so that second derivatives are right.
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if self.backward_temperature is not None:
+            check_positive(self.backward_temperature, "backward_temperature")
+
+    @abstractmethod
+    def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
+        """The choice, of `keras_gumbel.choices`, and what else is to be kept.
+
+        What is kept, besides logits and choice, is a tensor that moves one
+        for one with the logits, so that second derivatives are right.
         """
 
     @abstractmethod
     def backward(
         self,
-        residual: Tensor,
+        draw: Draw,
+        kept: Tensor,
         choice: Tensor,
         temperature: Tensor,
         dy: Tensor,
-        axis: int,
     ) -> tuple[Tensor, Tensor]:
-        """The gradient to the logits, and each entry's to the temperature."""
+        """The gradient to the logits, and each entry's to the temperature.
+
+        `kept` is the logits where `forward` kept nothing else, `dy` the
+        gradient at the one-hot sample.
+        """
 
     def get_config(self) -> dict[str, Any]:
         """The fields, by name."""
@@ -88,7 +99,7 @@ def get(identifier: str | dict[str, Any] | Estimator) -> Estimator:
 
     >>> import keras_gumbel as kg
     >>> kg.estimators.get("st_gumbel")
-    StraightThroughGumbel()
+    StraightThroughGumbel(backward_temperature=None)
     """
     if isinstance(identifier, Estimator):
         return identifier

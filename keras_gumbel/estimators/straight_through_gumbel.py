@@ -1,12 +1,12 @@
 """Straight-through Gumbel-softmax."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
-from keras_gumbel import formulas
+from keras_gumbel import choices, formulas
 from keras_gumbel._typing import Tensor
 from keras_gumbel.estimators.estimator import Estimator, register
+from keras_gumbel.formulas import Draw
 
 
 @register
@@ -25,11 +25,15 @@ class StraightThroughGumbel(Estimator):
 
     Named `"st_gumbel"`, the default everywhere.
 
+    Args:
+        backward_temperature: Positive number, the temperature above. `None`:
+            that of the layer or of the call. Defaults to `None`.
+
     Example:
 
     >>> import keras_gumbel as kg
     >>> kg.GumbelSoftmax(hard=True, estimator="st_gumbel").estimator
-    StraightThroughGumbel()
+    StraightThroughGumbel(backward_temperature=None)
 
     Reference:
         Jang, Gu, Poole, "Categorical Reparameterization with
@@ -38,26 +42,19 @@ class StraightThroughGumbel(Estimator):
 
     name: ClassVar[str] = "st_gumbel"
 
-    def forward(
-        self,
-        logits: Callable[[], Tensor],
-        temperature: Tensor,
-        noise_scale: Tensor,
-        key: Tensor,
-        axis: int,
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
         """The argmax of the perturbed logits, and those logits."""
-        perturbed = formulas.perturb(logits, noise_scale, key)
-        return formulas.first_argmax(perturbed, axis), perturbed
+        perturbed = formulas.perturb(draw)
+        return choices.first_argmax(perturbed, draw.axis), perturbed
 
     def backward(
         self,
-        residual: Tensor,
+        draw: Draw,
+        kept: Tensor,
         choice: Tensor,
         temperature: Tensor,
         dy: Tensor,
-        axis: int,
     ) -> tuple[Tensor, Tensor]:
         """The gradient of the relaxed sample."""
-        peak = formulas.entry(residual, choice, axis)
-        return formulas.softmax_vjp(residual, peak, temperature, dy, axis)
+        peak = choices.entry(kept, choice, draw.axis)
+        return formulas.softmax_vjp(kept, peak, temperature, dy, draw.axis)

@@ -4,10 +4,9 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import keras
 from keras import ops
 
-from keras_gumbel import backend, estimators, formulas
+from keras_gumbel import backend, choices, estimators, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     categorical_arguments,
@@ -16,6 +15,8 @@ from keras_gumbel._validation import (
     check_table,
 )
 from keras_gumbel.estimators import Estimator
+from keras_gumbel.formulas import Draw
+from keras_gumbel.ops.relaxation import is_learned
 
 # What a block of rows holds: few enough elements that its working copies
 # stay in cache, and enough rows that the product with the table is not bound
@@ -83,9 +84,8 @@ def sample_embedding(
     """
     check_not_negative(noise_scale, "noise_scale")
     check_seed(seed)
-    learn_temperature = hasattr(temperature, "dtype") and not isinstance(
-        temperature, keras.Variable
-    )
+    rule = estimators.get(estimator)
+    learn_temperature = is_learned(temperature, rule)
     logits, temperature, _, class_mask = categorical_arguments(
         logits, temperature, -1, class_mask
     )
@@ -100,8 +100,8 @@ def sample_embedding(
         temperature = _as_rows(ops.broadcast_to(temperature, goal))
     masked = class_mask is not None
     scalar = not len(temperature.shape)
-    rule = _rule(estimators.get(estimator), learn_temperature, masked, scalar)
-    output = rule(rows, temperature, table, backend.next_key(seed), *rest)
+    sample = _rule(rule, learn_temperature, masked, scalar)
+    output = sample(rows, temperature, table, backend.next_key(seed), *rest)
     return ops.reshape(output, (*ops.shape(logits)[:-1], table.shape[-1]))
 
 
@@ -167,30 +167,21 @@ def _rule(
 ) -> Callable[..., Tensor]:
     """A sampled row between its inputs and its output, compiled."""
 
-    def choose(
+    def draw_from(
         block: _Block,
         logits: Tensor,
-        temperature: Tensor,
         key: Tensor,
         noise_scale: Tensor,
         *class_mask: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The choice in a block of rows, the residual, the temperature."""
-        classes = ops.cast(ops.shape(logits)[1], "int64")
-        first = ops.cast(block.start, "int64") * classes
-
+    ) -> Draw:
         def prepared() -> Tensor:
             wide = formulas.widen(block.of(logits))
             if not masked:
                 return wide
             return ops.where(block.of(*class_mask), wide, formulas.FORBIDDEN)
 
-        wide = formulas.wide_dtype(logits)
-        tau = formulas.positive_or_nan(block.of(temperature), wide)
-        choice, residual = estimator.forward(
-            prepared, tau, ops.cast(noise_scale, wide), (key, first), 1
-        )
-        return choice, residual, tau
+        scale = ops.cast(noise_scale, formulas.wide_dtype(logits))
+        return Draw(prepared, scale, key, axis=1, first_row=block.start)
 
     def forward(
         logits: Tensor,
@@ -199,12 +190,12 @@ def _rule(
         *rest: Tensor,
     ) -> tuple[Tensor, Tensor]:
         def step(block: _Block, filled: tuple[Tensor]) -> tuple[Tensor]:
-            choice, _, _ = choose(block, logits, temperature, *rest)
+            choice, _ = estimator.forward(draw_from(block, logits, *rest))
             return (block.put(*filled, choice),)
 
         none = ops.zeros((ops.shape(logits)[0], 1), "int32")
         (choice,) = _for_blocks(logits, step, (none,))
-        return formulas.row(table, choice), choice
+        return choices.row(table, choice), choice
 
     def backward(
         dy: Tensor,
@@ -214,13 +205,20 @@ def _rule(
         table: Tensor,
         *rest: Tensor,
     ) -> tuple[Tensor | None, ...]:
+        wide = formulas.wide_dtype(logits)
+        given = estimator.backward_temperature or temperature
+
         def step(
             block: _Block, filled: tuple[Tensor, Tensor]
         ) -> tuple[Tensor, Tensor]:
-            again, residual, tau = choose(block, logits, temperature, *rest)
-            d_one_hot = ops.matmul(block.of(dy), ops.transpose(table))
+            draw = draw_from(block, logits, *rest)
+            tau = block.of(given) if given is temperature else given
             d_logits, d_temperature = estimator.backward(
-                residual, again, tau, ops.cast(d_one_hot, residual.dtype), 1
+                draw,
+                _kept_again(estimator, draw),
+                block.of(choice),
+                formulas.positive_or_nan(tau, wide),
+                ops.cast(ops.matmul(block.of(dy), ops.transpose(table)), wide),
             )
             d_temperature = ops.sum(d_temperature, axis=1, keepdims=True)
             return (
@@ -228,7 +226,6 @@ def _rule(
                 block.put(filled[1], d_temperature),
             )
 
-        wide = formulas.wide_dtype(logits)
         d_logits, parts = _for_blocks(
             logits,
             step,
@@ -240,7 +237,13 @@ def _rule(
         d_temperature = formulas.temperature_gradient(
             parts, temperature, learn_temperature
         )
-        d_table = formulas.row_transpose(dy, choice, table)
+        d_table = choices.row_transpose(dy, choice, table)
         return d_logits, d_temperature, d_table, *(None for _ in rest)
 
     return backend.differentiable(forward, backward)
+
+
+def _kept_again(estimator: Estimator, draw: Draw) -> Tensor:
+    """What the forward pass did not keep; the noise is drawn again."""
+    _, kept = estimator.forward(draw)
+    return draw.logits() if kept is None else kept

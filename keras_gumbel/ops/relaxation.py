@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_gumbel import backend, estimators, formulas
+from keras_gumbel import backend, choices, estimators, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     categorical_arguments,
@@ -14,6 +15,7 @@ from keras_gumbel._validation import (
     check_seed,
 )
 from keras_gumbel.estimators import Estimator
+from keras_gumbel.formulas import Draw
 
 
 def gumbel_softmax(
@@ -169,6 +171,15 @@ def sample_argmax_index(
     )
 
 
+def is_learned(temperature: Any, estimator: Estimator | None) -> bool:
+    """Whether a gradient is to reach the temperature."""
+    if estimator and estimator.backward_temperature is not None:
+        return False
+    # A layer's own temperature, a variable, is set by schedules alone.
+    is_variable = isinstance(temperature, keras.Variable)
+    return hasattr(temperature, "dtype") and not is_variable
+
+
 def _sample(
     logits: Tensor,
     temperature: Tensor,
@@ -183,10 +194,7 @@ def _sample(
     """Check the arguments, draw a key, and run the compiled rule."""
     check_not_negative(noise_scale, "noise_scale")
     check_seed(seed)
-    # A layer's own temperature, a variable, is set by schedules alone.
-    learn_temperature = hasattr(temperature, "dtype") and not isinstance(
-        temperature, keras.Variable
-    )
+    learn_temperature = is_learned(temperature, estimator)
     logits, temperature, axis, class_mask = categorical_arguments(
         logits, temperature, axis, class_mask
     )
@@ -213,66 +221,65 @@ def _rule(
     were called with several: the number of classes, and the ranks of logits,
     temperature and mask.
     """
-    # The perturbed logits, and the choice where there is one.
-    count = 2 if estimator else 1
+    # Logits, temperature, key, noise scale and perhaps a mask.
+    arguments = len(signature) + 1
 
-    def prepared(logits: Tensor, *class_mask: Tensor) -> Tensor:
-        wide = formulas.widen(logits)
-        if not class_mask:
-            return wide
-        return ops.where(*class_mask, wide, formulas.FORBIDDEN)
+    def draw_from(
+        logits: Tensor, key: Tensor, noise_scale: Tensor, *class_mask: Tensor
+    ) -> Draw:
+        def prepared() -> Tensor:
+            wide = formulas.widen(logits)
+            if not class_mask:
+                return wide
+            return ops.where(*class_mask, wide, formulas.FORBIDDEN)
+
+        scale = ops.cast(noise_scale, formulas.wide_dtype(logits))
+        return Draw(prepared, scale, key, axis)
 
     def forward(
-        logits: Tensor,
-        temperature: Tensor,
-        key: Tensor,
-        noise_scale: Tensor,
-        *class_mask: Tensor,
+        logits: Tensor, temperature: Tensor, *rest: Tensor
     ) -> tuple[Tensor, ...]:
-        read = functools.partial(prepared, logits, *class_mask)
-        wide = formulas.wide_dtype(logits)
-        tau = formulas.positive_or_nan(temperature, wide)
-        noise_scale = ops.cast(noise_scale, wide)
+        draw = draw_from(logits, *rest)
+        residuals: tuple[Tensor | None, ...]
         if estimator is None:
-            perturbed = formulas.perturb(read, noise_scale, key)
+            tau = formulas.positive_or_nan(temperature, draw.noise_scale.dtype)
+            perturbed = formulas.perturb(draw)
             y = formulas.softmax(perturbed, tau, axis)
             output = formulas.mean_class(y, axis) if index else y
-            residuals: tuple[Tensor, ...] = (perturbed,)
+            residuals = (perturbed,)
         else:
-            choice, residual = estimator.forward(
-                read, tau, noise_scale, key, axis
-            )
-            show = formulas.class_number if index else formulas.one_hot
-            output = show(choice, residual, axis)
-            residuals = residual, choice
+            choice, kept = estimator.forward(draw)
+            show = choices.class_number if index else choices.one_hot
+            output = show(choice, formulas.widen(logits), axis)
+            residuals = (choice,) if kept is None else (choice, kept)
         output = ops.cast(output, "float32" if index else logits.dtype)
         return output, *residuals
 
     def backward(dy: Tensor, *saved: Tensor) -> tuple[Tensor | None, ...]:
-        residuals, (logits, temperature, *class_mask) = (
-            saved[:count],
-            saved[count:],
-        )
-        # By this second derivatives reach the logits.
-        first = prepared(logits, *class_mask)
-        first = backend.straight_through(residuals[0], first)
-        residuals = first, *residuals[1:]
-        dtype = first.dtype
-        dy = ops.cast(dy, dtype)
+        args = saved[-arguments:]
+        logits, temperature, *rest = args
+        draw = draw_from(logits, *rest)
+        choice = saved[:1] if estimator else ()
+        kept = saved[len(choice) : -arguments]
+        x = draw.logits()
+        if kept:
+            # By this second derivatives reach the logits.
+            x = backend.straight_through(*kept, x)
+        dy = ops.cast(dy, x.dtype)
         if index:
-            number = ops.cast(formulas.classes(first, axis), dtype)
+            number = ops.cast(formulas.classes(x, axis), x.dtype)
             dy = ops.expand_dims(dy, axis) * number
-        tau = formulas.positive_or_nan(temperature, dtype)
-        vjp: Callable[..., tuple[Tensor, Tensor]] = (
-            estimator.backward if estimator else formulas.relaxed_vjp
-        )
-        d_logits, d_temperature = vjp(*residuals, tau, dy, axis)
+        if estimator:
+            tau = estimator.backward_temperature or temperature
+            tau = formulas.positive_or_nan(tau, x.dtype)
+            d_logits, parts = estimator.backward(draw, x, choice[0], tau, dy)
+        else:
+            tau = formulas.positive_or_nan(temperature, x.dtype)
+            d_logits, parts = formulas.relaxed_vjp(x, tau, dy, axis)
         d_temperature = formulas.temperature_gradient(
-            d_temperature, temperature, learn_temperature
+            parts, temperature, learn_temperature
         )
         d_logits = ops.cast(d_logits, logits.dtype)
-        return d_logits, d_temperature, *(None for _ in class_mask)
+        return d_logits, d_temperature, *(None for _ in rest)
 
-    masked = len(signature) == 4
-    kept = (0, 1, 4) if masked else (0, 1)
-    return backend.differentiable(forward, backward, kept)
+    return backend.differentiable(forward, backward)

@@ -1,0 +1,203 @@
+"""Which class: the choice that a hard sample is, drawn and shown.
+
+A choice is the index of a class, int32, with the category axis of size 1. It
+is K where no class is allowed, and -1 where a logit is NaN or +inf: `one_hot`,
+`class_number` and `row` know how to show these.
+"""
+
+import itertools
+from collections.abc import Callable
+
+from keras import ops
+
+from keras_gumbel import backend, formulas
+from keras_gumbel._typing import Tensor
+from keras_gumbel.formulas import Draw
+
+_BEYOND = 2**31 - 1  # no class has this number
+_LONGEST_RUN = 64
+_BELOW_ONE = 1 - 2.0**-52
+
+
+def first_argmax(x: Tensor, axis: int) -> Tensor:
+    """The index of the first largest entry, int32, with `axis` of size 1.
+
+    K where no class is allowed, and -1 where the largest is +inf, which is
+    what `perturb` makes of a NaN: a choice that `one_hot`, `class_number` and
+    `row` know how to show. Inside a compiled program only.
+    """
+    size, last = x.shape[axis], axis == len(x.shape) - 1
+    run = _run_length(size) if last and size else 1
+    peak, first = _peak(x, axis) if run == 1 else _peak_by_runs(x, run)
+    first = ops.where(peak == formulas.FORBIDDEN, ops.shape(x)[axis], first)
+    return ops.where(peak == float("inf"), -1, first)
+
+
+def _run_length(size: int) -> int:
+    """A divisor of `size` to search by, 1 where there is none."""
+    fitting = (run for run in range(16, _LONGEST_RUN + 1) if size % run == 0)
+    return next(fitting, 1) if size >= 64 else 1
+
+
+def _peak(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """The largest entry, and its first place."""
+    peak = formulas.maximum(x, axis)
+    # A minimum over indices vectorises; XLA's argmax is a scalar loop on
+    # CPUs.
+    candidate = ops.where(x == peak, formulas.classes(x, axis), _BEYOND)
+    return peak, ops.min(candidate, axis=axis, keepdims=True, initial=_BEYOND)
+
+
+def _peak_by_runs(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
+    """`_peak` along the last axis, in one pass over `x`.
+
+    The place is looked for among the peaks of its runs of `run` entries, and
+    then within the one run.
+    """
+    lead, runs = ops.shape(x)[:-1], x.shape[-1] // run
+    entries = ops.reshape(x, (-1, runs, run))
+    peaks = backend.materialize(
+        ops.max(entries, axis=-1, initial=formulas.FORBIDDEN)
+    )
+    peak, which = _peak(peaks, 1)
+    flat = ops.reshape(entries, (-1, run))
+    rows = ops.arange(ops.shape(peak)[0], dtype="int32")[:, None]
+    entries = ops.take(flat, ops.squeeze(rows * runs + which, 1), axis=0)
+    _, where = _peak(entries, 1)
+    first = which * run + where
+    return ops.reshape(peak, (*lead, 1)), ops.reshape(first, (*lead, 1))
+
+
+def sample(draw: Draw) -> Tensor:
+    """A class of law softmax(logits / noise_scale), by one number a row.
+
+        the first k with sum_{j <= k} w_j > u * sum_j w_j,
+        w = exp(logits / noise_scale), u uniform in (0, 1) from 64 bits
+
+    The cumulative distribution is inverted in float64, where a class of
+    probability 1e-12 keeps four digits; one without weight is never chosen.
+    With a `noise_scale` of 0 it is the first of the likeliest classes. Inside
+    a compiled program only.
+    """
+    x = ops.moveaxis(formulas.nan_to_inf(draw.logits()), draw.axis, -1)
+    lead, size = ops.shape(x)[:-1], ops.shape(x)[-1]
+    x = _in_runs(ops.reshape(x, (-1, size)), formulas.FORBIDDEN)
+    peak = backend.materialize(ops.max(x, axis=-1, initial=formulas.FORBIDDEN))
+    peak = ops.max(peak, axis=1, initial=formulas.FORBIDDEN)
+    rows = ops.shape(peak)
+    unit = backend.unfused_unless_zero(
+        draw.noise_scale,
+        lambda: backend.random_unit(rows, draw.key, "float64", draw.start()),
+        lambda: ops.zeros(rows, "float64"),
+    )
+    # The smallest number stands in for 0: only the peak has weight then.
+    scale = ops.maximum(draw.noise_scale, formulas.smallest(x))
+
+    def weigh(x: Tensor) -> Tensor:
+        top = ops.reshape(peak, (*rows, *(1,) * (len(x.shape) - 1)))
+        return ops.cast(ops.exp((x - top) / scale), "float64")
+
+    choice, _ = _invert(x, weigh, lambda total: unit * total)
+    choice = ops.where(peak == formulas.FORBIDDEN, size, choice)
+    choice = ops.where(peak == float("inf"), -1, choice)
+    return ops.moveaxis(ops.reshape(choice, (*lead, 1)), -1, draw.axis)
+
+
+def _in_runs(x: Tensor, filler: float) -> Tensor:
+    """Rows in runs short enough to be gone through one by one."""
+    rows, size = ops.shape(x)[0], x.shape[1]
+    if size is None or size <= _LONGEST_RUN:
+        return ops.expand_dims(x, 1)
+    run = _run_length(size)
+    if run == 1:
+        run = _LONGEST_RUN
+        rest = ops.full((rows, -size % run), filler, x.dtype)
+        x = ops.concatenate([x, rest], axis=1)
+    return ops.reshape(x, (rows, x.shape[1] // run, run))
+
+
+def _invert(
+    x: Tensor,
+    weigh: Callable[[Tensor], Tensor],
+    threshold: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, Tensor]:
+    """The first place where the summed weights exceed `threshold(total)`.
+
+    Returns:
+        The place among the runs' entries, and what is left of the threshold
+        there.
+    """
+    runs, run = x.shape[1:]
+    if runs == 1:
+        return _scan(weigh(ops.squeeze(x, 1)), threshold)
+    totals = backend.materialize(ops.sum(weigh(x), axis=-1))
+    which, rest = _invert(_in_runs(totals, 0.0), lambda w: w, threshold)
+    rows = ops.arange(ops.shape(x)[0], dtype="int32")
+    entries = ops.reshape(x, (-1, run))
+    entries = ops.take(entries, rows * runs + which, axis=0)
+    where, rest = _scan(weigh(entries), lambda _: rest)
+    return which * run + where, rest
+
+
+def _scan(
+    weights: Tensor, threshold: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """`_invert` of one run."""
+    if weights.shape[1] is None:
+        sums = ops.cumsum(weights, axis=1)
+        limit = _below(sums[:, -1], threshold)
+        past = sums <= limit[:, None]
+        place = ops.sum(ops.cast(past, "int32"), axis=1)
+        return place, limit - ops.max(ops.where(past, sums, 0.0), axis=1)
+    # Written out, which is several times faster than a cumulative sum.
+    sums = list(itertools.accumulate(ops.unstack(weights, axis=1)))
+    limit = _below(sums[-1], threshold)
+    place = ops.zeros(ops.shape(limit), "int32")
+    before = ops.zeros_like(limit)
+    for total in sums:
+        place += ops.cast(total <= limit, "int32")
+        before = ops.where(total <= limit, total, before)
+    return place, limit - before
+
+
+def _below(total: Tensor, threshold: Callable[[Tensor], Tensor]) -> Tensor:
+    """What the last sum exceeds, and so the last one of a class with weight."""
+    return ops.minimum(threshold(total), total * _BELOW_ONE)
+
+
+def entry(x: Tensor, choice: Tensor, axis: int) -> Tensor:
+    """x at the choice; NaN where that is a mark for NaN."""
+    inside = ops.clip(choice, 0, ops.shape(x)[axis] - 1)
+    value = ops.take_along_axis(x, inside, axis=axis)
+    return ops.where(choice < 0, float("nan"), value)
+
+
+def one_hot(choice: Tensor, like: Tensor, axis: int) -> Tensor:
+    """1 at the choice, 0 elsewhere; shape and dtype of `like`."""
+    hot = ops.cast(formulas.classes(like, axis) == choice, like.dtype)
+    return ops.where(choice < 0, float("nan"), hot)
+
+
+def class_number(choice: Tensor, like: Tensor, axis: int) -> Tensor:
+    """The choice as a float32 number without `axis`; 0 where there is none."""
+    nothing = choice == ops.cast(ops.shape(like)[axis], "int32")
+    number = ops.cast(ops.where(nothing, 0, choice), "float32")
+    number = ops.where(choice < 0, float("nan"), number)
+    return ops.squeeze(number, axis=axis)
+
+
+def row(table: Tensor, choice: Tensor) -> Tensor:
+    """The chosen rows of `table`; zeros where there is no choice."""
+    choice = ops.squeeze(choice, axis=1)
+    size = ops.shape(table)[0]
+    rows = ops.take(table, ops.clip(choice, 0, size - 1), axis=0)
+    rows = ops.where((choice == size)[:, None], 0.0, rows)
+    return ops.where((choice < 0)[:, None], float("nan"), rows)
+
+
+def row_transpose(d_rows: Tensor, choice: Tensor, table: Tensor) -> Tensor:
+    """The gradient at `row(table, choice)`, taken back to `table`."""
+    size = ops.shape(table)[0]
+    # A row of its own for those without a choice, which then goes.
+    sums = ops.segment_sum(d_rows, ops.squeeze(choice, axis=1), size + 1)
+    return ops.cast(sums[:size], table.dtype)

@@ -1,0 +1,62 @@
+"""The straight-through estimator."""
+
+import dataclasses
+from typing import ClassVar
+
+from keras_gumbel import choices, formulas
+from keras_gumbel._typing import Tensor
+from keras_gumbel.estimators.estimator import Estimator, register
+from keras_gumbel.formulas import Draw
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class StraightThrough(Estimator):
+    """Straight-through: sample a class, differentiate the softmax.
+
+        p = softmax(logits),  q = softmax(logits / temperature)
+        forward:    one_hot(i),  i ~ Categorical(p)
+        backward:   as of q:  (q * g - q * sum(q * g)) / temperature
+
+    g is the gradient at the sample. At temperature 1 the rule is Bengio's:
+    without bias, and for one variable without variance, where the loss is
+    linear in the sample. Otherwise it is biased: of a loss's curve along the
+    way between the classes it sees the end alone that was sampled, and its
+    training can settle where no optimum is. Cost: one random number a row,
+    and no noise a class.
+
+    Named `"st"`.
+
+    Args:
+        backward_temperature: Positive number, the temperature above. `None`:
+            that of the layer or of the call. Defaults to `None`.
+
+    Example:
+
+    >>> import keras_gumbel as kg
+    >>> layer = kg.GumbelSoftmax(hard=True, estimator="st")
+    >>> layer.estimator
+    StraightThrough(backward_temperature=None)
+
+    Reference:
+        Bengio, Leonard, Courville, "Estimating or Propagating Gradients
+        Through Stochastic Neurons for Conditional Computation", 2013,
+        section 4, https://arxiv.org/abs/1308.3432
+    """
+
+    name: ClassVar[str] = "st"
+
+    def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
+        """A class of the law; nothing else is kept."""
+        return choices.sample(draw), None
+
+    def backward(
+        self,
+        draw: Draw,
+        kept: Tensor,
+        choice: Tensor,
+        temperature: Tensor,
+        dy: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient of the softmax."""
+        return formulas.relaxed_vjp(kept, temperature, dy, draw.axis)
