@@ -1,5 +1,6 @@
 """Each error names the argument, says what was expected and what came."""
 
+import math
 import re
 
 import keras
