@@ -85,21 +85,20 @@ def test_reinmax_is_half_straight_through_and_half_darn(seed):
     np.testing.assert_allclose(gradient, one_line, atol=1e-12)
 
 
-def conditional_gaps(logits, i, seed, number, noise_scale):
-    """x - x_i by the paper's formula, from the noise of the package's key."""
-    rows, size = logits.shape
-
-    def exponential(n, series):
-        return -np.log1p(-reference.uniform(seed, 0, n, series * 2**44))
-
-    e = exponential(rows * size, 2 * number + 1).reshape(rows, size)
-    e_i = exponential(rows, 2 * number + 2)[:, None]
+def conditional(logits, one_hot, seed, number, noise_scale=1.0, axis=-1):
+    """Perturbed logits by the paper's formula, their noise that of the key."""
     phi = logits.astype("float64") / noise_scale
-    log_z = np.log(np.exp(phi).sum(-1, keepdims=True))
-    top = log_z - np.log(e_i)
+    log_z = np.log(np.exp(phi).sum(axis, keepdims=True))
+
+    def exponential(shape, series):
+        n, start = int(np.prod(shape)), series * 2**44
+        u = reference.uniform(seed, 0, n, start)
+        return -np.log1p(-u).reshape(shape)
+
+    e = exponential(phi.shape, 2 * number + 1)
+    top = log_z - np.log(exponential(log_z.shape, 2 * number + 2))
     x = -np.log(e * np.exp(-phi) + np.exp(-top))
-    x = np.where(np.arange(size) == i[:, None], top, x)
-    return noise_scale * x
+    return noise_scale * np.where(one_hot == 1, top, x)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -119,7 +118,7 @@ def test_gradient_of_gumbel_rao(size, temperature, noise_scale, dtype, seed):
     expected = np.mean(
         [
             reference.softmax_vjp(
-                conditional_gaps(logits, y.argmax(-1), seed, n, noise_scale),
+                conditional(logits, y, seed, n, noise_scale),
                 temperature,
                 dy,
             )[0]
@@ -184,12 +183,22 @@ def test_gradients_sum_to_zero_and_shifts_are_no_matter(
 @NEW
 def test_along_another_axis(name, axis, seed):
     """Value and gradient as of the classes at the end."""
-    if name == "gumbel_rao":
-        # Its noise has the order of the logits.
-        pytest.skip("noise of another order; its axis is tested by its law")
     logits, dy = inputs((5, 6, 7), seed)
     options = {"temperature": 0.7, "estimator": name, "seed": seed}
     y, gradient = value_and_gradient(logits, dy, axis=axis, **options)
+    if name == "gumbel_rao":
+        # Its noise has the order of the logits, not that of the rows.
+        expected = np.mean(
+            [
+                reference.softmax_vjp(
+                    conditional(logits, y, seed, n, axis=axis), 0.7, dy, axis
+                )[0]
+                for n in range(10)
+            ],
+            axis=0,
+        )
+        close(gradient, expected, 1e-5)
+        return
     last = [np.moveaxis(x, axis, -1) for x in (logits, dy)]
     expected = value_and_gradient(*last, **options)
     np.testing.assert_array_equal(np.moveaxis(y, axis, -1), expected[0])
@@ -288,9 +297,8 @@ def test_gradient_to_the_temperature_is_that_of_the_softmax(name, seed):
             logits, tau, hard=True, estimator=estimator, seed=seed
         )
     slope = tape.gradient(y, tau, output_gradients=tf.constant(dy))
-    i = y.numpy().argmax(-1)
     if name == "gumbel_rao":
-        xs = [conditional_gaps(logits, i, seed, n, 1.0) for n in range(3)]
+        xs = [conditional(logits, y.numpy(), seed, n) for n in range(3)]
     elif name == "st":
         xs = [logits]
     else:
@@ -318,9 +326,6 @@ def test_reinmax_has_no_gradient_to_the_temperature(seed):
 @NEW
 def test_second_derivatives_are_those_of_the_rule(name, temperature, seed):
     """Of the gradient, given the sample, by central differences."""
-    if name == "gapped_st":
-        # x_i is the maximum, moving with the logits as a constant would.
-        pytest.skip("x moves one for one, which is not the rule's slope")
     logits, dy = inputs((6, 4), seed, "float64")
     w = np.random.default_rng(seed).normal(size=logits.shape)
     estimator = OFTEN if name == "gumbel_rao" else name
@@ -335,25 +340,25 @@ def test_second_derivatives_are_those_of_the_rule(name, temperature, seed):
         slope = tf.reduce_sum(inner.gradient(loss, x) * w)
     second = outer.gradient(slope, x).numpy()
     assert np.abs(second).max() > 1e-3
-    i = y.numpy().argmax(-1)
+    d = y.numpy()
+    if name == "gumbel_rao":
+        moved = [conditional(logits, d, seed, n) for n in range(3)]
+    elif name == "gapped_st":
+        peak = logits.max(-1, keepdims=True)
+        moved = [np.where(d == 1, peak, np.minimum(logits, peak - 1))]
 
-    def rule(logits):
-        if name != "gumbel_rao":
-            return SEEDED[name][1](logits, y.numpy(), temperature, dy)
-        # The noise is a constant: x moves one for one.
+    def rule(x):
+        if name in SEEDED and name != "gapped_st":
+            return SEEDED[name][1](x, d, temperature, dy)
+        # What the logits were moved by is a constant.
         return np.mean(
             [
-                reference.softmax_vjp(
-                    conditional_gaps(given, i, seed, n, 1.0) + logits - given,
-                    temperature,
-                    dy,
-                )[0]
-                for n in range(3)
+                reference.softmax_vjp(m + x - logits, temperature, dy)[0]
+                for m in moved
             ],
             axis=0,
         )
 
-    given = logits.copy()
     eps, expected = 1e-6, np.zeros_like(logits)
     for at in np.ndindex(*logits.shape):
         step = np.zeros_like(logits)
