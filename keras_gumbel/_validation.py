@@ -217,6 +217,35 @@ def check_class_mask(class_mask: Any, logits: Tensor) -> None:
         )
 
 
+def check_samples(samples: Tensor, logits: Tensor) -> None:
+    """Two or more for each distribution of the logits."""
+    shape, target = tuple(samples.shape), tuple(logits.shape)
+    if not _agree(shape, (None, *target)) or shape[0] in (0, 1):
+        raise ValueError(
+            "`samples` must have the shape (S, *logits.shape), with S at "
+            f"least 2. Received: samples of shape {shape}, logits of shape "
+            f"{target}"
+        )
+
+
+def check_values(values: Tensor, samples: Tensor, axis: int) -> None:
+    """One float for each sample of each example."""
+    if "float" not in _dtype(values):
+        raise TypeError(
+            "`values` must be a float tensor. "
+            f"Received: values of dtype {_dtype(values)}"
+        )
+    shape, target = tuple(values.shape), tuple(samples.shape)
+    # The class axis, counted behind the axis of the samples.
+    fitting = (*target[: axis + 1], *target[axis + 2 :])
+    if not shape or not _agree(shape, fitting[: len(shape)]):
+        raise ValueError(
+            "`values` must have the shape (S, *batch), where batch begins "
+            "the logits' shape less the class axis. Received: values of "
+            f"shape {shape}, samples of shape {target}, axis={axis}"
+        )
+
+
 def check_table(table: Any, logits: Tensor) -> None:
     """A float matrix with a row for each class."""
     shape, classes = tuple(table.shape), logits.shape[-1]
@@ -258,6 +287,16 @@ def check_noise_dtype(dtype: Any) -> str:
 def _dtype(x: Any) -> str:
     name: str = keras.backend.standardize_dtype(x.dtype)
     return name
+
+
+def _agree(
+    shape: tuple[int | None, ...], target: tuple[int | None, ...]
+) -> bool:
+    """Whether the two may be the same, as far as they are known."""
+    return len(shape) == len(target) and all(
+        size == goal or size is None or goal is None
+        for size, goal in zip(shape, target, strict=True)
+    )
 
 
 def _broadcasts(

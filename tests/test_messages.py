@@ -463,6 +463,70 @@ class TestStraightThrough:
         )
 
 
+class TestScoreFunctionLoss:
+    @pytest.mark.parametrize(
+        "shape", [(2, 3), (1, 2, 3), (4, 3, 2), (4, 2, 1), (4, 2, 2, 3)]
+    )
+    def test_samples_of_other_shapes(self, shape):
+        refuses(
+            ValueError,
+            "samples",
+            r"\(S, \*logits.shape\), with S at least 2",
+            f"samples of shape {shape}, logits of shape (2, 3)",
+            lambda: kg.estimators.score_function_loss(
+                tf.zeros(shape[:1]), LOGITS, tf.zeros(shape)
+            ),
+        )
+
+    @pytest.mark.parametrize("shape", [(), (3,), (4, 3), (4, 2, 3), (2, 4)])
+    def test_values_of_other_shapes(self, shape):
+        refuses(
+            ValueError,
+            "values",
+            r"\(S, \*batch\), where batch begins",
+            f"values of shape {shape}, samples of shape (4, 2, 3), axis=1",
+            lambda: kg.estimators.score_function_loss(
+                tf.zeros(shape), LOGITS, tf.zeros((4, 2, 3))
+            ),
+        )
+
+    def test_values_that_are_no_floats(self):
+        refuses(
+            TypeError,
+            "values",
+            "float tensor",
+            "values of dtype int32",
+            lambda: kg.estimators.score_function_loss(
+                tf.zeros((4, 2), "int32"), LOGITS, tf.zeros((4, 2, 3))
+            ),
+        )
+
+    def test_checks_its_logits_axis_and_mask_too(self):
+        loss = kg.estimators.score_function_loss
+        many, values = tf.zeros((4, 2, 3)), tf.zeros((4, 2))
+        refuses(
+            TypeError,
+            "logits",
+            "float",
+            "logits of dtype int32",
+            lambda: loss(values, NUMBERS, many),
+        )
+        refuses(
+            ValueError,
+            "axis",
+            "in",
+            "axis=2",
+            lambda: loss(values, LOGITS, many, axis=2),
+        )
+        refuses(
+            TypeError,
+            "class_mask",
+            "bool",
+            "class_mask of dtype float32",
+            lambda: loss(values, LOGITS, many, class_mask=LOGITS),
+        )
+
+
 class TestSchedule:
     GOOD = {"initial_temperature": 1.0, "decay_rate": 0.1, "minimum": 0.5}
 

@@ -1,8 +1,11 @@
-"""Backward rules for hard samples, by name or as small objects."""
+"""Gradients of hard samples: backward rules by name, and the score function."""
 
 from keras_gumbel.estimators.estimator import Estimator as Estimator
 from keras_gumbel.estimators.estimator import get as get
 from keras_gumbel.estimators.estimator import serialize as serialize
+from keras_gumbel.estimators.score_function import (
+    score_function_loss as score_function_loss,
+)
 from keras_gumbel.estimators.straight_through_gumbel import (
     StraightThroughGumbel as StraightThroughGumbel,
 )
