@@ -246,6 +246,48 @@ def check_values(values: Tensor, samples: Tensor, axis: int) -> None:
         )
 
 
+def check_possible(logits: np.ndarray) -> None:
+    """Every distribution has a class, and no logit is NaN or +inf."""
+    if not np.all(np.isfinite(logits.max(-1))):
+        raise ValueError(
+            "`logits` must be numbers or -inf, and allow a class in every "
+            f"row. Received: logits={logits}"
+        )
+
+
+def check_objective_batch(values: Tensor, states: Tensor) -> None:
+    """A value for each state of each example, by some number of axes."""
+    shape, given = tuple(values.shape), tuple(states.shape)
+    if not shape or shape != given[:-1][: len(shape)]:
+        raise ValueError(
+            "`objective` must return values of shape (m, *batch) for states "
+            "of shape (m, *batch, *variables, K). "
+            f"Received: objective(states) of shape {shape}, states of shape "
+            f"{given}"
+        )
+
+
+def check_objective_values(values: Tensor, expected: tuple[int, ...]) -> None:
+    """As many values for other states as there were for the first ones."""
+    shape = tuple(values.shape)
+    if shape != expected:
+        raise ValueError(
+            "`objective` must return one value for each state of each "
+            f"example, here of shape {expected}. "
+            f"Received: objective(states) of shape {shape}"
+        )
+
+
+def check_number_of_states(classes: int, variables: int, maximum: int) -> None:
+    """Few enough to enumerate."""
+    if classes**variables > maximum:
+        raise ValueError(
+            f"`logits` must have at most {maximum:,} joint states to "
+            f"enumerate. Received: logits with {variables} variables of "
+            f"{classes} classes, {classes}**{variables} states"
+        )
+
+
 def check_table(table: Any, logits: Tensor) -> None:
     """A float matrix with a row for each class."""
     shape, classes = tuple(table.shape), logits.shape[-1]

@@ -1,0 +1,8 @@
+"""How good is a gradient? Exact ones, and estimators beside them."""
+
+from keras_gumbel.diagnostics.exact_expectation import (
+    exact_expectation as exact_expectation,
+)
+from keras_gumbel.diagnostics.exact_gradient import (
+    exact_gradient as exact_gradient,
+)
