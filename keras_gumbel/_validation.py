@@ -109,6 +109,15 @@ def check_positive(value: Any, name: str) -> None:
         )
 
 
+def check_sequence(value: Any, name: str) -> None:
+    """Several things with an order: no string, and no single number."""
+    if isinstance(value, str) or not hasattr(value, "__len__"):
+        raise TypeError(
+            f"`{name}` must be a sequence. Received: {name}={value!r} "
+            f"(of type {type(value).__name__})"
+        )
+
+
 def check_integer(value: Any, name: str, minimum: int | None = None) -> None:
     """An integer, and not a bool; at least `minimum` where that is given."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
@@ -275,6 +284,16 @@ def check_objective_values(values: Tensor, expected: tuple[int, ...]) -> None:
             "`objective` must return one value for each state of each "
             f"example, here of shape {expected}. "
             f"Received: objective(states) of shape {shape}"
+        )
+
+
+def check_reference(length: float) -> None:
+    """Something to be relative to."""
+    if not (length > 0 and math.isfinite(length)):
+        raise ValueError(
+            "`objective` must have an expectation whose gradient is finite "
+            "and not zero: errors are relative to its length. "
+            f"Received: length={length}"
         )
 
 

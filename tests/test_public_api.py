@@ -23,6 +23,7 @@ NAMES = {
         "SampleArgmaxIndex",
         "TemperatureScheduler",
         "callbacks",
+        "diagnostics",
         "estimators",
         "layers",
         "ops",
@@ -41,6 +42,13 @@ NAMES = {
         "get",
         "score_function_loss",
         "serialize",
+    },
+    kg.diagnostics: {
+        "GradientReport",
+        "GradientRow",
+        "exact_expectation",
+        "exact_gradient",
+        "gradient_report",
     },
     kg.layers: {"GumbelEmbedding", "GumbelSoftmax", "SampleArgmaxIndex"},
     kg.callbacks: {"TemperatureScheduler"},
@@ -85,6 +93,19 @@ SIGNATURES = {
     ),
     kg.ops.sample_gumbel: "(shape, *, dtype='float32', seed=None)",
     kg.ops.straight_through: "(hard, soft)",
+    kg.diagnostics.GradientReport: (
+        "(rows, reference, reference_error, num_samples)"
+    ),
+    kg.diagnostics.GradientRow: (
+        "(estimator, temperature, relative_bias, bias_error, "
+        "relative_variance, cosine, seconds)"
+    ),
+    kg.diagnostics.exact_expectation: "(objective, logits)",
+    kg.diagnostics.exact_gradient: "(objective, logits)",
+    kg.diagnostics.gradient_report: (
+        "(objective, logits, estimators=None, temperatures=(0.5, 1.0), "
+        "num_samples=1000, *, reference_samples=100000, seed=0)"
+    ),
     kg.estimators.StraightThroughGumbel: "()",
     kg.estimators.get: "(identifier)",
     kg.estimators.score_function_loss: (

@@ -6,3 +6,8 @@ from keras_gumbel.diagnostics.exact_expectation import (
 from keras_gumbel.diagnostics.exact_gradient import (
     exact_gradient as exact_gradient,
 )
+from keras_gumbel.diagnostics.gradient_report import (
+    gradient_report as gradient_report,
+)
+from keras_gumbel.diagnostics.gradient_row import GradientRow as GradientRow
+from keras_gumbel.diagnostics.report import GradientReport as GradientReport
