@@ -13,7 +13,7 @@ from keras_gumbel.formulas import Draw
 
 
 @register
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class GumbelRao(Estimator):
     """Gumbel-Rao: the mean of straight-through Gumbel-softmax given its sample.
 

@@ -442,3 +442,23 @@ def test_the_memory_of_gumbel_rao_does_not_grow_with_its_samples():
         return max(shapes)
 
     assert temporaries(2) == temporaries(50) == 256 * 512
+
+
+def test_settings_that_are_not_the_defaults_are_printed():
+    """And name and settings come back from a saved configuration."""
+    for estimator, text in [
+        (kg.estimators.ReinMax(), "ReinMax()"),
+        (kg.estimators.GumbelRao(3), "GumbelRao(num_samples=3)"),
+        (
+            kg.estimators.GappedStraightThrough(backward_temperature=2.0),
+            "GappedStraightThrough(backward_temperature=2.0)",
+        ),
+        (
+            kg.estimators.GappedStraightThrough(gap=None),
+            "GappedStraightThrough(gap=None)",
+        ),
+    ]:
+        assert repr(estimator) == text
+        config = kg.estimators.serialize(estimator)
+        assert kg.estimators.get(config) == estimator
+        assert isinstance(config, str) == text.endswith("()")
