@@ -139,10 +139,10 @@ def conditional_gap(
     axis, scale = draw.axis, draw.noise_scale
     peak = maximum(logits, axis)
     divisor = ops.maximum(scale, smallest(logits))
-    _, total, gap = _weights(logits, peak, divisor, axis)
+    weight, gap = _weights(logits, peak, divisor)
     e = _exponential_like(logits, draw, 2 * number + 1)
     e_top = _exponential_like(peak, draw, 2 * number + 2)
-    top = ops.log(total) + logarithms.minus_log(e_top)
+    top = ops.log(_total(weight, axis)) + logarithms.minus_log(e_top)
     # x_i - x_j = s * log(1 + E_j exp(a)), by exponentials that are at most 1.
     a = top - gap / divisor
     up, small = a > 0, ops.exp(-ops.abs(a))
@@ -156,16 +156,18 @@ def conditional_gap(
 def _exponential_like(x: Tensor, draw: Draw, series: Tensor) -> Tensor:
     """Exponential noise of the shape of `x`, drawn once; 1 without noise."""
     shape = ops.shape(x)
-    size = ops.size(x)
+    # Another shape than that of `perturb`: of two generators with one shape
+    # XLA makes a function, which is fused with nothing.
+    flat = (1, ops.size(x))
 
     def noise() -> Tensor:
         start = draw.start(shape[draw.axis], series)
-        return exponential((size,), draw.key, x.dtype, start)
+        return exponential(flat, draw.key, x.dtype, start)
 
-    flat = backend.unfused_unless_zero(
-        draw.noise_scale, noise, lambda: ops.ones((size,), x.dtype)
+    drawn = backend.unfused_unless_zero(
+        draw.noise_scale, noise, lambda: ops.ones(flat, x.dtype)
     )
-    return ops.reshape(flat, shape)
+    return ops.reshape(drawn, shape)
 
 
 def nan_to_inf(x: Tensor) -> Tensor:
@@ -187,8 +189,8 @@ def mean_class(y: Tensor, axis: int) -> Tensor:
 
 def softmax(x: Tensor, temperature: Tensor, axis: int) -> Tensor:
     """softmax(x / temperature); a row with no class allowed is all zeros."""
-    weight, total, _ = _weights(x, maximum(x, axis), temperature, axis)
-    return weight / total
+    weight, _ = _weights(x, maximum(x, axis), temperature)
+    return weight / _total(weight, axis)
 
 
 def relaxed_vjp(
@@ -220,7 +222,8 @@ def softmax_vjp(
     Returns:
         The gradient to `x`, and each entry's part of that to `temperature`.
     """
-    weight, total, gap = _weights(x, peak, temperature, axis)
+    weight, gap = _weights(x, peak, temperature)
+    total = _total(weight, axis)
     # An infinite gradient at a class that is 0 (a log) must not become NaN.
     live = weight != 0.0
     weighted = ops.where(live, weight * dy, 0.0)
@@ -230,31 +233,39 @@ def softmax_vjp(
     return dx, -dx * gap / temperature
 
 
-def jacobian_product(probs: Tensor, dy: Tensor, axis: int) -> Tensor:
-    """J dy with J = diag(probs) - probs probs', the Jacobian of softmax.
+def softmax_terms(
+    x: Tensor, temperature: Tensor | float, dy: Tensor, axis: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """softmax(x / temperature) = weight / total, and the mean of `dy` by it.
 
     Inside a compiled program only.
     """
-    live = probs != 0.0
-    mean = sum_in_lanes(ops.where(live, probs * dy, 0.0), axis)
-    return ops.where(live, probs * (dy - mean), 0.0)
+    weight, _ = _weights(x, maximum(x, axis), temperature)
+    total = sum_in_lanes(weight, axis)
+    total = ops.where(total == 0.0, 1.0, total)
+    weighted = ops.where(weight != 0.0, weight * dy, 0.0)
+    return weight, total, sum_in_lanes(weighted, axis) / total
 
 
 def _weights(
-    x: Tensor, peak: Tensor, temperature: Tensor, axis: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The terms of softmax, their sum (1 where all are 0), and x - peak.
+    x: Tensor, peak: Tensor, temperature: Tensor | float
+) -> tuple[Tensor, Tensor]:
+    """The terms of softmax, and x - peak.
 
-    The last is finite wherever `x` is not NaN, and 0 at forbidden classes,
+    The latter is finite wherever `x` is not NaN, and 0 at forbidden classes,
     so that no derivative multiplies 0 by infinity.
     """
     allowed = x != FORBIDDEN
     gap = ops.where(allowed, x - peak, 0.0)
     lowest = float(np.finfo(keras.backend.standardize_dtype(x.dtype)).min)
     gap = ops.where(gap < lowest, lowest, gap)
-    weight = ops.where(allowed, ops.exp(gap / temperature), 0.0)
+    return ops.where(allowed, ops.exp(gap / temperature), 0.0), gap
+
+
+def _total(weight: Tensor, axis: int) -> Tensor:
+    """The sum, 1 where all are 0."""
     total = ops.sum(weight, axis=axis, keepdims=True)
-    return weight, ops.where(total == 0.0, 1.0, total), gap
+    return ops.where(total == 0.0, 1.0, total)
 
 
 def sum_in_lanes(x: Tensor, axis: int) -> Tensor:

@@ -69,9 +69,16 @@ class ReinMax(Estimator):
     ) -> tuple[Tensor, Tensor]:
         """Heun's method between the sample and the softmax."""
         axis = draw.axis
-        p = formulas.softmax(kept, 1.0, axis)
-        q = formulas.softmax(kept, temperature, axis)
-        middle = (q + choices.one_hot(choice, kept, axis)) / 2
-        gradient = 2 * formulas.jacobian_product(middle, dy, axis)
-        gradient -= formulas.jacobian_product(p, dy, axis) / 2
+        p, total_p, mean_p = formulas.softmax_terms(kept, 1.0, dy, axis)
+        q, total_q, mean_q = formulas.softmax_terms(kept, temperature, dy, axis)
+        at_sample = choices.entry(dy, choice, axis)
+        mean = (mean_q + at_sample) / 2
+        # 2 J(m) g, its sum over m in two parts, less J(p) g / 2.
+        gradient = q * ((dy - mean) / total_q) - p * (
+            (dy - mean_p) / (2 * total_p)
+        )
+        sampled = formulas.classes(kept, axis) == choice
+        gradient += ops.where(sampled, at_sample - mean, 0.0)
+        # An infinite gradient at a forbidden class must not become NaN.
+        gradient = ops.where(p + q == 0.0, 0.0, gradient)
         return gradient, ops.zeros_like(gradient)
