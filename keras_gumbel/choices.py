@@ -81,7 +81,20 @@ def sample(draw: Draw) -> Tensor:
     """
     x = ops.moveaxis(formulas.nan_to_inf(draw.logits()), draw.axis, -1)
     lead, size = ops.shape(x)[:-1], ops.shape(x)[-1]
-    x = _in_runs(ops.reshape(x, (-1, size)), formulas.FORBIDDEN)
+    x = ops.reshape(x, (-1, size))
+    # Or else each reader would go through the sums again, for each class.
+    choice = backend.unfused_unless_zero(
+        draw.noise_scale,
+        lambda: _sample_rows(x, draw),
+        lambda: ops.squeeze(first_argmax(x, 1), 1),
+    )
+    return ops.moveaxis(ops.reshape(choice, (*lead, 1)), -1, draw.axis)
+
+
+def _sample_rows(x: Tensor, draw: Draw) -> Tensor:
+    """`sample` of logits (rows, classes), without noise excepted."""
+    size = ops.shape(x)[1]
+    x = _in_runs(x, formulas.FORBIDDEN)
     peak = backend.materialize(ops.max(x, axis=-1, initial=formulas.FORBIDDEN))
     peak = ops.max(peak, axis=1, initial=formulas.FORBIDDEN)
     rows = ops.shape(peak)
@@ -90,17 +103,14 @@ def sample(draw: Draw) -> Tensor:
         lambda: backend.random_unit(rows, draw.key, "float64", draw.start()),
         lambda: ops.zeros(rows, "float64"),
     )
-    # The smallest number stands in for 0: only the peak has weight then.
-    scale = ops.maximum(draw.noise_scale, formulas.smallest(x))
 
     def weigh(x: Tensor) -> Tensor:
         top = ops.reshape(peak, (*rows, *(1,) * (len(x.shape) - 1)))
-        return ops.cast(ops.exp((x - top) / scale), "float64")
+        return ops.cast(ops.exp((x - top) / draw.noise_scale), "float64")
 
     choice, _ = _invert(x, weigh, lambda total: unit * total)
     choice = ops.where(peak == formulas.FORBIDDEN, size, choice)
-    choice = ops.where(peak == float("inf"), -1, choice)
-    return ops.moveaxis(ops.reshape(choice, (*lead, 1)), -1, draw.axis)
+    return ops.where(peak == float("inf"), -1, choice)
 
 
 def _in_runs(x: Tensor, filler: float) -> Tensor:
