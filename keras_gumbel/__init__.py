@@ -1,6 +1,7 @@
 """Keras layers that make a discrete choice and still train."""
 
 from keras_gumbel import callbacks as callbacks
+from keras_gumbel import diagnostics as diagnostics
 from keras_gumbel import estimators as estimators
 from keras_gumbel import layers as layers
 from keras_gumbel import ops as ops

@@ -9,6 +9,8 @@ import keras
 # asked for, and no class covers them; shapes are documented instead.
 Tensor: TypeAlias = Any
 Shape: TypeAlias = tuple[int | None, ...]
+# From one-hot states (m, ...) to a value for each, (m, *batch).
+Objective: TypeAlias = Callable[[Tensor], Tensor]
 Seed: TypeAlias = int | keras.random.SeedGenerator | None
 LearningRateSchedule: TypeAlias = (
     keras.optimizers.schedules.LearningRateSchedule

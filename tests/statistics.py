@@ -127,6 +127,26 @@ def z_p(sample, mean, standard_deviation):
     return float(2 * stats.norm.sf(abs(error) * np.sqrt(sample.size)))
 
 
+def mean_vector_p(sample, mean):
+    """Hotelling: the rows of `sample` are of a law with this mean.
+
+    Directions without variance are left out; the rows must agree with the
+    mean there, up to float32. Chi-squared is the law for many rows.
+
+    Detected at rate 1e-6 in D free directions: a mean that is 0.071 (D = 2),
+    0.074 (D = 4) or 0.077 (D = 8) standard deviations off with n = 20,000.
+    """
+    sample = np.asarray(sample, "float64").reshape(len(sample), -1)
+    error = sample.mean(0) - np.ravel(mean)
+    variances, directions = np.linalg.eigh(np.cov(sample.T))
+    free = variances > 1e-9 * variances[-1]
+    along = error @ directions
+    if not np.all(np.abs(along[~free]) < 1e-5 * (1 + np.abs(sample).max())):
+        return 0.0
+    statistic = len(sample) * np.sum(along[free] ** 2 / variances[free])
+    return float(stats.chi2.sf(statistic, free.sum()))
+
+
 def correlation_p(a, b):
     """Two samples, each of independent draws, are uncorrelated.
 

@@ -528,6 +528,216 @@ class TestStraightThrough:
         )
 
 
+class TestScoreFunctionLoss:
+    @pytest.mark.parametrize(
+        "shape", [(2, 3), (1, 2, 3), (4, 3, 2), (4, 2, 1), (4, 2, 2, 3)]
+    )
+    def test_samples_of_other_shapes(self, shape):
+        refuses(
+            ValueError,
+            "samples",
+            r"\(S, \*logits.shape\), with S at least 2",
+            f"samples of shape {shape}, logits of shape (2, 3)",
+            lambda: kg.estimators.score_function_loss(
+                tf.zeros(shape[:1]), LOGITS, tf.zeros(shape)
+            ),
+        )
+
+    @pytest.mark.parametrize("shape", [(), (3,), (4, 3), (4, 2, 3), (2, 4)])
+    def test_values_of_other_shapes(self, shape):
+        refuses(
+            ValueError,
+            "values",
+            r"\(S, \*batch\), where batch begins",
+            f"values of shape {shape}, samples of shape (4, 2, 3), axis=1",
+            lambda: kg.estimators.score_function_loss(
+                tf.zeros(shape), LOGITS, tf.zeros((4, 2, 3))
+            ),
+        )
+
+    def test_values_that_are_no_floats(self):
+        refuses(
+            TypeError,
+            "values",
+            "float tensor",
+            "values of dtype int32",
+            lambda: kg.estimators.score_function_loss(
+                tf.zeros((4, 2), "int32"), LOGITS, tf.zeros((4, 2, 3))
+            ),
+        )
+
+    def test_checks_its_logits_axis_and_mask_too(self):
+        loss = kg.estimators.score_function_loss
+        many, values = tf.zeros((4, 2, 3)), tf.zeros((4, 2))
+        refuses(
+            TypeError,
+            "logits",
+            "float",
+            "logits of dtype int32",
+            lambda: loss(values, NUMBERS, many),
+        )
+        refuses(
+            ValueError,
+            "axis",
+            "in",
+            "axis=2",
+            lambda: loss(values, LOGITS, many, axis=2),
+        )
+        refuses(
+            TypeError,
+            "class_mask",
+            "bool",
+            "class_mask of dtype float32",
+            lambda: loss(values, LOGITS, many, class_mask=LOGITS),
+        )
+
+
+def first_entry(z):
+    return z[..., 0]
+
+
+class TestDiagnostics:
+    FUNCTIONS = [
+        kg.diagnostics.exact_expectation,
+        kg.diagnostics.exact_gradient,
+        kg.diagnostics.gradient_report,
+    ]
+    each_function = pytest.mark.parametrize(
+        "function", FUNCTIONS, ids=lambda function: function.__name__
+    )
+
+    @each_function
+    @pytest.mark.parametrize(
+        "row",
+        [[0.0, np.nan], [np.inf, 0.0], [-np.inf, -np.inf]],
+        ids=["nan", "inf", "nothing allowed"],
+    )
+    def test_logits_of_no_distribution(self, function, row):
+        refuses(
+            ValueError,
+            "logits",
+            "numbers or -inf, and allow a class in every row",
+            "logits=[[",
+            lambda: function(first_entry, np.array([[0.0, 1.0], row])),
+        )
+
+    @each_function
+    def test_logits_that_are_no_floats(self, function):
+        refuses(
+            TypeError,
+            "logits",
+            "float tensor",
+            "logits of dtype int32",
+            lambda: function(first_entry, NUMBERS),
+        )
+
+    @each_function
+    @pytest.mark.parametrize(
+        ("objective", "shape"),
+        [
+            (tf.reduce_sum, ()),
+            (lambda z: tf.reduce_sum(z, 0), (2, 3)),
+            (lambda z: z, (2, 2, 3)),
+            (lambda z: z[:1, ..., 0], (1, 2)),
+            (lambda z: z[..., :1], (2, 2, 1)),
+        ],
+        ids=str,
+    )
+    def test_values_of_other_shapes(self, function, objective, shape):
+        logits = LOGITS if shape != (2, 3) else np.zeros((4, 3), "float32")
+        shape = shape if shape != (2, 3) else (4, 3)
+        refuses(
+            ValueError,
+            "objective",
+            r"shape \(m, \*batch\)",
+            f"objective(states) of shape {shape}, states of shape "
+            f"{(2, *logits.shape)}",
+            lambda: function(objective, logits),
+        )
+
+    @each_function
+    def test_values_whose_shape_changes(self, function):
+        refuses(
+            ValueError,
+            "objective",
+            r"one value for each state of each example, here of shape \(3, 2\)",
+            "objective(states) of shape (2, 2)",
+            lambda: function(lambda z: z[:2, ..., 0], LOGITS),
+        )
+
+    @pytest.mark.parametrize("function", FUNCTIONS[:2])
+    def test_too_many_states(self, function):
+        refuses(
+            ValueError,
+            "logits",
+            "at most 1,000,000 joint states to enumerate",
+            "20 variables of 2 classes, 2**20 states",
+            lambda: function(
+                lambda z: tf.reduce_sum(z[..., 0], -1), np.zeros((3, 20, 2))
+            ),
+        )
+
+    @pytest.mark.parametrize(
+        ("factor", "length"), [(0.0, "0.0"), (np.nan, "nan"), (np.inf, "nan")]
+    )
+    @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+    def test_a_gradient_that_nothing_can_be_relative_to(self, factor, length):
+        refuses(
+            ValueError,
+            "objective",
+            "gradient is finite and not zero",
+            f"length={length}",
+            lambda: kg.diagnostics.gradient_report(
+                lambda z: 5.0 + factor * z[..., 0], LOGITS
+            ),
+        )
+
+    @pytest.mark.parametrize(
+        ("argument", "value", "exception", "expectation"),
+        [
+            ("estimators", "soft", TypeError, "a sequence"),
+            ("estimators", 3, TypeError, "a sequence"),
+            ("temperatures", 0.5, TypeError, "a sequence"),
+            ("num_samples", 31, ValueError, "at least 32"),
+            ("num_samples", 100.0, TypeError, "an integer"),
+            ("reference_samples", 0, ValueError, "at least 32"),
+            ("seed", None, TypeError, "an integer"),
+            ("seed", -1, ValueError, "at least 0 and below"),
+        ],
+        ids=str,
+    )
+    def test_arguments(self, argument, value, exception, expectation):
+        refuses(
+            exception,
+            argument,
+            expectation,
+            f"{argument}={value!r}",
+            lambda: kg.diagnostics.gradient_report(
+                first_entry, LOGITS, **{argument: value}
+            ),
+        )
+
+    @pytest.mark.parametrize(
+        ("argument", "value", "exception", "expectation"),
+        [
+            ("estimators", "gumble", ValueError, "one of .*'score_function'"),
+            ("temperatures", 0.0, ValueError, "positive and finite"),
+            ("temperatures", None, TypeError, "a number"),
+        ],
+        ids=str,
+    )
+    def test_one_bad_of_many(self, argument, value, exception, expectation):
+        refuses(
+            exception,
+            argument,
+            expectation,
+            f"{argument}={value!r}",
+            lambda: kg.diagnostics.gradient_report(
+                first_entry, LOGITS, **{argument: [value]}
+            ),
+        )
+
+
 class TestSchedule:
     GOOD = {"initial_temperature": 1.0, "decay_rate": 0.1, "minimum": 0.5}
 

@@ -23,6 +23,7 @@ NAMES = {
         "SampleArgmaxIndex",
         "TemperatureScheduler",
         "callbacks",
+        "diagnostics",
         "estimators",
         "layers",
         "ops",
@@ -43,7 +44,15 @@ NAMES = {
         "StraightThrough",
         "StraightThroughGumbel",
         "get",
+        "score_function_loss",
         "serialize",
+    },
+    kg.diagnostics: {
+        "GradientReport",
+        "GradientRow",
+        "exact_expectation",
+        "exact_gradient",
+        "gradient_report",
     },
     kg.layers: {"GumbelEmbedding", "GumbelSoftmax", "SampleArgmaxIndex"},
     kg.callbacks: {"TemperatureScheduler"},
@@ -88,6 +97,19 @@ SIGNATURES = {
     ),
     kg.ops.sample_gumbel: "(shape, *, dtype='float32', seed=None)",
     kg.ops.straight_through: "(hard, soft)",
+    kg.diagnostics.GradientReport: (
+        "(rows, reference, reference_error, num_samples)"
+    ),
+    kg.diagnostics.GradientRow: (
+        "(estimator, temperature, relative_bias, bias_error, "
+        "relative_variance, cosine, seconds)"
+    ),
+    kg.diagnostics.exact_expectation: "(objective, logits)",
+    kg.diagnostics.exact_gradient: "(objective, logits)",
+    kg.diagnostics.gradient_report: (
+        "(objective, logits, estimators=None, temperatures=(0.5, 1.0), "
+        "num_samples=1000, *, reference_samples=100000, seed=0)"
+    ),
     kg.estimators.GappedStraightThrough: (
         "(gap=1.0, *, backward_temperature=None)"
     ),
@@ -96,6 +118,9 @@ SIGNATURES = {
     kg.estimators.StraightThrough: "(*, backward_temperature=None)",
     kg.estimators.StraightThroughGumbel: "(*, backward_temperature=None)",
     kg.estimators.get: "(identifier)",
+    kg.estimators.score_function_loss: (
+        "(values, logits, samples, *, axis=-1, class_mask=None)"
+    ),
     kg.estimators.serialize: "(estimator)",
 }
 
@@ -144,6 +169,7 @@ def test_public_names(module):
             "gapped_straight_through",
             "gumbel_rao",
             "reinmax",
+            "score_function",
             "straight_through",
             "straight_through_gumbel",
         }

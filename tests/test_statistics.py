@@ -125,6 +125,17 @@ def test_poisson_excess_p():
     assert statistics.poisson_excess_p(6, 0.14) < FALSE_FAIL_RATE
 
 
+def test_mean_vector_detects_what_its_docstring_says(seed):
+    """Five coordinates that sum to 0: four free directions."""
+    sample = np.random.default_rng(seed).exponential(size=(20_000, 5)) - 1
+    sample -= sample.mean(1, keepdims=True)
+    off = np.array([1.0, -1.0, 0, 0, 0]) * 0.074 / np.sqrt(2)
+    assert statistics.mean_vector_p(sample, np.zeros(5)) > FALSE_FAIL_RATE
+    assert statistics.mean_vector_p(sample, off) < FALSE_FAIL_RATE
+    # Where nothing varies, nothing may be off.
+    assert statistics.mean_vector_p(sample, np.full(5, 1e-3)) == 0
+
+
 def test_z_and_correlation_detect_what_they_say(seed):
     a, b = np.random.default_rng(seed).normal(size=(2, 10**6))
     assert statistics.z_p(a, 0, 1) > FALSE_FAIL_RATE

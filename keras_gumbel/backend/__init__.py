@@ -8,6 +8,7 @@ written with `keras.ops`, so another framework is one more file like
     random_unit(shape, key, dtype, start)   uniform in (0, 1), from 64 bits each
     compiled(function)          one program, in eager and graph mode alike
     differentiable(...)         a forward program with its own backward program
+    traced_gradient(function)        x -> d sum(function(x)) / dx
     unfused_unless_zero(...)    computed once, however many read it
     materialize(x)              not to be simplified across
     straight_through(hard, soft)     value of `hard`, gradient to `soft`
@@ -39,6 +40,7 @@ from keras_gumbel.backend.tensorflow import (
 )
 from keras_gumbel.backend.tensorflow import sum_to_shape as sum_to_shape
 from keras_gumbel.backend.tensorflow import to_tensor as to_tensor
+from keras_gumbel.backend.tensorflow import traced_gradient as traced_gradient
 from keras_gumbel.backend.tensorflow import (
     unfused_unless_zero as unfused_unless_zero,
 )

@@ -101,6 +101,25 @@ def differentiable(
     return call
 
 
+def traced_gradient(
+    function: Callable[[Tensor], Tensor],
+) -> Callable[[Tensor], Tensor]:
+    """`x -> d sum(function(x)) / dx`, as one graph.
+
+    0 where nothing connects the two. Not compiled by XLA, which not every
+    function of a user's can be.
+    """
+
+    @tf.function(autograph=False)
+    def gradient(x: Tensor) -> Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            y = function(x)
+        return tape.gradient(y, x, unconnected_gradients="zero")
+
+    return gradient
+
+
 def unfused_unless_zero(
     scale: Tensor, noisy: Callable[[], Tensor], quiet: Callable[[], Tensor]
 ) -> Tensor:

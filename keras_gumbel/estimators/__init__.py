@@ -1,4 +1,4 @@
-"""Backward rules for hard samples, by name or as small objects."""
+"""Gradients of hard samples: backward rules by name, and the score function."""
 
 from keras_gumbel.estimators.estimator import Estimator as Estimator
 from keras_gumbel.estimators.estimator import get as get
@@ -8,6 +8,9 @@ from keras_gumbel.estimators.gapped_straight_through import (
 )
 from keras_gumbel.estimators.gumbel_rao import GumbelRao as GumbelRao
 from keras_gumbel.estimators.reinmax import ReinMax as ReinMax
+from keras_gumbel.estimators.score_function import (
+    score_function_loss as score_function_loss,
+)
 from keras_gumbel.estimators.straight_through import (
     StraightThrough as StraightThrough,
 )

@@ -80,6 +80,11 @@ def register(cls: type[Estimator]) -> type[Estimator]:
     return cls
 
 
+def names() -> tuple[str, ...]:
+    """What `get` knows, in the order of registration."""
+    return tuple(_BY_NAME)
+
+
 def get(identifier: str | dict[str, Any] | Estimator) -> Estimator:
     """The estimator of a name, of a serialised form, or the object itself.
 

@@ -1,0 +1,39 @@
+"""The gradient of an expectation, by enumeration."""
+
+import numpy as np
+
+from keras_gumbel._typing import Objective, Tensor
+from keras_gumbel.diagnostics.enumeration import expectation_and_gradient
+from keras_gumbel.diagnostics.problem import Problem
+
+
+def exact_gradient(objective: Objective, logits: Tensor) -> np.ndarray:
+    """The gradient that estimators estimate, without sampling.
+
+        d E f(z) / d logits = E[f(z) (D - p)]
+        p = softmax(logits),  D = z as a one-hot
+
+    Args:
+        objective: As for `exact_expectation`. Its own gradient is not used.
+        logits: As for `exact_expectation`.
+
+    Returns:
+        A float64 NumPy array of the shape of `logits`: for each example, the
+        gradient of its own expectation; 0 at classes that are forbidden.
+
+    Raises:
+        ValueError: As `exact_expectation`.
+        TypeError: As `exact_expectation`.
+
+    Example:
+
+    >>> import numpy as np, keras, keras_gumbel as kg
+    >>> cost = lambda z: keras.ops.sum(z * [3.0, 2.0, 1.0], axis=-1)
+    >>> kg.diagnostics.exact_gradient(cost, np.zeros(3)).round(6)
+    array([ 0.333333,  0.      , -0.333333])
+
+    Reference:
+        Williams, "Simple Statistical Gradient-Following Algorithms for
+        Connectionist Reinforcement Learning", 1992: the mean of REINFORCE.
+    """
+    return expectation_and_gradient(Problem.of(objective, logits))[1]

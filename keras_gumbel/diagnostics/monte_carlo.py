@@ -1,0 +1,92 @@
+"""Means of many sampled gradients, and how sure they are."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+from keras import ops
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+from keras_gumbel.diagnostics.problem import CHUNK, Problem
+
+# Samples are dealt to so many groups. Their means, few enough to be kept, are
+# samples of the mean: they say how sure it is, in whatever direction.
+GROUPS = 32
+TIMED_CALLS = 5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Draws:
+    """What is left of many gradients, D numbers each.
+
+    Args:
+        means: Array `(GROUPS, D)`, of independent parts of equal size.
+        variance: The trace of the covariance of one gradient.
+        seconds: Wall time for one gradient.
+    """
+
+    means: np.ndarray
+    variance: float
+    seconds: float
+
+
+def calls_and_size(problem: Problem, num_samples: int) -> tuple[int, int]:
+    """How many calls, each of how many samples: a multiple of GROUPS."""
+    rounds = math.ceil(num_samples / GROUPS)
+    fitting = max(1, CHUNK // (GROUPS * max(1, problem.probs.size)))
+    calls = math.ceil(rounds / fitting)
+    return calls, GROUPS * math.ceil(rounds / calls)
+
+
+def draw(
+    problem: Problem,
+    function: Callable[[Tensor], Tensor],
+    num_samples: int,
+    near: float | np.ndarray = 0.0,
+) -> Draws:
+    """Gradients of `function` at copies of the logits.
+
+    `near` is where they are expected: squares are summed from there, so that
+    a small variance is not lost in them.
+    """
+    calls, size = calls_and_size(problem, num_samples)
+    program = backend.traced_gradient(function)
+    logits = ops.broadcast_to(problem.logits, (size, *problem.shape))
+    program(logits)  # compiles
+    sums = np.zeros((GROUPS, problem.probs.size))
+    squares, times = 0.0, []
+    for call in range(max(calls, TIMED_CALLS)):
+        start = time.perf_counter()
+        gradients = ops.convert_to_numpy(program(logits))
+        times.append(time.perf_counter() - start)
+        if call < calls:
+            gradients = gradients.reshape(-1, *sums.shape).astype("float64")
+            sums += gradients.sum(0)
+            squares += np.sum((gradients - near) ** 2)
+    count = calls * size
+    off = sums.sum(0) / count - near
+    variance = max(0.0, squares - count * off @ off) / (count - 1)
+    means = sums / (count // GROUPS)
+    return Draws(means, variance, float(np.median(times)) / size)
+
+
+def squared_length(samples: np.ndarray) -> tuple[float, float]:
+    """|E x|**2 from samples (n, D) of x, unbiased, and its standard error.
+
+    The mean of x_i . x_j over pairs i != j, in which no noise meets itself;
+    its jackknife, where one sample less is what is left of the sum.
+    """
+    n, products = len(samples), samples @ samples.T
+    own = products.sum(0) - np.diag(products)
+    square = own.sum() / (n * (n - 1))
+    without = (own.sum() - 2 * own) / ((n - 1) * (n - 2))
+    error = np.sqrt((n - 1) / n * np.sum((without - square) ** 2))
+    return float(square), float(error)
+
+
+def error_of_mean(samples: np.ndarray) -> float:
+    """The root mean square length of the error of the mean of (n, D)."""
+    return float(np.sqrt(samples.var(0, ddof=1).sum() / len(samples)))

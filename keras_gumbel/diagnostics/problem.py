@@ -1,0 +1,89 @@
+"""What every diagnostic begins with: an objective, and logits."""
+
+import dataclasses
+import math
+from typing import Self
+
+import numpy as np
+from keras import ops
+
+from keras_gumbel import backend, formulas
+from keras_gumbel._typing import Objective, Tensor
+from keras_gumbel._validation import (
+    canonical_axis,
+    check_logits,
+    check_objective_batch,
+    check_objective_values,
+    check_possible,
+)
+
+# At most so many numbers are given to the objective at once, where one state
+# is not larger.
+CHUNK = 2**20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """The expectation of an objective over samples of softmax(logits).
+
+    Args:
+        objective: From states `(m, *shape)` to values `(m, *batch)`.
+        logits: Tensor of the shape `(*batch, *variables, K)`.
+        probs: Their softmax, a float64 array.
+        baseline: The value of the most likely state, a float64 array of the
+            shape `batch`.
+    """
+
+    objective: Objective
+    logits: Tensor
+    probs: np.ndarray
+    baseline: np.ndarray
+
+    @classmethod
+    def of(cls, objective: Objective, logits: Tensor) -> Self:
+        """Check both, and learn from one state which axes are the batch."""
+        logits = backend.to_tensor(logits)
+        check_logits(logits)
+        canonical_axis(-1, logits.shape)
+        wide = ops.cast(logits, "float64")
+        check_possible(ops.convert_to_numpy(wide))
+        probs = ops.convert_to_numpy(formulas.softmax(wide, 1.0, -1))
+        # An objective need not be defined at a state that is impossible.
+        mode = np.eye(probs.shape[-1])[np.argmax(probs, -1)]
+        # Twice, since one would hide an objective that adds up its states.
+        states = ops.cast(np.stack([mode, mode]), logits.dtype)
+        values = ops.convert_to_tensor(objective(states))
+        check_objective_batch(values, states)
+        baseline = ops.convert_to_numpy(values)[0].astype("float64")
+        return cls(objective, logits, probs, baseline)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the logits, and of one state."""
+        return self.probs.shape
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The shape of one state's values."""
+        return self.baseline.shape
+
+    @property
+    def classes(self) -> int:
+        """K, the number of classes of one variable."""
+        return self.probs.shape[-1]
+
+    @property
+    def variables(self) -> int:
+        """The number of variables of one example."""
+        return math.prod(self.probs.shape[self.baseline.ndim : -1])
+
+    @property
+    def states(self) -> int:
+        """The number of joint states of one example's variables."""
+        return self.classes**self.variables
+
+    def values(self, states: Tensor) -> Tensor:
+        """The objective, and a check of what it returns."""
+        values = ops.convert_to_tensor(self.objective(states))
+        check_objective_values(values, (states.shape[0], *self.batch))
+        return values

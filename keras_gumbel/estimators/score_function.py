@@ -1,0 +1,103 @@
+"""The score function, with a baseline that costs nothing."""
+
+from keras import ops
+
+from keras_gumbel import backend, formulas
+from keras_gumbel._typing import Tensor
+from keras_gumbel._validation import (
+    categorical_arguments,
+    check_samples,
+    check_values,
+)
+
+
+def score_function_loss(
+    values: Tensor,
+    logits: Tensor,
+    samples: Tensor,
+    *,
+    axis: int = -1,
+    class_mask: Tensor | None = None,
+) -> Tensor:
+    """REINFORCE with a leave-one-out baseline, as a loss to minimise.
+
+        loss = mean_s f_s
+        d loss / d logits = sum_s (f_s - mean f) (D_s - p) / (S - 1)
+        p = softmax(logits)
+
+    The baseline of each of the S samples D_s is the mean value of the others.
+    The function f may be anything, also a number that has no gradient of its
+    own: only its values f_s are used.
+
+    Args:
+        values: Float tensor `(S, *batch)`, f at each sample. `batch` begins
+            the logits' shape less the class axis; what is left of that are
+            the independent variables of one example, all of which f saw.
+        logits: Float tensor, unnormalised log-probabilities in nats. -inf
+            forbids a class.
+        samples: One-hot tensor `(S, *logits.shape)`, S >= 2 independent
+            samples of softmax(logits), such as `gumbel_softmax` with
+            `hard=True` draws from logits repeated S times.
+        axis: Integer, the category axis of the logits.
+        class_mask: Optional bool tensor, True where a class is allowed, that
+            broadcasts to the logits. As for the samples.
+
+    Returns:
+        A tensor of the shape `batch` and dtype of `values`, the mean of the
+        values.
+
+    Gradient:
+        To `logits`: unbiased, for every f. Forbidden classes get none. To
+        `values`: 1 / S, by which the parameters of f learn. The samples are
+        taken as constants; give f `keras.ops.stop_gradient(samples)`, or a
+        straight-through gradient would be counted too.
+
+    Raises:
+        ValueError: For shapes that do not fit, a single sample, an axis or
+            mask out of range.
+        TypeError: For values or logits that are not floats.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> logits = keras.ops.zeros((4, 3))
+    >>> many = keras.ops.repeat(logits[None], 8, axis=0)
+    >>> z = kg.ops.gumbel_softmax(many, hard=True, seed=1)
+    >>> z = keras.ops.stop_gradient(z)
+    >>> cost = keras.ops.sum(z * [3.0, 1.0, 2.0], axis=-1)
+    >>> loss = kg.estimators.score_function_loss(cost, logits, z)
+    >>> bool(keras.ops.all(loss == keras.ops.mean(cost, axis=0)))
+    True
+
+    Reference:
+        Williams, "Simple Statistical Gradient-Following Algorithms for
+        Connectionist Reinforcement Learning", 1992;
+        Kool, van Hoof, Welling, "Buy 4 REINFORCE Samples, Get a Baseline
+        for Free!", 2019, https://openreview.net/forum?id=r1lgTGL5DE
+    """
+    logits, _, axis, class_mask = categorical_arguments(
+        logits, 1.0, axis, class_mask
+    )
+    samples, values = backend.to_tensor(samples), backend.to_tensor(values)
+    check_samples(samples, logits)
+    check_values(values, samples, axis)
+    wide = formulas.widen(logits)
+    if class_mask is not None:
+        wide = ops.where(class_mask, wide, formulas.FORBIDDEN)
+    wide_values = formulas.widen(values)
+    mean = ops.mean(wide_values, axis=0)
+    # One number for each sample of each example, over variables and classes.
+    advantage = ops.cast(wide_values - mean, wide.dtype)
+    batch, lead = len(mean.shape), len(logits.shape) - 1
+    for _ in range(lead - batch):
+        advantage = ops.expand_dims(advantage, -1)
+    advantage = ops.expand_dims(advantage, axis + 1)
+    count = ops.cast(ops.shape(samples)[0], wide.dtype)
+    score = ops.cast(samples, wide.dtype) - formulas.softmax(wide, 1.0, axis)
+    gradient = ops.sum(advantage * score, axis=0) / (count - 1.0)
+    # Linear in the logits, with that gradient. Forbidden ones are not finite.
+    finite = ops.where(wide == formulas.FORBIDDEN, 0.0, wide)
+    surrogate = ops.sum(ops.stop_gradient(gradient) * finite, axis=axis)
+    surrogate = ops.sum(surrogate, axis=tuple(range(batch, lead)))
+    nothing = backend.straight_through(ops.zeros_like(mean), surrogate)
+    return ops.cast(mean + nothing, values.dtype)
