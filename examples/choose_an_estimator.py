@@ -80,7 +80,7 @@ def train(x, seed: int, epochs: int, method: str, temperature=None) -> VAE:
 
 
 def main(output: Path, smoke: bool) -> None:
-    grid = [0.5] if smoke else [0.3, 0.5, 1.0, 1.3]
+    grid = [0.5] if smoke else [0.1, 0.3, 0.5, 1.0, 1.3]
     epochs, seeds = (1, [0]) if smoke else (10, [0, 1, 2])
     x = np.random.default_rng(0).permutation(load_digits().data) / 16
     x, valid, test = np.split(np.float32(x), [1200, 1500])
