@@ -112,6 +112,12 @@ def test_gradient_report(run, tmp_path):
         assert bias > 5 * error
         assert ink(tmp_path / "new" / f"gradients_{name}.png").std() > 0.05
 
+        settled = dict(re.findall(r"^(\w+) +(0\.\d+)$", text, re.M))
+        assert set(settled) == set(ESTIMATORS)
+        best = float(re.search(r"the best choices give (\S+)", text)[1])
+        # Not there after 200 steps, but on the way; from 0 on they are not.
+        assert best < float(settled["reinmax"]) < float(settled["st"])
+
 
 def test_choose_an_estimator(run, tmp_path):
     output = run("choose_an_estimator.py", "--output", tmp_path / "new")
