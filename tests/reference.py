@@ -77,12 +77,58 @@ def threefry2x32(key, counter):
     return x0, x1
 
 
-def random_bits(seed, count, n):
-    """The 64-bit words behind draw number `count` of `seed`.
+def random_bits(seed, count, n, start=0):
+    """The 64-bit words behind draw number `count` of `seed`, from `start` on.
 
-    Word i is the block of counter (i, 0) under the key (seed, count), its
-    first word the low half.
+    Word i is the block of counter i, low word first, under the key
+    (seed, count), its first word the low half.
     """
-    index = np.arange(n, dtype="uint32")
-    low, high = threefry2x32((seed, count), (index, np.zeros_like(index)))
+    index = np.uint64(start) + np.arange(n, dtype="uint64")
+    counter = index.astype("uint32"), (index >> np.uint64(32)).astype("uint32")
+    low, high = threefry2x32((seed, count), counter)
     return (high.astype("uint64") << np.uint64(32)) | low
+
+
+def uniform(seed, count, n, start=0):
+    """(bits + 1/2) / 2**64, below 1 as float64 has it."""
+    bits = random_bits(seed, count, n, start)
+    return np.minimum((bits + 0.5) / 2.0**64, 1 - 2.0**-53)
+
+
+def jacobian_product(p, g):
+    """(diag(p) - p p') g along the last axis."""
+    return p * (g - np.sum(p * g, -1, keepdims=True))
+
+
+def straight_through(logits, one_hot, temperature, dy):
+    """J(q) dy / temperature, q = softmax(logits / temperature)."""
+    del one_hot
+    q = softmax(logits, temperature)
+    return jacobian_product(q, dy) / temperature
+
+
+def reinmax(logits, one_hot, temperature, dy):
+    """2 J((q + D) / 2) dy - J(p) dy / 2."""
+    p, q = softmax(logits, 1.0), softmax(logits, temperature)
+    middle = (q + one_hot) / 2
+    return 2 * jacobian_product(middle, dy) - jacobian_product(p, dy) / 2
+
+
+def gapped(logits, one_hot, temperature, dy, gap=1.0):
+    """J(s) dy / temperature, s of the logits as the sample's gap moves them.
+
+    In the paper's two steps: the sample is raised to the maximum, and what
+    is nearer to it than the gap lowered.
+    """
+    logits, peak = np.asarray(logits, "float64"), np.max(logits, -1)[..., None]
+    with np.errstate(invalid="ignore"):
+        raised = np.where(one_hot == 1, peak - logits, 0)
+        lowered = np.where(one_hot == 1, 0, np.maximum(logits - peak + gap, 0))
+    s = softmax(logits + raised - lowered, temperature)
+    return jacobian_product(s, dy) / temperature
+
+
+def mean_gap(logits, one_hot):
+    """-log(1 - p) / p at the sample."""
+    p = np.sum(softmax(logits, 1.0) * one_hot, -1, keepdims=True)
+    return -np.log1p(-p) / p

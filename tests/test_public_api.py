@@ -97,6 +97,13 @@ SIGNATURES = {
     ),
     kg.ops.sample_gumbel: "(shape, *, dtype='float32', seed=None)",
     kg.ops.straight_through: "(hard, soft)",
+    kg.estimators.GappedStraightThrough: (
+        "(gap=1.0, *, backward_temperature=None)"
+    ),
+    kg.estimators.GumbelRao: "(num_samples=10, *, backward_temperature=None)",
+    kg.estimators.ReinMax: "(*, backward_temperature=None)",
+    kg.estimators.StraightThrough: "(*, backward_temperature=None)",
+    kg.estimators.StraightThroughGumbel: "(*, backward_temperature=None)",
     kg.diagnostics.GradientReport: (
         "(rows, reference, reference_error, num_samples)"
     ),
@@ -110,13 +117,6 @@ SIGNATURES = {
         "(objective, logits, estimators=None, temperatures=(0.5, 1.0), "
         "num_samples=1000, *, reference_samples=100000, seed=0)"
     ),
-    kg.estimators.GappedStraightThrough: (
-        "(gap=1.0, *, backward_temperature=None)"
-    ),
-    kg.estimators.GumbelRao: "(num_samples=10, *, backward_temperature=None)",
-    kg.estimators.ReinMax: "(*, backward_temperature=None)",
-    kg.estimators.StraightThrough: "(*, backward_temperature=None)",
-    kg.estimators.StraightThroughGumbel: "(*, backward_temperature=None)",
     kg.estimators.get: "(identifier)",
     kg.estimators.score_function_loss: (
         "(values, logits, samples, *, axis=-1, class_mask=None)"

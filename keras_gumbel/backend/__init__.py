@@ -11,6 +11,7 @@ written with `keras.ops`, so another framework is one more file like
     traced_gradient(function)        x -> d sum(function(x)) / dx
     unfused_unless_zero(...)    computed once, however many read it
     materialize(x)              not to be simplified across
+    sum_over(count, term, ...)  a sum that holds one term at a time
     straight_through(hard, soft)     value of `hard`, gradient to `soft`
     bitcast(x, dtype)           the same bits
     sum_to_shape(x, shape)      the transpose of broadcasting
@@ -38,6 +39,7 @@ from keras_gumbel.backend.tensorflow import static_value as static_value
 from keras_gumbel.backend.tensorflow import (
     straight_through as straight_through,
 )
+from keras_gumbel.backend.tensorflow import sum_over as sum_over
 from keras_gumbel.backend.tensorflow import sum_to_shape as sum_to_shape
 from keras_gumbel.backend.tensorflow import to_tensor as to_tensor
 from keras_gumbel.backend.tensorflow import traced_gradient as traced_gradient

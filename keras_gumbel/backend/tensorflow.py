@@ -144,6 +144,41 @@ def materialize(x: Tensor) -> Any:
     return xla.optimization_barrier(x)[0], lambda dy: dy
 
 
+def sum_over(
+    count: int,
+    term: Callable[..., tuple[Tensor, ...]],
+    zeros: tuple[Tensor, ...],
+    *args: Tensor,
+) -> tuple[Tensor, ...]:
+    """`zeros` and `term(n, *args)` over n < count, one n held at a time.
+
+    In the derivatives to `args` too, for which each term is computed again.
+    """
+
+    def accumulate(step: Callable[[Tensor], Any], zeros: Any) -> Any:
+        def add(n: Tensor, sums: Any) -> tuple[Tensor, Any]:
+            return n + 1, tuple(map(tf.add, sums, step(n)))
+
+        return tf.while_loop(lambda n, _: n < count, add, (0, zeros))[1]
+
+    @tf.custom_gradient
+    def call(*args: Tensor) -> Any:
+        def grad(*dys: Tensor) -> Any:
+            def step(n: Tensor) -> Any:
+                with tf.GradientTape() as tape:
+                    tape.watch(args)
+                    found = term(n, *args)
+                none = tf.UnconnectedGradients.ZERO
+                return tape.gradient(found, args, dys, none)
+
+            return accumulate(step, tuple(map(tf.zeros_like, args)))
+
+        return accumulate(lambda n: term(n, *args), zeros), grad
+
+    sums: tuple[Tensor, ...] = call(*args)
+    return sums
+
+
 @tf.custom_gradient
 def straight_through(hard: Tensor, soft: Tensor) -> Any:
     """Forward: `hard`, bit for bit. Backward: identity to `soft`."""

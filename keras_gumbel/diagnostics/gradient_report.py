@@ -26,6 +26,8 @@ from keras_gumbel.diagnostics.monte_carlo import (
     calls_and_size,
     draw,
     error_of_mean,
+    jackknife_error,
+    root,
     squared_length,
 )
 from keras_gumbel.diagnostics.problem import Problem
@@ -111,13 +113,13 @@ def gradient_report(
     problem = Problem.of(objective, logits)
     exact = problem.states <= MAX_STATES
     reference = _reference(problem, exact, reference_samples, seed)
-    truth = reference.mean(0)
-    length = float(np.linalg.norm(truth))
+    square, _ = squared_length(reference)
+    length = root(square)
     check_reference(length)
 
     def row(rule: str | Estimator, temperature: float | None) -> GradientRow:
         function = _function(problem, rule, temperature, _stream(seed))
-        draws = draw(problem, function, num_samples, truth)
+        draws = draw(problem, function, num_samples, reference.mean(0))
         return _row(_label(rule), temperature, draws, reference)
 
     calls, size = calls_and_size(problem, num_samples)
@@ -215,18 +217,19 @@ def _row(
     reference: np.ndarray,
 ) -> GradientRow:
     truth, mean = reference.mean(0), draws.means.mean(0)
-    length = np.linalg.norm(truth)
     # Groups in pairs, so that the errors of both are in the differences.
-    square, spread = squared_length(draws.means - reference)
-    bias = np.sqrt(max(0.0, square))
-    with np.errstate(invalid="ignore"):
-        cosine = mean @ truth / (np.linalg.norm(mean) * length)
+    off, off_without = squared_length(draws.means - reference)
+    square, square_without = squared_length(reference)
+    bias = root(off / square)
+    error = jackknife_error(off_without / square_without)
+    lengths = np.linalg.norm(mean) * np.linalg.norm(truth)
+    cosine = mean @ truth / lengths if lengths else np.nan
     return GradientRow(
         estimator=label,
-        temperature=temperature,
-        relative_bias=float(bias / length),
-        bias_error=float((np.sqrt(bias**2 + spread) - bias) / length),
-        relative_variance=float(draws.variance / length**2),
+        temperature=None if temperature is None else float(temperature),
+        relative_bias=bias,
+        bias_error=root(bias**2 + error) - bias,
+        relative_variance=draws.variance / square,
         cosine=float(cosine),
         seconds=draws.seconds,
     )

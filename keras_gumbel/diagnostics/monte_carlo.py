@@ -68,23 +68,31 @@ def draw(
             squares += np.sum((gradients - near) ** 2)
     count = calls * size
     off = sums.sum(0) / count - near
-    variance = max(0.0, squares - count * off @ off) / (count - 1)
+    variance = (squares - count * off @ off) / (count - 1)
     means = sums / (count // GROUPS)
+    variance = float(np.maximum(variance, 0.0))
     return Draws(means, variance, float(np.median(times)) / size)
 
 
-def squared_length(samples: np.ndarray) -> tuple[float, float]:
-    """|E x|**2 from samples (n, D) of x, unbiased, and its standard error.
+def root(square: float) -> float:
+    """Of an estimate, which may fall below 0; NaN stays, as `max` has not."""
+    return float(np.sqrt(np.maximum(square, 0.0)))
 
-    The mean of x_i . x_j over pairs i != j, in which no noise meets itself;
-    its jackknife, where one sample less is what is left of the sum.
+
+def squared_length(samples: np.ndarray) -> tuple[float, np.ndarray]:
+    """|E x|**2 from samples (n, D) of x, unbiased; and n times without one.
+
+    The mean of x_i . x_j over pairs i != j, in which no noise meets itself.
     """
     n, products = len(samples), samples @ samples.T
     own = products.sum(0) - np.diag(products)
-    square = own.sum() / (n * (n - 1))
     without = (own.sum() - 2 * own) / ((n - 1) * (n - 2))
-    error = np.sqrt((n - 1) / n * np.sum((without - square) ** 2))
-    return float(square), float(error)
+    return float(own.sum() / (n * (n - 1))), without
+
+
+def jackknife_error(without: np.ndarray) -> float:
+    """The standard error of a statistic, from its values without one."""
+    return float(np.sqrt((len(without) - 1) * without.var()))
 
 
 def error_of_mean(samples: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from keras_gumbel._validation import check_positive
 from keras_gumbel.formulas import Draw
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Estimator(ABC):
     """A hard sample's forward law, and the backward rule that stands in.
 
@@ -36,6 +36,15 @@ class Estimator(ABC):
         """Check the fields."""
         if self.backward_temperature is not None:
             check_positive(self.backward_temperature, "backward_temperature")
+
+    def __repr__(self) -> str:
+        """The settings that are not the defaults."""
+        settings = ", ".join(
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        )
+        return f"{type(self).__name__}({settings})"
 
     @abstractmethod
     def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
@@ -104,7 +113,7 @@ def get(identifier: str | dict[str, Any] | Estimator) -> Estimator:
 
     >>> import keras_gumbel as kg
     >>> kg.estimators.get("st_gumbel")
-    StraightThroughGumbel(backward_temperature=None)
+    StraightThroughGumbel()
     """
     if isinstance(identifier, Estimator):
         return identifier

@@ -13,7 +13,7 @@ from keras_gumbel.formulas import Draw
 
 
 @register
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class GappedStraightThrough(Estimator):
     """Gapped straight-through: logits moved until the sample leads by a gap.
 

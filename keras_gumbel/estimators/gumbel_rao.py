@@ -13,7 +13,7 @@ from keras_gumbel.formulas import Draw
 
 
 @register
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class GumbelRao(Estimator):
     """Gumbel-Rao: the mean of straight-through Gumbel-softmax given its sample.
 
@@ -76,21 +76,16 @@ class GumbelRao(Estimator):
         """The mean gradient of relaxed samples with this argmax."""
         peak = ops.zeros_like(choice, dtype=kept.dtype)
 
-        def add_one(
-            number: Tensor, *sums: Tensor
-        ) -> tuple[Tensor, Tensor, Tensor]:
-            gap, _ = formulas.conditional_gap(draw, kept, choice, number)
-            x = backend.straight_through(gap, kept)
-            found = formulas.softmax_vjp(x, peak, temperature, dy, draw.axis)
-            d_logits, d_temperature = map(ops.add, sums, found)
-            return number + 1, d_logits, d_temperature
+        def of_one(
+            number: Tensor, logits: Tensor, temperature: Tensor, dy: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            gap, _ = formulas.conditional_gap(draw, logits, choice, number)
+            # The noise is a constant: what is perturbed moves as the logits.
+            x = backend.straight_through(gap, logits)
+            return formulas.softmax_vjp(x, peak, temperature, dy, draw.axis)
 
         zero = ops.zeros_like(kept)
-        _, *sums = ops.while_loop(
-            lambda number, *_: number < self.num_samples,
-            add_one,
-            (ops.cast(0, "int32"), zero, zero),
-            maximum_iterations=int(self.num_samples),
+        d_logits, parts = backend.sum_over(
+            self.num_samples, of_one, (zero, zero), kept, temperature, dy
         )
-        d_logits, d_temperature = (x / self.num_samples for x in sums)
-        return d_logits, d_temperature
+        return d_logits / self.num_samples, parts / self.num_samples

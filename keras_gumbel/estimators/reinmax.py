@@ -12,7 +12,7 @@ from keras_gumbel.formulas import Draw
 
 
 @register
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class ReinMax(Estimator):
     """ReinMax: a straight-through estimator of second order.
 
@@ -43,7 +43,7 @@ class ReinMax(Estimator):
     >>> import keras_gumbel as kg
     >>> layer = kg.GumbelSoftmax(hard=True, estimator="reinmax")
     >>> layer.estimator
-    ReinMax(backward_temperature=None)
+    ReinMax()
 
     Reference:
         Liu, Dong, Liu, Yu, Gao, "Bridging Discrete and Backpropagation:

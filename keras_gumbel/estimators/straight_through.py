@@ -10,7 +10,7 @@ from keras_gumbel.formulas import Draw
 
 
 @register
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class StraightThrough(Estimator):
     """Straight-through: sample a class, differentiate the softmax.
 
@@ -36,7 +36,7 @@ class StraightThrough(Estimator):
     >>> import keras_gumbel as kg
     >>> layer = kg.GumbelSoftmax(hard=True, estimator="st")
     >>> layer.estimator
-    StraightThrough(backward_temperature=None)
+    StraightThrough()
 
     Reference:
         Bengio, Leonard, Courville, "Estimating or Propagating Gradients

@@ -10,7 +10,7 @@ from keras_gumbel.formulas import Draw
 
 
 @register
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class StraightThroughGumbel(Estimator):
     """Straight-through Gumbel-softmax: sample hard, differentiate soft.
 
@@ -33,7 +33,7 @@ class StraightThroughGumbel(Estimator):
 
     >>> import keras_gumbel as kg
     >>> kg.GumbelSoftmax(hard=True, estimator="st_gumbel").estimator
-    StraightThroughGumbel(backward_temperature=None)
+    StraightThroughGumbel()
 
     Reference:
         Jang, Gu, Poole, "Categorical Reparameterization with

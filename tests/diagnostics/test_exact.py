@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_gumbel.diagnostics import exact_expectation, exact_gradient
-from keras_gumbel.diagnostics import problem as problem_module
+from keras_gumbel.diagnostics import (
+    enumeration,
+    exact_expectation,
+    exact_gradient,
+)
 from tests import reference
 
 
@@ -140,8 +143,7 @@ def test_chunks_make_no_difference(chunk, seed, monkeypatch):
         return quadratic(z)
 
     whole = exact_gradient(quadratic, logits)
-    enumeration = "keras_gumbel.diagnostics.enumeration.CHUNK"
-    monkeypatch.setattr(enumeration, chunk)
+    monkeypatch.setattr(enumeration, "CHUNK", chunk)
     np.testing.assert_allclose(exact_gradient(objective, logits), whole)
     # The probe, and then all the 9 states, at most `chunk` numbers at once.
     assert seen[0] == (2, *logits.shape)
@@ -212,8 +214,7 @@ def test_states_come_in_the_dtype_of_the_logits(dtype):
 
 def test_as_many_states_as_allowed(monkeypatch):
     """A sum of bits, of 10 variables; one state more is one too many."""
-    enumeration = "keras_gumbel.diagnostics.enumeration.MAX_STATES"
-    monkeypatch.setattr(enumeration, 1024)
+    monkeypatch.setattr(enumeration, "MAX_STATES", 1024)
 
     def bits(z):
         return keras.ops.sum(z[..., 1], -1)
@@ -221,7 +222,3 @@ def test_as_many_states_as_allowed(monkeypatch):
     assert exact_expectation(bits, np.zeros((10, 2))) == pytest.approx(5)
     with pytest.raises(ValueError, match="at most 1,024 joint states"):
         exact_expectation(bits, np.zeros((11, 2)))
-
-
-def test_the_default_chunk_is_of_limited_memory():
-    assert problem_module.CHUNK * 8 <= 2**24

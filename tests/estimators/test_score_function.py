@@ -94,7 +94,7 @@ def test_that_test_can_fail(many_gradients, fault):
     assert statistics.mean_vector_p(wrong, exact) < FALSE_FAIL_RATE
 
 
-@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("count", [2, 7])
 @pytest.mark.parametrize(
     ("shape", "axis", "batch"),
     [

@@ -1,0 +1,176 @@
+"""A class by inverting its distribution: exact, down to the rarest."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+from keras_gumbel import backend, choices
+from keras_gumbel.formulas import Draw
+from tests import reference, statistics
+from tests.statistics import FALSE_FAIL_RATE
+
+# In one run; in runs of a divisor; padded; in runs of runs, padded twice.
+SIZES = [1, 2, 7, 63, 64, 65, 100, 509, 1024, 4289, 10007]
+BELOW_ONE = 1 - 2.0**-53
+
+
+def sample(logits, noise_scale=1.0, axis=-1, seed=0, first_row=0):
+    logits = tf.constant(logits)
+
+    @backend.compiled
+    def run(logits, noise_scale):
+        key = backend.next_key(seed)
+        draw = Draw(lambda: logits, noise_scale, key, axis, first_row)
+        return choices.sample(draw)
+
+    axis %= len(logits.shape)
+    return run(logits, tf.constant(noise_scale, logits.dtype)).numpy()
+
+
+def sample_at(u, logits, monkeypatch):
+    """The choice in each row, where the uniform number is `u`."""
+    monkeypatch.setattr(
+        backend, "random_unit", lambda *_: tf.constant(u, "float64")
+    )
+    return sample(logits)[..., 0]
+
+
+def inverse(logits, u, noise_scale=1.0):
+    """The choice, and how near the threshold is to another, in float64."""
+    p = reference.softmax(logits, noise_scale)
+    sums = np.cumsum(p, -1)
+    place = (sums <= u[:, None] * sums[:, -1:]).sum(-1)
+    return place, np.abs(sums - u[:, None]).min(-1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("noise_scale", [0.5, 1.0])
+@pytest.mark.parametrize("size", SIZES)
+def test_is_the_inverse_of_the_cumulative(size, noise_scale, dtype, seed):
+    rows = 200
+    rng = np.random.default_rng(seed)
+    logits = (2 * rng.normal(size=(rows, size))).astype(dtype)
+    u = reference.uniform(seed, 0, rows)
+    expected, margin = inverse(logits, u, noise_scale)
+    found = sample(logits, noise_scale, seed=seed)[:, 0]
+    # Where rounding decides, either is right; exp is of the logits' dtype.
+    clear = margin > (1e-6 if dtype == "float32" else 1e-13)
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(found[clear], expected[clear])
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+@pytest.mark.parametrize("size", [3, 64, 100, 4289])
+def test_a_rare_class_has_its_interval(size, place, monkeypatch):
+    """Probability 1e-12 among the others', to four digits of its own."""
+    k = {"first": 0, "middle": size // 2, "last": size - 1}[place]
+    logits = np.zeros((1, size), "float32")
+    logits[0, k] = np.log(1e-12 * (size - 1))
+    p = reference.softmax(logits, 1.0)[0]
+    assert p[k] == pytest.approx(1e-12, rel=1e-5)
+    start = p[:k].sum()
+    steps = np.array([-0.01, 0.01, 0.5, 0.99, 1.01])
+    u = np.clip(start + steps * p[k], 2.0**-65, BELOW_ONE)
+    rows = np.repeat(logits, u.size, axis=0)
+    found = sample_at(u, rows, monkeypatch) == k
+    outside = [place == "first", True, True, True, place == "last"]
+    assert found.tolist() == outside
+
+
+@pytest.mark.parametrize("size", [2, 64, 100, 1024, 4289])
+def test_no_weight_is_never_chosen(size, monkeypatch):
+    """Whole runs of none, at both ends, and numbers at both ends of (0, 1)."""
+    u = np.array([2.0**-65, 0.25, 0.5, 1 - 2.0**-30, BELOW_ONE])
+    for allowed in (0, size // 2, size - 1):
+        logits = np.full((u.size, size), -np.inf, "float32")
+        logits[:, allowed] = -50.0
+        logits[:, (allowed + 1) % size] = -50.0 if size > 2 else -np.inf
+        found = sample_at(u, logits, monkeypatch)
+        assert set(found) <= {allowed, (allowed + 1) % size}
+        weight = np.take_along_axis(logits, found[:, None], 1)
+        assert np.all(weight > -np.inf)
+
+
+def test_less_than_the_smallest_weight_is_never_chosen(monkeypatch):
+    """exp underflows: such a class is below 1e-38, and counts as none."""
+    logits = np.array([[-200.0, 0.0, -200.0]] * 2, "float32")
+    found = sample_at(np.array([2.0**-65, BELOW_ONE]), logits, monkeypatch)
+    assert found.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("noise_scale", [0.0, 1.0])
+@pytest.mark.parametrize("size", SIZES)
+def test_marks_what_is_no_choice(size, noise_scale):
+    x = np.full((5, size), -np.inf, "float32")
+    x[1, size // 2] = -3e38
+    x[2, size - 1] = np.inf
+    x[3, 0] = np.nan
+    x[4] = np.nan
+    choice = sample(x, noise_scale)[:, 0]
+    assert choice.tolist() == [size, size // 2, -1, -1, -1]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_without_noise_it_is_the_first_of_the_likeliest(size, seed):
+    x = np.random.default_rng(seed).integers(0, 3, (200, size))
+    x = x.astype("float32") * 1e-6
+    np.testing.assert_array_equal(sample(x, 0.0)[:, 0], x.argmax(axis=1))
+
+
+@pytest.mark.parametrize("size", [7, 100])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_along_each_axis(axis, size, seed):
+    shape = [2, 3, 4]
+    shape[axis] = size
+    logits = np.random.default_rng(seed).normal(size=shape).astype("float32")
+    last = np.moveaxis(logits, axis, -1)
+    expected = np.moveaxis(sample(last, seed=seed), -1, axis)
+    np.testing.assert_array_equal(
+        sample(logits, axis=axis, seed=seed), expected
+    )
+
+
+def test_a_block_of_rows_continues_the_stream(seed):
+    logits = np.random.default_rng(seed).normal(size=(50, 9))
+    whole, block = (
+        sample(logits, seed=seed),
+        sample(logits[20:], seed=seed, first_row=20),
+    )
+    np.testing.assert_array_equal(block, whole[20:])
+
+
+@pytest.mark.parametrize("size", [5, 65])
+def test_an_unknown_number_of_classes(size, seed):
+    logits = np.random.default_rng(seed).normal(size=(40, size))
+
+    @tf.function(jit_compile=True)
+    def run(logits):
+        key = backend.next_key(seed)
+        scale = tf.constant(1.0, "float64")
+        return choices.sample(Draw(lambda: logits, scale, key, 1))
+
+    run = run.get_concrete_function(tf.TensorSpec((None, None), "float64"))
+    found = run(tf.constant(logits)).numpy()
+    np.testing.assert_array_equal(found, sample(logits, seed=seed))
+
+
+def test_the_law_over_many_classes(seed):
+    """Chi-squared, rate 1e-6, 1e6 draws of 1024 classes.
+
+    Detected: sum((q - p)**2 / p) above 5e-4. Planted: a run gone through
+    backwards.
+    """
+    size = 1024
+    logits = np.random.default_rng(seed).normal(size=size).astype("float32")
+    p = reference.softmax(logits, 1.0)
+    rows = tf.constant(np.tile(logits, (10**5, 1)))
+    counts = np.zeros(size)
+    for part in range(10):
+        found = kg.ops.sample_argmax_index(
+            rows, hard=True, estimator="st", seed=seed + part
+        )
+        counts += np.bincount(found.numpy().astype(int), minlength=size)
+    assert statistics.chi_squared_p(counts, p) > FALSE_FAIL_RATE
+    wrong = counts.reshape(-1, 16)[:, ::-1].ravel()
+    assert statistics.chi_squared_p(wrong, p) < FALSE_FAIL_RATE
