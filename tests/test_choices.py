@@ -44,8 +44,9 @@ def inverse(logits, u, noise_scale=1.0):
     return place, np.abs(sums - u[:, None]).min(-1)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("noise_scale", [0.5, 1.0])
+@pytest.mark.parametrize(
+    ("dtype", "noise_scale"), [("float32", 1.0), ("float64", 0.5)]
+)
 @pytest.mark.parametrize("size", SIZES)
 def test_is_the_inverse_of_the_cumulative(size, noise_scale, dtype, seed):
     rows = 200

@@ -46,7 +46,9 @@ class Row:
     weights: int = 1
 
     def __str__(self) -> str:
-        return f"{self.layer.__name__}-{'hard' if self.hard else 'soft'}"
+        kind = "hard" if self.hard else "soft"
+        kind = self.variant.get("estimator", kind)
+        return f"{self.layer.__name__}-{kind}"
 
     def create(self, **overrides: Any) -> keras.Layer:
         """The layer, with other arguments where they are given."""
@@ -149,6 +151,16 @@ LAYERS = (
     Row(
         kg.GumbelSoftmax,
         {"hard": True},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_CATEGORICAL_SETTINGS,
+        hard=True,
+        is_sample=_rows_are_one_hot,
+    ),
+    Row(
+        kg.GumbelSoftmax,
+        # By one number a row, and not by the noise of the others.
+        {"hard": True, "estimator": "reinmax"},
         input_shape=_SHAPE,
         output_shape=_SHAPE,
         settings=_CATEGORICAL_SETTINGS,

@@ -57,7 +57,7 @@ def inputs(shape, seed, dtype="float32"):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 1.5])
-@pytest.mark.parametrize("size", [2, 9, 64, 100])
+@pytest.mark.parametrize("size", [9, 100])
 @pytest.mark.parametrize("kind", SEEDED)
 def test_gradient(kind, size, temperature, dtype, seed):
     estimator, rule = SEEDED[kind]
@@ -104,7 +104,7 @@ def conditional(logits, one_hot, seed, number, noise_scale=1.0, axis=-1):
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("noise_scale", [0.5, 1.0])
 @pytest.mark.parametrize("temperature", [0.3, 1.5])
-@pytest.mark.parametrize("size", [2, 7, 64])
+@pytest.mark.parametrize("size", [2, 64])
 def test_gradient_of_gumbel_rao(size, temperature, noise_scale, dtype, seed):
     logits, dy = inputs((50, size), seed, dtype)
     y, gradient = value_and_gradient(
