@@ -8,7 +8,7 @@ DEMO = demo-output
 # TensorFlow's start-up notices say nothing of this project.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow lint types check bench bench-gpu-check clean
+.PHONY: demo demo-estimators test test-slow lint types check bench bench-gpu-check clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=...")'
@@ -17,9 +17,13 @@ $(STAMP): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(STAMP)  ## both examples, small enough for two cores
+demo: $(STAMP)  ## two examples, small enough for two cores
 	$(BIN)/python examples/differentiable_argmax.py
 	$(BIN)/python examples/categorical_vae.py --output $(DEMO)
+
+demo-estimators: $(STAMP)  ## every estimator, tried: ten minutes
+	$(BIN)/python examples/gradient_report.py --output $(DEMO)
+	$(BIN)/python examples/choose_an_estimator.py --output $(DEMO)
 
 test: $(STAMP)  ## the whole suite, less what is marked slow
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not slow and not gpu'

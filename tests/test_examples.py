@@ -33,6 +33,12 @@ def run(tmp_path):
     return run_example
 
 
+def ink(path):
+    """How dark a picture is, from 0 for white to 1."""
+    picture = matplotlib.image.imread(path)
+    return 1 - picture[..., :3].mean(axis=-1)
+
+
 def test_differentiable_argmax(run):
     output = run("differentiable_argmax.py")
     assert "gradients: [None]" in output
@@ -72,11 +78,72 @@ def test_categorical_vae(run, tmp_path):
     assert float(difference[1]) <= 1e-6
     assert (folder / "categorical_vae" / "saved_model.pb").is_file()
 
-    picture = matplotlib.image.imread(folder / "categorical_vae.png")
-    ink = 1 - picture[..., :3].mean(axis=-1)
-    inputs, reconstructions, samples = np.array_split(ink, 3)
-    for row in (inputs, reconstructions, samples):
+    for row in np.array_split(ink(folder / "categorical_vae.png"), 3):
         assert row.std() > 0.1
+
+
+def report_rows(output):
+    """The rows of a report, from estimator and temperature to the numbers."""
+    cells = r"(\w+) +([\d.]+|-)" + r" +([-\d.e+]+)" * 5
+    rows = re.findall(rf"^{cells}$", output, re.M)
+    return {row[:2]: tuple(map(float, row[2:])) for row in rows}
+
+
+ESTIMATORS = ("gapped_st", "gumbel_rao", "reinmax", "st", "st_gumbel")
+
+
+def test_gradient_report(run, tmp_path):
+    output = run("gradient_report.py", "--output", tmp_path / "new")
+    for name, text in zip(
+        ("quadratic", "cubic"), output.split("cubic: "), strict=True
+    ):
+        assert "relative to the exact one" in text
+        rows = report_rows(text)
+        assert set(rows) == {
+            *((estimator, "1") for estimator in (*ESTIMATORS, "soft")),
+            ("score_function", "-"),
+        }
+        # What theory says of bias: relative, and its standard error beside.
+        bias, error, *_ = rows["score_function", "-"]
+        assert bias < 5 * error
+        bias, error, *_ = rows["reinmax", "1"]
+        assert (bias < 5 * error) == (name == "quadratic")
+        bias, error, *_ = rows["st", "1"]
+        assert bias > 5 * error
+        assert ink(tmp_path / "new" / f"gradients_{name}.png").std() > 0.05
+
+        settled = dict(re.findall(r"^(\w+) +(0\.\d+)$", text, re.M))
+        assert set(settled) == set(ESTIMATORS)
+        best = float(re.search(r"the best choices give (\S+)", text)[1])
+        # Not there after 200 steps, but on the way; from 0 on they are not.
+        assert best < float(settled["reinmax"]) < float(settled["st"])
+
+
+def test_choose_an_estimator(run, tmp_path):
+    output = run("choose_an_estimator.py", "--output", tmp_path / "new")
+    methods = (*ESTIMATORS, "soft", "score_function", "exact")
+
+    rows = report_rows(output)
+    assert {name for name, _ in rows} == {*methods} - {"exact"}
+    bias, error, *_ = rows["score_function", "-"]
+    assert bias < 5 * error
+
+    no_code = float(re.search(r"without code (\S+)", output)[1])
+    number = r"(-[\d.]+)"
+    means = rf" +{number} \({number}, {number}\)"
+    table = re.findall(
+        rf"^(\w+) +(0.5|-){means}{means}; +{number}$", output, re.M
+    )
+    assert {row[0] for row in table} == {*methods}
+    for _, _, *numbers in table:
+        training, *_, test, lowest, highest, valid = map(float, numbers)
+        # One epoch of the ten; a probability of counts is at most one.
+        assert no_code + 10 < min(training, test, valid)
+        assert max(training, test, valid) < 0
+        assert lowest == test == highest
+
+    for name in ("gradients_vae", "estimators_vae"):
+        assert ink(tmp_path / "new" / f"{name}.png").std() > 0.05
 
 
 def test_every_example_is_run():
