@@ -1,8 +1,7 @@
 """Which gradient estimator? Answered by a VAE whose ELBO needs no sampling.
 
-Its code for the digits of scikit-learn is 4 choices among 8: 4,096 states. The
-gradients are reported beside the exact one; then every estimator trains a VAE,
-from the same weights and at the temperature best for the validation images.
+Its code for the digits of scikit-learn is 4 choices among 8: 4,096 states. Each
+estimator is laid beside the exact gradient, and trains at its best temperature.
 """
 
 import argparse
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from gradient_report import report as report_polynomial
 from keras import layers, ops
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
@@ -23,7 +23,7 @@ HARD = ("st_gumbel", "gumbel_rao", "st", "reinmax", "gapped_st")
 RULES = {"soft": {}} | {x: {"hard": True, "estimator": x} for x in HARD}
 
 
-def nats(x, y):  # of the log-odds y for the counts 16 x, less what `WAYS` adds
+def nats(x, y):  # of log-odds y for the counts 16 x, less what `WAYS` adds
     return 16 * ops.sum(ops.softplus(y) - x * y, -1)
 
 
@@ -61,8 +61,8 @@ class VAE(keras.Model):
 
     def call(self, x, training=None):
         logits = self.encoder(x)
-        log_q = ops.log_softmax(logits)
-        kl = ops.sum(ops.exp(log_q) * (log_q + math.log(8)), (1, 2))
+        q, log_q = ops.softmax(logits), ops.log_softmax(logits)
+        kl = ops.sum(q * (log_q + math.log(8)), (1, 2))
         sample = training and self.method != "exact"
         loss = (self.estimated if sample else self.enumerated)(x, logits) + kl
         self.add_loss(ops.mean(loss))
@@ -72,19 +72,19 @@ class VAE(keras.Model):
 def train(x, seed: int, epochs: int, method: str, temperature=None) -> VAE:
     keras.utils.set_random_seed(seed)  # of the initial weights too
     vae = VAE(method, temperature)
-    many = np.tile(x, (20, 1))  # an epoch is 20 passes, of 12 steps each
     rate = keras.optimizers.schedules.CosineDecay(3e-3, 240 * epochs)
     vae.compile(keras.optimizers.Adam(rate), steps_per_execution=60)
-    vae.fit(many, batch_size=100, epochs=epochs, verbose=0)
+    vae.fit(np.tile(x, (20, 1)), batch_size=100, epochs=epochs, verbose=0)
     return vae
 
 
 def main(output: Path, smoke: bool) -> None:
     grid = [0.5] if smoke else [0.1, 0.3, 0.5, 1.0, 1.3]
-    epochs, seeds = (1, [0]) if smoke else (10, [0, 1, 2])
+    epochs, seeds = (1, []) if smoke else (10, [1, 2])
     x = np.random.default_rng(0).permutation(load_digits().data) / 16
     x, valid, test = np.split(np.float32(x), [1200, 1500])
     output.mkdir(parents=True, exist_ok=True)
+    report_polynomial(2, grid, 10_000, output / "gradients_polynomial.png")
     vae, few = train(x, 0, 1, "exact"), test[:10]
     report = kg.diagnostics.gradient_report(
         lambda z: nats(few, vae.decode(z)), vae.encoder(few), None, grid, 10_000
@@ -92,7 +92,7 @@ def main(output: Path, smoke: bool) -> None:
     report.plot(output / "gradients_vae.png")
     p = np.clip(x.mean(0), 1e-4, None)
     no_code = elbo(lambda x: nats(x, np.log(p / (1 - p))), test)
-    print(f"{report}\n\nELBO in nats; of test without code {no_code:.1f}")
+    print(f"VAE: {report}\n\nELBO in nats; of test without code {no_code:.1f}")
     print("method, temperature, training, test; validation by", *grid)
     axes = (figure := Figure((8, 3.5), layout="constrained")).subplots()
     for method in (*RULES, "score_function", "exact"):
@@ -100,7 +100,7 @@ def main(output: Path, smoke: bool) -> None:
         tried = {t: train(x, 0, epochs, method, t) for t in choices}
         scores = [elbo(vae, valid) for vae in tried.values()]
         best = choices[np.argmax(scores)]
-        more = [train(x, seed, epochs, method, best) for seed in seeds[1:]]
+        more = [train(x, seed, epochs, method, best) for seed in seeds]
         row = f"{method:15}{best:>4}"
         for part, face in (x, "none"), (test, "C0"):
             found = [elbo(vae, part) for vae in (tried[best], *more)]
@@ -113,7 +113,7 @@ def main(output: Path, smoke: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, default="demo-output")
     parser.add_argument("--smoke", action="store_true")
     main(**vars(parser.parse_args()))
