@@ -38,8 +38,9 @@ def gumbel_softmax(
     The hard sample follows softmax(logits) whatever the temperature (for
     `noise_scale` 1). The soft one approaches it as temperature -> 0, and the
     uniform blend as temperature -> infinity; its argmax is the hard sample
-    of the same seed. Noise, softmax and argmax are computed in float32, in
-    float64 for float64 logits.
+    of the same seed by `st_gumbel` and `gumbel_rao`. (The other estimators
+    need no noise, and draw the class itself, from one random number a row.)
+    All is computed in float32, in float64 for float64 logits.
 
     Args:
         logits: Float tensor, unnormalised log-probabilities in nats. -inf
@@ -53,13 +54,15 @@ def gumbel_softmax(
             `estimator`'s.
         axis: Integer, the category axis.
         estimator: Name or object of `keras_gumbel.estimators`: the backward
-            rule of a hard sample. A soft one has its own exact gradient.
+            rule of a hard sample, `"st_gumbel"`, `"gumbel_rao"`, `"st"`,
+            `"reinmax"` or `"gapped_st"`. A soft one has its own exact
+            gradient.
         class_mask: Optional bool tensor, True where a class is allowed, that
             broadcasts to the logits. Forbidden classes get exactly 0 and no
             gradient; a row with none allowed is all zeros.
         noise_scale: Number >= 0, dimensionless; 0 leaves the noise out.
         seed: An integer in [0, 2**32) for the same sample at every call
-            (hard and soft then share their noise), a
+            (`st_gumbel` and soft then share their noise), a
             `keras.random.SeedGenerator` for its stream, None for fresh noise
             that follows `keras.utils.set_random_seed`.
 
