@@ -139,6 +139,60 @@ def test_the_sample_and_one_more_tensor_are_kept(hard):
     assert len(logits_shaped_results(sample, tf.ones((64, 300)))) == 2
 
 
+@pytest.mark.parametrize("name", ["st", "reinmax", "gumbel_rao", "gapped_st"])
+def test_of_other_estimators_the_sample_alone_is_kept(name):
+    def sample(logits):
+        return kg.ops.gumbel_softmax(
+            logits, 0.5, hard=True, estimator=name, seed=3
+        )
+
+    assert len(logits_shaped_results(sample, tf.ones((64, 300)))) == 1
+
+
+@pytest.mark.parametrize("shape", [(256, 10), (64, 64), (32, 512)], ids=str)
+def test_a_class_is_drawn_by_one_number_a_row_and_once(shape):
+    """What reads the choice does not go through the float64 sums again."""
+
+    @tf.function(jit_compile=True)
+    def run(logits, weights):
+        y = kg.ops.gumbel_softmax(
+            logits, hard=True, estimator="reinmax", seed=3
+        )
+        return y + weights
+
+    computations = program(run, shape)
+    text = "\n".join(computations.values())
+    assert text.count(" xor(") == XORS_OF_A_DRAW
+    assert f"u64[{shape[0]},{shape[1]}]" not in text
+    whole = f"-> f32[{shape[0]},{shape[1]}]"
+    readers = [
+        block
+        for block in computations.values()
+        if whole in block.split("\n")[0]
+    ]
+    assert readers
+    # The entry calls the rest; a fusion would hold the sums.
+    assert not any("f64[" in x for x in readers if not x.startswith("ENTRY"))
+
+
+def test_the_noise_of_gumbel_rao_is_fused():
+    """Bits are not written to memory, in the forward pass or in the loop."""
+
+    @tf.function(jit_compile=True)
+    def run(logits, weights):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            y = kg.ops.gumbel_softmax(
+                logits, 0.5, hard=True, estimator="gumbel_rao", seed=3
+            )
+        return tape.gradient(y, logits, output_gradients=weights)
+
+    text = "\n".join(program(run, (64, 512)).values())
+    # The numbers of the forward pass, of the loop, and of its rows.
+    assert text.count(" xor(") == 3 * XORS_OF_A_DRAW
+    assert not re.search(r"= u64\[(1,)?32768\]\S* (fusion|call)\(", text)
+
+
 def test_an_embedding_keeps_nothing_of_the_size_of_the_logits():
     def sample(logits):
         return kg.ops.sample_embedding(logits, tf.ones((300, 2)), seed=3)
