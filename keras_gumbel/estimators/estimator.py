@@ -63,8 +63,9 @@ class Estimator(ABC):
         temperature: Tensor,
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The gradient to the logits, and each entry's to the temperature.
+        """The gradient to the logits, and the parts of the temperature's.
 
+        The parts broadcast to the logits, and are summed to the temperature.
         `kept` is the logits where `forward` kept nothing else, `dy` the
         gradient at the one-hot sample.
         """

@@ -74,7 +74,8 @@ class GumbelRao(Estimator):
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """The mean gradient of relaxed samples with this argmax."""
-        peak = ops.zeros_like(choice, dtype=kept.dtype)
+        axis = draw.axis
+        zeros = ops.zeros_like(kept), ops.zeros_like(choice, dtype=kept.dtype)
 
         def of_one(
             number: Tensor, logits: Tensor, temperature: Tensor, dy: Tensor
@@ -82,10 +83,14 @@ class GumbelRao(Estimator):
             gap, _ = formulas.conditional_gap(draw, logits, choice, number)
             # The noise is a constant: what is perturbed moves as the logits.
             x = backend.straight_through(gap, logits)
-            return formulas.softmax_vjp(x, peak, temperature, dy, draw.axis)
+            peak = zeros[1]
+            d_logits, parts = formulas.softmax_vjp(
+                x, peak, temperature, dy, axis
+            )
+            # The temperature is one number along the axis.
+            return d_logits, formulas.sum_in_lanes(parts, axis)
 
-        zero = ops.zeros_like(kept)
         d_logits, parts = backend.sum_over(
-            self.num_samples, of_one, (zero, zero), kept, temperature, dy
+            self.num_samples, of_one, zeros, kept, temperature, dy
         )
         return d_logits / self.num_samples, parts / self.num_samples

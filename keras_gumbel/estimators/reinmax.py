@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_gumbel import choices, formulas
+from keras_gumbel import backend, choices, formulas
 from keras_gumbel._typing import Tensor
 from keras_gumbel.estimators.estimator import Estimator, register
 from keras_gumbel.formulas import Draw
@@ -68,17 +68,35 @@ class ReinMax(Estimator):
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Heun's method between the sample and the softmax."""
-        axis = draw.axis
-        p, total_p, mean_p = formulas.softmax_terms(kept, 1.0, dy, axis)
-        q, total_q, mean_q = formulas.softmax_terms(kept, temperature, dy, axis)
-        at_sample = choices.entry(dy, choice, axis)
-        mean = (mean_q + at_sample) / 2
-        # 2 J(m) g, its sum over m in two parts, less J(p) g / 2.
-        gradient = q * ((dy - mean) / total_q) - p * (
-            (dy - mean_p) / (2 * total_p)
+        given = kept, choice, dy, draw.axis
+        gradient = ops.cond(
+            ops.all(temperature == 1.0),
+            # One softmax in place of two.
+            lambda: _heun(1.0, *given),
+            lambda: _heun(temperature, *given),
         )
-        sampled = formulas.classes(kept, axis) == choice
-        gradient += ops.where(sampled, at_sample - mean, 0.0)
-        # An infinite gradient at a forbidden class must not become NaN.
-        gradient = ops.where(p + q == 0.0, 0.0, gradient)
+        # XLA has no derivative of that branch.
+        gradient = backend.straight_through(
+            gradient, _heun(temperature, *given)
+        )
         return gradient, ops.zeros_like(gradient)
+
+
+def _heun(
+    temperature: Tensor | float,
+    logits: Tensor,
+    choice: Tensor,
+    dy: Tensor,
+    axis: int,
+) -> Tensor:
+    """2 J(m) g, its sum over m in two parts, less J(p) g / 2."""
+    p, total_p, mean_p = formulas.softmax_terms(logits, 1.0, dy, axis)
+    q, total_q, mean_q = formulas.softmax_terms(logits, temperature, dy, axis)
+    at_sample = choices.entry(dy, choice, axis)
+    mean = (mean_q + at_sample) / 2
+    gradient = q * ((dy - mean) / total_q)
+    gradient -= p * ((dy - mean_p) / (2 * total_p))
+    sampled = formulas.classes(logits, axis) == choice
+    gradient += ops.where(sampled, at_sample - mean, 0.0)
+    # An infinite gradient at a forbidden class must not become NaN.
+    return ops.where(p + q == 0.0, 0.0, gradient)
