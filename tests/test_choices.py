@@ -93,6 +93,35 @@ def test_no_weight_is_never_chosen(size, monkeypatch):
         assert np.all(weight > -np.inf)
 
 
+def test_rounding_does_not_leave_a_run(seed, monkeypatch):
+    """Numbers at the ends of runs, to the last digits: sums differ by order.
+
+    The next run begins with classes that are forbidden.
+    """
+    rows, size, run = 9000, 1024, 16
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(rows, size))
+    logits.reshape(rows, -1, run)[:, :, : run // 2] = -np.inf
+    weight = np.exp(logits - logits.max(1, keepdims=True))
+    ends = np.cumsum(weight.reshape(rows, -1, run).sum(-1), 1)
+    end = ends[np.arange(rows), rng.integers(size // run, size=rows)]
+    digits = rng.integers(-4, 5, size=rows) * 2.0**-53
+    u = np.minimum(end / ends[:, -1] * (1 + digits), BELOW_ONE)
+    found = sample_at(u, logits, monkeypatch)
+    assert found.max() < size
+    assert np.all(np.take_along_axis(logits, found[:, None], 1) > -np.inf)
+
+
+def test_a_threshold_at_the_end_of_a_run_is_of_the_next(monkeypatch):
+    """Exactly at it: and the next run begins with forbidden classes."""
+    which = np.arange(1, 64)
+    logits = np.zeros((which.size, 64, 16), "float32")
+    logits[:, :, :8] = -np.inf
+    logits = logits.reshape(which.size, 1024)
+    found = sample_at(which / 64, logits, monkeypatch)
+    np.testing.assert_array_equal(found, which * 16 + 8)
+
+
 def test_less_than_the_smallest_weight_is_never_chosen(monkeypatch):
     """exp underflows: such a class is below 1e-38, and counts as none."""
     logits = np.array([[-200.0, 0.0, -200.0]] * 2, "float32")
