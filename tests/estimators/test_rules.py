@@ -232,6 +232,20 @@ def test_forbidden_classes(name, by_mask, seed):
     np.testing.assert_allclose(gradient[:, allowed], alone[1], atol=1e-6)
 
 
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+@NEW
+def test_an_infinite_gradient_at_a_forbidden_class(name, temperature, seed):
+    """As of a log: it is as if none had come in."""
+    logits, dy = inputs((40, 6), seed)
+    logits[:, 2] = -np.inf
+    options = {"temperature": temperature, "estimator": name, "seed": seed}
+    dy[:, 2] = 0.0
+    _, expected = value_and_gradient(logits, dy, **options)
+    dy[:, 2] = np.inf
+    _, gradient = value_and_gradient(logits, dy, **options)
+    np.testing.assert_array_equal(gradient, expected)
+
+
 @pytest.mark.parametrize("noise_scale", [0.0, 1.0])
 @NEW
 def test_nothing_allowed_and_nan(name, noise_scale, seed):
