@@ -77,8 +77,6 @@ class GappedStraightThrough(Estimator):
         below = ops.minimum(kept, peak - self._gap(kept, choice, axis))
         sampled = formulas.classes(kept, axis) == choice
         x = backend.straight_through(ops.where(sampled, peak, below), kept)
-        # What marks a NaN must show.
-        peak = ops.where(choice < 0, float("nan"), peak)
         return formulas.softmax_vjp(x, peak, temperature, dy, axis)
 
     def _gap(self, logits: Tensor, choice: Tensor, axis: int) -> Tensor | float:

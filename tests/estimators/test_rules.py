@@ -247,7 +247,11 @@ def test_an_infinite_gradient_at_a_forbidden_class(name, temperature, seed):
 
 
 @pytest.mark.parametrize("noise_scale", [0.0, 1.0])
-@NEW
+@pytest.mark.parametrize(
+    "name",
+    [*NAMES[1:], kg.estimators.GappedStraightThrough(gap=None)],
+    ids=str,
+)
 def test_nothing_allowed_and_nan(name, noise_scale, seed):
     logits, dy = inputs((5, 4), seed)
     logits[0] = -np.inf
