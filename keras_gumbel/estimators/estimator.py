@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
+from keras_gumbel import choices
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import check_positive
 from keras_gumbel.formulas import Draw
@@ -46,13 +47,14 @@ class Estimator(ABC):
         )
         return f"{type(self).__name__}({settings})"
 
-    @abstractmethod
     def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
         """The choice, of `keras_gumbel.choices`, and what else is to be kept.
 
         What is kept, besides logits and choice, is a tensor that moves one
-        for one with the logits, so that second derivatives are right.
+        for one with the logits, so that second derivatives are right. Here a
+        class of the law, from one random number a row, and nothing.
         """
+        return choices.sample(draw), None
 
     @abstractmethod
     def backward(

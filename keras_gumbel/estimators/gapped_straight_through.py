@@ -59,10 +59,6 @@ class GappedStraightThrough(Estimator):
         if self.gap is not None:
             check_positive(self.gap, "gap")
 
-    def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
-        """A class of the law; nothing else is kept."""
-        return choices.sample(draw), None
-
     def backward(
         self,
         draw: Draw,

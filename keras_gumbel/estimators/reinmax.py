@@ -55,10 +55,6 @@ class ReinMax(Estimator):
 
     name: ClassVar[str] = "reinmax"
 
-    def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
-        """A class of the law; nothing else is kept."""
-        return choices.sample(draw), None
-
     def backward(
         self,
         draw: Draw,

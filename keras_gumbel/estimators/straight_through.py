@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from keras_gumbel import choices, formulas
+from keras_gumbel import formulas
 from keras_gumbel._typing import Tensor
 from keras_gumbel.estimators.estimator import Estimator, register
 from keras_gumbel.formulas import Draw
@@ -45,10 +45,6 @@ class StraightThrough(Estimator):
     """
 
     name: ClassVar[str] = "st"
-
-    def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
-        """A class of the law; nothing else is kept."""
-        return choices.sample(draw), None
 
     def backward(
         self,

@@ -56,7 +56,7 @@ def inputs(shape, seed, dtype="float32"):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("temperature", [0.25, 1.0, 1.5])
+@pytest.mark.parametrize("temperature", [0.4, 1.0])
 @pytest.mark.parametrize("size", [9, 100])
 @pytest.mark.parametrize("kind", SEEDED)
 def test_gradient(kind, size, temperature, dtype, seed):
