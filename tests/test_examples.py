@@ -119,7 +119,9 @@ def test_gradient_report(run, tmp_path):
         assert best < float(settled["reinmax"]) < float(settled["st"])
 
 
+@pytest.mark.slow
 def test_choose_an_estimator(run, tmp_path):
+    """Eight programs are compiled, and trained: most of a minute."""
     output = run("choose_an_estimator.py", "--output", tmp_path / "new")
     methods = (*ESTIMATORS, "soft", "score_function", "exact")
 

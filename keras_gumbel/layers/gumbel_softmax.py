@@ -30,7 +30,8 @@ class GumbelSoftmax(CategoricalLayer):
         hard: True for exactly one-hot samples. Defaults to `False`.
         axis: Integer, the category axis. Defaults to `-1`.
         estimator: Name or object of `keras_gumbel.estimators`, the backward
-            rule of hard samples. Defaults to `"st_gumbel"`.
+            rule of hard samples: `"st_gumbel"`, `"gumbel_rao"`, `"st"`,
+            `"reinmax"` or `"gapped_st"`. Defaults to `"st_gumbel"`.
         inference: What happens when not training. `"argmax"`: one-hot of the
             likeliest class, the first on ties. `"softmax"`: the noise-free
             softmax at the live temperature. `"sample"`: a sample as in

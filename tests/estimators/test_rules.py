@@ -55,8 +55,10 @@ def inputs(shape, seed, dtype="float32"):
     return tuple(2 * rng.normal(size=(2, *shape)).astype(dtype))
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("temperature", [0.4, 1.0])
+@pytest.mark.parametrize(
+    ("temperature", "dtype"),
+    [(0.4, "float32"), (1.0, "float32"), (0.4, "float64")],
+)
 @pytest.mark.parametrize("size", [9, 100])
 @pytest.mark.parametrize("kind", SEEDED)
 def test_gradient(kind, size, temperature, dtype, seed):
@@ -101,8 +103,9 @@ def conditional(logits, one_hot, seed, number, noise_scale=1.0, axis=-1):
     return noise_scale * np.where(one_hot == 1, top, x)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("noise_scale", [0.5, 1.0])
+@pytest.mark.parametrize(
+    ("dtype", "noise_scale"), [("float32", 1.0), ("float64", 0.5)]
+)
 @pytest.mark.parametrize("temperature", [0.3, 1.5])
 @pytest.mark.parametrize("size", [2, 64])
 def test_gradient_of_gumbel_rao(size, temperature, noise_scale, dtype, seed):
@@ -267,7 +270,7 @@ def test_nothing_allowed_and_nan(name, noise_scale, seed):
     assert np.all(np.isfinite(gradient[3:]))
 
 
-@pytest.mark.parametrize("temperature", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("temperature", [1e-3, 1e3])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @NEW
 def test_extreme_logits_are_finite(name, dtype, temperature, seed):
