@@ -24,7 +24,7 @@ class GumbelRao(Estimator):
 
     The forward sample, and the expected gradient, are those of `st_gumbel`;
     the variance is never larger, and the bias is the same: it falls with the
-    temperature, without the price that `st_gumbel` pays. As the temperature
+    temperature, at a smaller price in variance. As the temperature
     tends to 0 and `num_samples` grows, the gradient tends to that of ReinMax
     at temperature 1. The conditional noise is a constant to the gradient:
     with a derivative through its dependence on the logits the expectation

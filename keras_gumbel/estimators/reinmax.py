@@ -27,10 +27,10 @@ class ReinMax(Estimator):
     At temperature 1 it is without bias for every loss that is quadratic in
     the sample, or in each of several samples with the others held; it is then
     the mean of straight-through and DARN, and Shekhovtsov's ZGR. Any other
-    loss, and any other temperature, brings a bias; above 1 (1.1 to 1.5 in the
-    paper's experiments) it can pay, in less variance. Unlike the relaxations,
-    it does not improve as the temperature falls. The temperature has no
-    gradient: 0. Cost: one random number a row, and no noise a class.
+    loss, and any other temperature, brings a bias, which can pay in training
+    above 1 (1.1 to 1.5 in the paper's experiments). Unlike the relaxations, it
+    does not improve as the temperature falls. The temperature has no gradient:
+    0. Cost: one random number a row, and no noise a class.
 
     Named `"reinmax"`.
 
