@@ -97,11 +97,36 @@ def exponential(
     return logarithms.exponential(t)
 
 
+def logistic(
+    shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
+) -> Tensor:
+    """Standard logistic noise: log((1 - t) / t), and one sign for each.
+
+    t is uniform in (0, 1/2), where floating-point numbers are dense: both
+    tails are whole up to 45.
+    """
+    t, negative = backend.random_half(shape, key, dtype, start)
+    size = logarithms.minus_log(t) - logarithms.exponential(t)
+    return ops.where(negative, -size, size)
+
+
 def perturb(draw: Draw) -> Tensor:
-    """logits + noise_scale * gumbel, drawn once however often it is read.
+    """logits + noise_scale * gumbel.
 
     +inf in place of NaN: what is not a number stands out as the peak of its
     row, where one comparison finds it. Inside a compiled program only.
+    """
+    return add_noise(draw, gumbel, nan_to_inf)
+
+
+def add_noise(
+    draw: Draw,
+    noise: Callable[..., Tensor],
+    then: Callable[[Tensor], Tensor] = lambda x: x,
+) -> Tensor:
+    """then(logits + noise_scale * noise), drawn once however often it is read.
+
+    `noise` is `gumbel` or `logistic`. Inside a compiled program only.
     """
     shape = ops.shape(draw.logits())
 
@@ -111,11 +136,11 @@ def perturb(draw: Draw) -> Tensor:
 
     def noisy() -> Tensor:
         x, start = flat(), draw.start(each=shape[draw.axis])
-        noise = gumbel(ops.shape(x), draw.key, x.dtype, start)
-        return nan_to_inf(x + draw.noise_scale * noise)
+        drawn = noise(ops.shape(x), draw.key, x.dtype, start)
+        return then(x + draw.noise_scale * drawn)
 
     perturbed = backend.unfused_unless_zero(
-        draw.noise_scale, noisy, lambda: nan_to_inf(flat())
+        draw.noise_scale, noisy, lambda: then(flat())
     )
     return ops.reshape(perturbed, shape)
 

@@ -6,6 +6,7 @@ written with `keras.ops`, so another framework is one more file like
 
     next_key(seed)              seed -> the key of one draw
     random_unit(shape, key, dtype, start)   uniform in (0, 1), from 64 bits each
+    random_half(shape, key, dtype, start)   in (0, 1/2), and a coin
     compiled(function)          one program, in eager and graph mode alike
     differentiable(...)         a forward program with its own backward program
     traced_gradient(function)        x -> d sum(function(x)) / dx
@@ -29,20 +30,19 @@ if keras.config.backend() != "tensorflow":
         f"Received: keras.config.backend()={keras.config.backend()!r}"
     )
 
-from keras_gumbel.backend.tensorflow import bitcast as bitcast
-from keras_gumbel.backend.tensorflow import compiled as compiled
-from keras_gumbel.backend.tensorflow import differentiable as differentiable
-from keras_gumbel.backend.tensorflow import materialize as materialize
-from keras_gumbel.backend.tensorflow import next_key as next_key
-from keras_gumbel.backend.tensorflow import random_unit as random_unit
-from keras_gumbel.backend.tensorflow import static_value as static_value
 from keras_gumbel.backend.tensorflow import (
+    bitcast as bitcast,
+    compiled as compiled,
+    differentiable as differentiable,
+    materialize as materialize,
+    next_key as next_key,
+    random_half as random_half,
+    random_unit as random_unit,
+    static_value as static_value,
     straight_through as straight_through,
-)
-from keras_gumbel.backend.tensorflow import sum_over as sum_over
-from keras_gumbel.backend.tensorflow import sum_to_shape as sum_to_shape
-from keras_gumbel.backend.tensorflow import to_tensor as to_tensor
-from keras_gumbel.backend.tensorflow import traced_gradient as traced_gradient
-from keras_gumbel.backend.tensorflow import (
+    sum_over as sum_over,
+    sum_to_shape as sum_to_shape,
+    to_tensor as to_tensor,
+    traced_gradient as traced_gradient,
     unfused_unless_zero as unfused_unless_zero,
 )

@@ -71,17 +71,20 @@ def _trace(
 def differentiable(
     forward: Callable[..., tuple[Tensor, ...]],
     backward: Callable[..., tuple[Tensor | None, ...]],
-) -> Callable[..., Tensor]:
+    outputs: int = 1,
+) -> Callable[..., Any]:
     """A function with a gradient rule of its own, both sides compiled.
 
     Args:
-        forward: `(*args) -> (output, *residuals)`, the residuals being what
+        forward: `(*args) -> (*outputs, *residuals)`, the residuals being what
             is kept for the backward pass.
         backward: `(d_output, *residuals, *args) -> gradients`, one or None
-            for each of these arguments.
+            for each of these arguments, from that of the first output.
+        outputs: How many there are; those after the first have no gradient.
 
     Returns:
-        `(*args) -> output`. Higher derivatives are those of `backward`.
+        `(*args) -> output`, a tuple where there are several. Higher
+        derivatives are those of `backward`.
     """
     run_forward, run_backward = compiled(forward), compiled(backward)
 
@@ -91,12 +94,13 @@ def differentiable(
     def call(*args: Tensor) -> Any:
         # A tape would have it keep all that a derivative of its parts needs.
         with record.stop_recording():
-            output, *residuals = run_forward(*args)
+            results = tuple(run_forward(*args))
+        given, residuals = results[:outputs], results[outputs:]
 
-        def grad(dy: Tensor) -> tuple[Tensor | None, ...]:
+        def grad(dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
             return tuple(run_backward(dy, *residuals, *args))
 
-        return output, grad
+        return given if outputs > 1 else given[0], grad
 
     return call
 
@@ -241,18 +245,44 @@ def random_unit(
         dtype: `"float32"` or `"float64"`.
         start: The first number's place among the 2**64 of the key.
     """
+    return _unit(_random_bits(shape, key, start), dtype)
+
+
+def random_half(
+    shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
+) -> tuple[Tensor, Tensor]:
+    """Uniform in (0, 1/2), and a coin. Inside `compiled` only.
+
+    A uniform number told by its distance to the nearer end, and which end
+    that is: as fine at 1 as at 0. The bits are those of `random_unit`, of
+    which the coin is the first.
+    """
+    bits = _random_bits(shape, key, start)
+    unit = _unit(tf.bitwise.left_shift(bits, np.uint64(1)), dtype)
+    return unit / 2, tf.cast(
+        tf.bitwise.right_shift(bits, np.uint64(63)), "bool"
+    )
+
+
+def _random_bits(shape: Tensor, key: Tensor, start: Tensor | int) -> Tensor:
+    """64 bits for each number, by Threefry."""
     # A constant key would have small draws computed by the compiler itself,
     # whose arithmetic differs in the last digit.
     (key,) = xla.optimization_barrier(key)
     # What `tf.random.stateless_uniform(alg="threefry")` does with a seed,
     # which always counts from 0.
-    bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
+    bits: Tensor = tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=shape,
         key=tf.reshape(tf.bitcast(tf.cast(key, tf.int32), tf.uint64), [1]),
         counter=tf.reshape(tf.cast(start, tf.uint64), [1]),
         alg=tf.random.Algorithm.THREEFRY.value,
         dtype=tf.uint64,
     )
+    return bits
+
+
+def _unit(bits: Tensor, dtype: str) -> Tensor:
+    """(bits + 1/2) / 2**64, below 1."""
     # Two words convert faster than one of 64 bits, and lose nothing: the
     # low one counts only where the high one is small.
     high = tf.cast(tf.bitwise.right_shift(bits, np.uint64(32)), tf.uint32)

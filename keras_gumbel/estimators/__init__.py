@@ -1,8 +1,10 @@
 """Gradients of hard samples: backward rules by name, and the score function."""
 
-from keras_gumbel.estimators.estimator import Estimator as Estimator
-from keras_gumbel.estimators.estimator import get as get
-from keras_gumbel.estimators.estimator import serialize as serialize
+from keras_gumbel.estimators.estimator import (
+    Estimator as Estimator,
+    get as get,
+    serialize as serialize,
+)
 from keras_gumbel.estimators.gapped_straight_through import (
     GappedStraightThrough as GappedStraightThrough,
 )

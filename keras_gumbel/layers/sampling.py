@@ -1,6 +1,6 @@
 """What every sampling layer has: a temperature, a stream of noise, a switch."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 from keras import ops
@@ -25,18 +25,14 @@ class SamplingLayer(keras.Layer):
         temperature: Positive number, or a
             `keras.optimizers.schedules.LearningRateSchedule` of the training
             calls of this layer, counted from 0.
-        hard: True for a discrete result with a surrogate gradient.
-        inference: What happens when not training; see `resolved_inference`.
+        inference: What happens when not training, one of `_inference_modes`.
         noise_scale: Number >= 0.
         seed: None, an integer, or a `keras.random.SeedGenerator`.
     """
 
-    _inference_modes: ClassVar[tuple[str | None, ...]]
-
     def __init__(
         self,
         temperature: float | LearningRateSchedule,
-        hard: bool,
         *,
         inference: str | None,
         noise_scale: float,
@@ -49,7 +45,6 @@ class SamplingLayer(keras.Layer):
         super().__init__(**kwargs)
         check_choice(inference, "inference", self._inference_modes)
         check_not_negative(noise_scale, "noise_scale")
-        self.hard = bool(hard)
         self.inference = inference
         self.noise_scale = float(noise_scale)
         self.supports_masking = True
@@ -115,11 +110,8 @@ class SamplingLayer(keras.Layer):
         self._temperature.assign(value)
 
     @property
-    def resolved_inference(self) -> str:
-        """`inference`, with None resolved by `hard`."""
-        if self.inference is not None:
-            return self.inference
-        return "argmax" if self.hard else "softmax"
+    def _inference_modes(self) -> tuple[str | None, ...]:
+        raise NotImplementedError
 
     def current_temperature(
         self, override: Tensor | None, training: bool | None
@@ -154,7 +146,6 @@ class SamplingLayer(keras.Layer):
             "temperature": self._initial_temperature
             if schedule is None
             else serialize(schedule),
-            "hard": self.hard,
             "inference": self.inference,
             "noise_scale": self.noise_scale,
             "seed": serialize(self.seed)

@@ -2,8 +2,8 @@
 
 from keras_gumbel.ops.embedding import sample_embedding as sample_embedding
 from keras_gumbel.ops.noise import sample_gumbel as sample_gumbel
-from keras_gumbel.ops.relaxation import gumbel_softmax as gumbel_softmax
 from keras_gumbel.ops.relaxation import (
+    gumbel_softmax as gumbel_softmax,
     sample_argmax_index as sample_argmax_index,
 )
 from keras_gumbel.ops.straight_through import (

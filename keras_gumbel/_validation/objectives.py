@@ -1,0 +1,99 @@
+"""Objectives, their values and their samples."""
+
+import math
+
+import numpy as np
+
+from keras_gumbel._typing import Tensor
+from keras_gumbel._validation.tensors import dtype_name
+
+
+def check_samples(samples: Tensor, logits: Tensor) -> None:
+    """Two or more for each distribution of the logits."""
+    shape, target = tuple(samples.shape), tuple(logits.shape)
+    if not _agree(shape, (None, *target)) or shape[0] in (0, 1):
+        raise ValueError(
+            "`samples` must have the shape (S, *logits.shape), with S at "
+            f"least 2. Received: samples of shape {shape}, logits of shape "
+            f"{target}"
+        )
+
+
+def check_values(values: Tensor, samples: Tensor, axis: int) -> None:
+    """One float for each sample of each example."""
+    if "float" not in dtype_name(values):
+        raise TypeError(
+            "`values` must be a float tensor. "
+            f"Received: values of dtype {dtype_name(values)}"
+        )
+    shape, target = tuple(values.shape), tuple(samples.shape)
+    # The class axis, counted behind the axis of the samples.
+    fitting = (*target[: axis + 1], *target[axis + 2 :])
+    if not shape or not _agree(shape, fitting[: len(shape)]):
+        raise ValueError(
+            "`values` must have the shape (S, *batch), where batch begins "
+            "the logits' shape less the class axis. Received: values of "
+            f"shape {shape}, samples of shape {target}, axis={axis}"
+        )
+
+
+def check_possible(logits: np.ndarray) -> None:
+    """Every distribution has a class, and no logit is NaN or +inf."""
+    if not np.all(np.isfinite(logits.max(-1))):
+        raise ValueError(
+            "`logits` must be numbers or -inf, and allow a class in every "
+            f"row. Received: logits={logits}"
+        )
+
+
+def check_objective_batch(values: Tensor, states: Tensor) -> None:
+    """A value for each state of each example, by some number of axes."""
+    shape, given = tuple(values.shape), tuple(states.shape)
+    if not shape or shape != given[:-1][: len(shape)]:
+        raise ValueError(
+            "`objective` must return values of shape (m, *batch) for states "
+            "of shape (m, *batch, *variables, K). "
+            f"Received: objective(states) of shape {shape}, states of shape "
+            f"{given}"
+        )
+
+
+def check_objective_values(values: Tensor, expected: tuple[int, ...]) -> None:
+    """As many values for other states as there were for the first ones."""
+    shape = tuple(values.shape)
+    if shape != expected:
+        raise ValueError(
+            "`objective` must return one value for each state of each "
+            f"example, here of shape {expected}. "
+            f"Received: objective(states) of shape {shape}"
+        )
+
+
+def check_reference(length: float) -> None:
+    """Something to be relative to."""
+    if not (length > 0 and math.isfinite(length)):
+        raise ValueError(
+            "`objective` must have an expectation whose gradient is finite "
+            "and not zero: errors are relative to its length. "
+            f"Received: length={length}"
+        )
+
+
+def check_number_of_states(classes: int, variables: int, maximum: int) -> None:
+    """Few enough to enumerate."""
+    if classes**variables > maximum:
+        raise ValueError(
+            f"`logits` must have at most {maximum:,} joint states to "
+            f"enumerate. Received: logits with {variables} variables of "
+            f"{classes} classes, {classes}**{variables} states"
+        )
+
+
+def _agree(
+    shape: tuple[int | None, ...], target: tuple[int | None, ...]
+) -> bool:
+    """Whether the two may be the same, as far as they are known."""
+    return len(shape) == len(target) and all(
+        size == goal or size is None or goal is None
+        for size, goal in zip(shape, target, strict=True)
+    )

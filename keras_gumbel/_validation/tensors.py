@@ -1,0 +1,187 @@
+"""Logits, and what goes with them."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+from keras_gumbel._validation.scalars import (
+    check_integer,
+    check_positive,
+    is_number,
+)
+
+
+def check_temperature(temperature: Any) -> None:
+    """A positive finite number, or a float tensor of such numbers."""
+    if is_number(temperature):
+        check_positive(temperature, "temperature")
+        return
+    if hasattr(temperature, "dtype") and "float" in dtype_name(temperature):
+        value = backend.static_value(temperature)
+        if value is None or np.all((value > 0) & np.isfinite(value)):
+            return
+        raise ValueError(
+            "`temperature` must be positive and finite. "
+            f"Received: temperature={temperature}"
+        )
+    raise TypeError(
+        "`temperature` must be a positive number or a float tensor. "
+        f"Received: temperature={temperature!r} "
+        f"(of type {type(temperature).__name__})"
+    )
+
+
+def check_initial_temperature(temperature: Any) -> None:
+    """One positive finite number: what a layer starts with."""
+    if np.ndim(temperature) != 0:
+        raise ValueError(
+            "`temperature` of a layer must be one number, or a "
+            "`keras.optimizers.schedules.LearningRateSchedule`; one number "
+            "for each example goes to the call. "
+            f"Received: temperature={temperature!r}"
+        )
+    if callable(temperature):
+        raise TypeError(
+            "`temperature` of a layer must be a number or a "
+            "`keras.optimizers.schedules.LearningRateSchedule`, which is "
+            "saved with the layer. A function goes to "
+            "`keras_gumbel.TemperatureScheduler`. "
+            f"Received: temperature={temperature!r}"
+        )
+    check_temperature(temperature)
+
+
+def check_temperature_shape(
+    temperature: Tensor, logits: Tensor, axis: int
+) -> None:
+    """Broadcastable to the logits, and one number for a whole distribution."""
+    shape, target = tuple(temperature.shape), tuple(logits.shape)
+    fits = _broadcasts(shape, target)
+    # Counted from the end, as broadcasting counts.
+    from_end = len(target) - axis
+    if fits and from_end <= len(shape) and shape[-from_end] != 1:
+        fits = target[axis] == 1
+    if not fits:
+        raise ValueError(
+            "`temperature` must broadcast to the logits and have size 1 "
+            "along the category axis (one temperature for each example is "
+            "`temperature[:, None]`). "
+            f"Received: temperature of shape {shape}, logits of shape "
+            f"{target}, axis={axis}"
+        )
+
+
+def canonical_axis(axis: int, shape: tuple[int | None, ...]) -> int:
+    """`axis` counted from the front."""
+    rank = len(shape)
+    if not -rank <= axis < rank:
+        raise ValueError(
+            f"`axis` must be in [-{rank}, {rank}) for logits of rank {rank}. "
+            f"Received: axis={axis}, logits of shape {tuple(shape)}"
+        )
+    if shape[axis] == 0:
+        raise ValueError(
+            "`axis` must have at least one class. "
+            f"Received: axis={axis}, logits of shape {tuple(shape)}"
+        )
+    return axis % rank
+
+
+def check_logits(logits: Any) -> None:
+    """A float tensor of known rank."""
+    if isinstance(logits, keras.KerasTensor):
+        raise TypeError(
+            "The functions of `keras_gumbel.ops` take tensors. In a "
+            "Functional model use the layer: `keras_gumbel.GumbelSoftmax` "
+            "or `keras_gumbel.SampleArgmaxIndex`. "
+            f"Received: logits={logits}"
+        )
+    dtype = dtype_name(logits)
+    if "float" not in dtype:
+        raise TypeError(
+            "`logits` must be a float tensor: unnormalised "
+            "log-probabilities, not classes or counts. "
+            f"Received: logits of dtype {dtype}"
+        )
+    if logits.shape.rank is None:
+        raise ValueError(
+            "`logits` must have a known rank. "
+            f"Received: logits of shape {logits.shape}"
+        )
+
+
+def categorical_arguments(
+    logits: Any, temperature: Any, axis: Any, class_mask: Any
+) -> tuple[Tensor, Tensor, int, Tensor | None]:
+    """The arguments of every categorical function, checked, as tensors.
+
+    The temperature becomes float32, or float64 for float64 logits; the axis
+    is counted from the front.
+    """
+    check_temperature(temperature)
+    check_integer(axis, "axis")
+    if not isinstance(logits, keras.KerasTensor):
+        logits = backend.to_tensor(logits)
+    check_logits(logits)
+    axis = canonical_axis(axis, logits.shape)
+    dtype = "float64" if dtype_name(logits) == "float64" else "float32"
+    temperature = backend.to_tensor(temperature, dtype)
+    if len(temperature.shape):
+        check_temperature_shape(temperature, logits, axis)
+    if class_mask is not None:
+        class_mask = backend.to_tensor(class_mask)
+        check_class_mask(class_mask, logits)
+    return logits, temperature, axis, class_mask
+
+
+def check_class_mask(class_mask: Any, logits: Tensor) -> None:
+    """Bool, and broadcastable to the logits."""
+    dtype = dtype_name(class_mask)
+    if dtype != "bool":
+        raise TypeError(
+            "`class_mask` must be bool, True where a class is allowed. "
+            f"Received: class_mask of dtype {dtype}"
+        )
+    shape, target = tuple(class_mask.shape), tuple(logits.shape)
+    if not _broadcasts(shape, target):
+        raise ValueError(
+            "`class_mask` must broadcast to the logits. Received: "
+            f"class_mask of shape {shape}, logits of shape {target}"
+        )
+
+
+def check_table(table: Any, logits: Tensor) -> None:
+    """A float matrix with a row for each class."""
+    shape, classes = tuple(table.shape), logits.shape[-1]
+    if "float" not in dtype_name(table):
+        raise TypeError(
+            "`table` must be a float tensor. "
+            f"Received: table of dtype {dtype_name(table)}"
+        )
+    fits = len(shape) == 2 and _broadcasts(shape[:1], (classes,))
+    if not fits or shape[0] == 1 != classes:
+        raise ValueError(
+            "`table` must be a matrix with one row for each class. Received: "
+            f"table of shape {shape}, logits of shape {tuple(logits.shape)}"
+        )
+
+
+def _broadcasts(
+    shape: tuple[int | None, ...], target: tuple[int | None, ...]
+) -> bool:
+    """Whether `shape` can broadcast to `target` without enlarging it."""
+    if len(shape) > len(target):
+        return False
+    pairs = zip(reversed(shape), reversed(target), strict=False)
+    return all(
+        size == 1 or size == goal or size is None or goal is None
+        for size, goal in pairs
+    )
+
+
+def dtype_name(x: Any) -> str:
+    name: str = keras.backend.standardize_dtype(x.dtype)
+    return name

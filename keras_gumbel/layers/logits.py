@@ -1,0 +1,103 @@
+"""What the layers that sample from logits share."""
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from keras_gumbel import formulas
+from keras_gumbel._typing import LearningRateSchedule, Tensor
+from keras_gumbel._validation import check_logits
+from keras_gumbel.layers.sampling import SamplingLayer
+
+
+class LogitsLayer(SamplingLayer):
+    """Base of the layers whose input is unnormalised log-probabilities.
+
+    A subclass says how to draw (`_draw`), and what remains without noise:
+    the likeliest state (`_mode`) or the relaxation (`_relax`), which has a
+    name of its own among the `inference` modes (`_relaxed_mode`).
+    """
+
+    _relaxed_mode: ClassVar[str] = "softmax"
+
+    def __init__(
+        self,
+        temperature: float | LearningRateSchedule = 1.0,
+        hard: bool = False,
+        *,
+        inference: str | None = None,
+        noise_scale: float = 1.0,
+        from_logits: bool = True,
+        seed: int | keras.random.SeedGenerator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            temperature,
+            inference=inference,
+            noise_scale=noise_scale,
+            seed=seed,
+            **kwargs,
+        )
+        self.hard = bool(hard)
+        self.from_logits = bool(from_logits)
+
+    @property
+    def _inference_modes(self) -> tuple[str | None, ...]:
+        return None, "argmax", self._relaxed_mode, "sample"
+
+    @property
+    def resolved_inference(self) -> str:
+        """`inference`, with None resolved by `hard`."""
+        if self.inference is not None:
+            return self.inference
+        return "argmax" if self.hard else self._relaxed_mode
+
+    def call(
+        self,
+        logits: Tensor,
+        class_mask: Tensor | None = None,
+        temperature: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
+        """Sample when training; otherwise do what `inference` says."""
+        if not self.from_logits:
+            probs = ops.convert_to_tensor(logits)
+            check_logits(probs)
+            logits = self._logits(formulas.widen(probs))
+        temperature = self.current_temperature(temperature, training)
+        what = "sample" if training else self.resolved_inference
+        give = {"sample": self._draw, "argmax": self._mode}
+        output = give.get(what, self._relax)(logits, temperature, class_mask)
+        return ops.cast(output, self._output_dtype)
+
+    @property
+    def _output_dtype(self) -> str:
+        dtype: str = self.compute_dtype
+        return dtype
+
+    def _logits(self, probs: Tensor) -> Tensor:
+        return formulas.log_or_forbidden(probs)
+
+    def _draw(
+        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+    ) -> Tensor:
+        raise NotImplementedError
+
+    def _mode(
+        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+    ) -> Tensor:
+        raise NotImplementedError
+
+    def _relax(
+        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+    ) -> Tensor:
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "hard": self.hard,
+            "from_logits": self.from_logits,
+        }
