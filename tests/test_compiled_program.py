@@ -14,6 +14,7 @@ import tensorflow as tf
 import keras_gumbel as kg
 from keras_gumbel.backend import tensorflow as backend
 from keras_gumbel.ops import embedding, relaxation
+from tests.variants import slow
 
 # Threefry-2x32 of 20 rounds: one in each, and two to derive its third key.
 XORS_OF_A_DRAW = 22
@@ -63,7 +64,7 @@ def calls(computations, opcode):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
 @pytest.mark.parametrize("make", [step, forward])
-@pytest.mark.parametrize("seed_kind", ["integer", "generator"])
+@pytest.mark.parametrize("seed_kind", ["generator", *slow("integer")])
 def test_the_noise_is_drawn_once_and_in_one_loop(make, hard, shape, seed_kind):
     seed = 3 if seed_kind == "integer" else keras.random.SeedGenerator(3)
     computations = program(make(hard, seed), shape)

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import keras_gumbel as kg
 from tests import laws, reference
+from tests.variants import slow, slow_rows
 
 SEEDED = {
     "st": ("st", reference.straight_through),
@@ -58,9 +59,9 @@ def inputs(shape, seed, dtype="float32"):
 
 @pytest.mark.parametrize(
     ("temperature", "dtype"),
-    [(0.4, "float32"), (1.0, "float32"), (0.4, "float64")],
+    [(0.4, "float32"), (1.0, "float32"), *slow_rows((0.4, "float64"))],
 )
-@pytest.mark.parametrize("size", [9, 100])
+@pytest.mark.parametrize("size", [9, *slow(100)])
 @pytest.mark.parametrize("kind", SEEDED)
 def test_gradient(kind, size, temperature, dtype, seed):
     estimator, rule = SEEDED[kind]
@@ -107,7 +108,7 @@ def conditional(logits, one_hot, seed, number, noise_scale=1.0, axis=-1):
     ("dtype", "noise_scale"), [("float32", 1.0), ("float64", 0.5)]
 )
 @pytest.mark.parametrize("temperature", [0.3, 1.5])
-@pytest.mark.parametrize("size", [2, 64])
+@pytest.mark.parametrize("size", [64, *slow(2)])
 def test_gradient_of_gumbel_rao(size, temperature, noise_scale, dtype, seed):
     logits, dy = inputs((50, size), seed, dtype)
     y, gradient = value_and_gradient(
@@ -151,7 +152,7 @@ def test_the_law_is_categorical_at_any_temperature(name, temperature, seed):
     laws.check_categorical(sampler, seed, temperature)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", *slow("bfloat16", "float64")])
 @NEW
 def test_samples_are_exactly_one_hot(name, dtype, seed):
     def sampler(logits, temperature, seed):
@@ -162,7 +163,7 @@ def test_samples_are_exactly_one_hot(name, dtype, seed):
     laws.check_one_hot(sampler, seed, dtype, n=2000)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float16", *slow("bfloat16")])
 @NEW
 def test_half_precision_is_rounded_float32(name, dtype, seed):
     logits, dy = (
@@ -197,7 +198,7 @@ def test_gradients_sum_to_zero_and_shifts_are_no_matter(
     close(same, gradient, 2e-6 * rounding)
 
 
-@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("axis", [0, *slow(1)])
 @NEW
 def test_along_another_axis(name, axis, seed):
     """Value and gradient as of the classes at the end."""
@@ -225,7 +226,7 @@ def test_along_another_axis(name, axis, seed):
     )
 
 
-@pytest.mark.parametrize("by_mask", [True, False])
+@pytest.mark.parametrize("by_mask", [True, *slow(False)])
 @NEW
 def test_forbidden_classes(name, by_mask, seed):
     """No value, no gradient; the others as if these were not there."""
@@ -286,7 +287,7 @@ def test_nothing_allowed_and_nan(name, noise_scale, seed):
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e3])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", *slow("float32", "float64")])
 @NEW
 def test_extreme_logits_are_finite(name, dtype, temperature, seed):
     largest = float(np.finfo(dtype).max)
@@ -404,7 +405,7 @@ def test_second_derivatives_are_those_of_the_rule(name, temperature, seed):
     np.testing.assert_allclose(second, expected, atol=1e-7)
 
 
-@pytest.mark.parametrize("mode", ["graph", "XLA"])
+@pytest.mark.parametrize("mode", ["XLA", *slow("graph")])
 @NEW
 def test_modes_agree(name, mode, seed):
     logits, dy = inputs((33, 12), seed)
@@ -423,7 +424,9 @@ def test_modes_agree(name, mode, seed):
     np.testing.assert_allclose(gradient, expected[1], atol=1e-5)
 
 
-@NEW
+@pytest.mark.parametrize(
+    "name", ["gumbel_rao", *slow("st", "reinmax", "gapped_st")]
+)
 def test_index_and_embedding_are_of_the_same_sample(name, seed):
     """The index weighs the gradient by class, the table by its rows."""
     logits, _ = inputs((1500, 500), seed)

@@ -8,9 +8,10 @@ import tensorflow as tf
 import keras_gumbel as kg
 from keras_gumbel import formulas
 from keras_gumbel.ops import relaxation
+from tests.variants import slow, slow_rows
 
 MODES = {"graph": tf.function, "xla": tf.function(jit_compile=True)}
-MODE = pytest.mark.parametrize("mode", MODES)
+MODE = pytest.mark.parametrize("mode", ["xla", *slow("graph")])
 KINDS = {
     "soft": (kg.ops.gumbel_softmax, False),
     "hard": (kg.ops.gumbel_softmax, True),
@@ -35,8 +36,7 @@ def same(kind, actual, expected):
 @KIND
 @pytest.mark.parametrize(
     ("mode", "mask"),
-    [("graph", False), ("xla", True)],
-    ids=["graph", "xla masked"],
+    [("xla", True), *slow_rows(("graph", False))],
 )
 def test_modes_agree(mode, kind, mask, seed):
     """In the value, and in the gradient to logits and temperature."""
