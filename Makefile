@@ -29,7 +29,7 @@ test: $(STAMP)  ## the whole suite, less what is marked slow
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not slow and not gpu'
 
 test-slow: $(STAMP)  ## what is too long for `make test`
-	$(BIN)/python -m pytest -m 'slow and not gpu'
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'slow and not gpu'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ one layer is tested of all.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -32,6 +32,8 @@ class Row:
         is_index: Whether the output is float32 under every policy.
         takes_class_mask: Whether calls take `class_mask`.
         weights: How many the layer has, none of them trainable.
+        slow: Whether the gate leaves this variant out: one of each layer is
+            in it, the one that has most to it.
     """
 
     layer: type[keras.Layer]
@@ -44,6 +46,7 @@ class Row:
     is_index: bool = False
     takes_class_mask: bool = True
     weights: int = 1
+    slow: bool = False
 
     def __str__(self) -> str:
         kind = "hard" if self.hard else "soft"
@@ -166,6 +169,7 @@ LAYERS = (
         settings=_CATEGORICAL_SETTINGS,
         hard=True,
         is_sample=_rows_are_one_hot,
+        slow=True,
     ),
     Row(
         kg.SampleArgmaxIndex,
@@ -176,6 +180,7 @@ LAYERS = (
         hard=False,
         is_sample=_are_mean_indices,
         is_index=True,
+        slow=True,
     ),
     Row(
         kg.SampleArgmaxIndex,
@@ -205,7 +210,31 @@ LAYERS = (
     ),
 )
 
-each_layer = pytest.mark.parametrize("row", LAYERS, ids=str)
+
+def each_of(rows: Iterable[Row]) -> pytest.MarkDecorator:
+    """A test over these rows, each marked as it says."""
+    return pytest.mark.parametrize(
+        "row",
+        [
+            pytest.param(row, marks=[pytest.mark.slow] if row.slow else [])
+            for row in rows
+        ],
+        ids=str,
+    )
+
+
+each_layer = each_of(LAYERS)
+
+
+def chosen_rows(request: pytest.FixtureRequest) -> list[Row]:
+    """Those that some test of the fixture's module is to run over."""
+    rows = {
+        str(item.callspec.params["row"])
+        for item in request.session.items
+        if item.path == request.path
+        and "row" in getattr(getattr(item, "callspec", None), "params", ())
+    }
+    return [row for row in LAYERS if str(row) in rows]
 
 
 def as_array(x: Any) -> np.ndarray:

@@ -8,17 +8,17 @@ import keras
 import numpy as np
 import pytest
 
-from tests.conformance.registry import as_array, each_layer
+from tests.conformance.registry import as_array, chosen_rows, each_layer
 from tests.conformance.two_replicas import FUNCTIONS, LOGITS, schedule
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, pytestconfig):
+def folder(tmp_path_factory, pytestconfig, request):
     """Where the process with two replicas left what it saw."""
     folder = tmp_path_factory.mktemp("replicas")
     script = [sys.executable, "-m", "tests.conformance.two_replicas"]
     done = subprocess.run(
-        [*script, str(folder)],
+        [*script, str(folder), *map(str, chosen_rows(request))],
         cwd=pytestconfig.rootpath,
         capture_output=True,
         text=True,

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conformance.registry import LAYERS, as_array, each_layer
+from tests.conformance.registry import as_array, chosen_rows, each_layer
 
 # Runs in a process of its own, on every SavedModel of the folder in argv.
 SERVE = """
@@ -40,11 +40,11 @@ for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory):
+def exports(tmp_path_factory, request):
     """What each layer gave here, and twice in the other process."""
     root = tmp_path_factory.mktemp("exports")
     here = {}
-    for row in LAYERS:
+    for row in chosen_rows(request):
         for inference in (None, "sample"):
             model = row.model(seed=3, inference=inference)
             model.get_layer("choice").temperature.assign(0.5)

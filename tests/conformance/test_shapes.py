@@ -5,10 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.conformance.registry import LAYERS, as_array, each_layer
+from tests.conformance.registry import (
+    LAYERS,
+    as_array,
+    each_layer,
+    each_of,
+)
 
 MASKED = [row for row in LAYERS if row.takes_class_mask]
-each_masked_layer = pytest.mark.parametrize("row", MASKED, ids=str)
+each_masked_layer = each_of(MASKED)
 
 
 @each_layer
@@ -171,11 +176,7 @@ def test_the_time_mask_passes_through(row):
     assert row.create().supports_masking
 
 
-@pytest.mark.parametrize(
-    "row",
-    [row for row in LAYERS if len(row.output_shape) == len(row.input_shape)],
-    ids=str,
-)
+@each_of(row for row in LAYERS if len(row.output_shape) == len(row.input_shape))
 def test_a_loss_counts_unmasked_steps_alone(row):
     """The mask that passed through reaches the loss."""
     tokens = np.array([[5, 2, 0, 0], [1, 0, 0, 0]])

@@ -1,6 +1,6 @@
 """Every layer and function on two replicas, as a process of its own.
 
-    python two_replicas.py FOLDER
+    python two_replicas.py FOLDER ROW...
 
 TensorFlow divides a CPU into logical devices only before it starts. What was
 seen is written to FOLDER, and judged in `test_distribution.py`.
@@ -104,10 +104,10 @@ def by_functions(strategy):
     }
 
 
-def by_layers(strategy):
+def by_layers(strategy, rows):
     """What each layer drew."""
     with strategy.scope():
-        layers = {str(row): (row, row.create()) for row in LAYERS}
+        layers = {str(row): (row, row.create()) for row in rows}
     return draws(
         strategy,
         {
@@ -162,7 +162,7 @@ def by_fit(strategy, row: Row, folder: pathlib.Path):
     }
 
 
-def main(folder: pathlib.Path) -> None:
+def main(folder: pathlib.Path, *names: str) -> None:
     """Run everything, and write it down."""
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
@@ -170,13 +170,14 @@ def main(folder: pathlib.Path) -> None:
     )
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     keras.utils.set_random_seed(0)
+    rows = [row for row in LAYERS if str(row) in names]
     seen = {
         "functions": by_functions(strategy),
-        "loop": by_layers(strategy),
-        "fit": {str(row): by_fit(strategy, row, folder) for row in LAYERS},
+        "loop": by_layers(strategy, rows),
+        "fit": {str(row): by_fit(strategy, row, folder) for row in rows},
     }
     (folder / "seen.json").write_text(json.dumps(seen))
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(pathlib.Path(sys.argv[1]), *sys.argv[2:])
