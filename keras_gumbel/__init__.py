@@ -3,6 +3,7 @@
 from keras_gumbel import (
     callbacks as callbacks,
     diagnostics as diagnostics,
+    distributions as distributions,
     estimators as estimators,
     layers as layers,
     losses as losses,

@@ -24,6 +24,7 @@ NAMES = {
         "TemperatureScheduler",
         "callbacks",
         "diagnostics",
+        "distributions",
         "estimators",
         "layers",
         "losses",
@@ -55,6 +56,11 @@ NAMES = {
         "exact_expectation",
         "exact_gradient",
         "gradient_report",
+    },
+    kg.distributions: {
+        "StraightThroughOneHotCategorical",
+        "from_layer",
+        "log_from_layer",
     },
     kg.layers: {"GumbelEmbedding", "GumbelSoftmax", "SampleArgmaxIndex"},
     kg.losses: {"categorical_kl"},
@@ -121,6 +127,13 @@ SIGNATURES = {
         "(objective, logits, estimators=None, temperatures=(0.5, 1.0), "
         "num_samples=1000, *, reference_samples=100000, seed=0)"
     ),
+    kg.distributions.StraightThroughOneHotCategorical: (
+        "(logits=None, probs=None, temperature=1.0, estimator='st_gumbel', "
+        "dtype='float32', validate_args=False, allow_nan_stats=True, "
+        "name='StraightThroughOneHotCategorical')"
+    ),
+    kg.distributions.from_layer: "(layer, logits, *, temperature=None)",
+    kg.distributions.log_from_layer: "(layer, logits, *, temperature=None)",
     kg.losses.categorical_kl: "(logits, prior_logits=None, *, axis=-1)",
     kg.metrics.CategoryUsage: (
         "(num_codes, name='category_usage', dtype=None)"
@@ -148,9 +161,11 @@ each_public = pytest.mark.parametrize(
 
 def public_names(module):
     """Names made here, or on purpose brought here: no imported helpers."""
+    # Some names are there only when they are asked for.
+    values = {name: getattr(module, name) for name in dir(module)}
     return {
         name
-        for name, value in vars(module).items()
+        for name, value in values.items()
         if not name.startswith("_")
         and (
             value.__name__.startswith("keras_gumbel.")

@@ -11,6 +11,9 @@ from keras_gumbel._validation.codes import (
     check_sample_weight as check_sample_weight,
 )
 from keras_gumbel._validation.distributions import (
+    check_categories_are_last as check_categories_are_last,
+    check_has_law as check_has_law,
+    check_is_noisy as check_is_noisy,
     check_prior_logits as check_prior_logits,
 )
 from keras_gumbel._validation.objectives import (
