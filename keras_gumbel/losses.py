@@ -17,7 +17,7 @@ def categorical_kl(
 
     The term of an ELBO for discrete latents. Hard samples keep the bound with
     it. Relaxed ones do not: theirs is the divergence between the relaxed
-    distributions.
+    distributions, of `keras_gumbel.distributions`.
 
     Computed as sum_k (q_k log(q_k / p_k) - q_k + p_k), in which no term is
     negative, so that small divergences keep their digits. In float32,

@@ -121,7 +121,7 @@ def log_from_layer(
     True
 
     Reference:
-        Maddison, Mnih, Teh, "The Concrete Distribution", 2017, appendix C.3,
+        Maddison, Mnih, Teh, "The Concrete Distribution", 2017, appendix C,
         https://arxiv.org/abs/1611.00712
     """
     law = _law(layer, _LOG_LAWS)
