@@ -3,8 +3,11 @@
 from keras_gumbel import (
     callbacks as callbacks,
     diagnostics as diagnostics,
+    distributions as distributions,
     estimators as estimators,
     layers as layers,
+    losses as losses,
+    metrics as metrics,
     ops as ops,
     schedules as schedules,
 )

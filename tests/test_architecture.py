@@ -17,10 +17,23 @@ ARROWS = {
         "_version",
         "callbacks",
         "diagnostics",
+        "distributions",
         "estimators",
         "layers",
+        "losses",
+        "metrics",
         "ops",
         "schedules",
+    },
+    "distributions": {
+        "layers",
+        "losses",
+        "ops",
+        "estimators",
+        "formulas",
+        "backend",
+        "_validation",
+        "_typing",
     },
     "layers": {"ops", "estimators", "formulas", "_validation", "_typing"},
     "diagnostics": {
@@ -49,6 +62,8 @@ ARROWS = {
     "choices": {"formulas", "backend", "_typing"},
     "formulas": {"logarithms", "backend", "_typing"},
     "logarithms": {"backend", "_typing"},
+    "losses": {"formulas", "backend", "_validation", "_typing"},
+    "metrics": {"backend", "_validation", "_typing"},
     "callbacks": {"_validation", "_typing"},
     "schedules": {"_validation", "_typing"},
     "backend": {"_typing"},
@@ -57,6 +72,7 @@ ARROWS = {
     "_version": set(),
 }
 TENSORFLOW = "backend/tensorflow.py"
+PROBABILITY = "distributions"
 
 
 def imported_modules(source):
@@ -91,6 +107,8 @@ def violations(root):
             names = module.split(".")
             if names[0] == "tensorflow" and relative.as_posix() != TENSORFLOW:
                 yield f"{relative}: imports tensorflow"
+            if names[0] == "tensorflow_probability" and part != PROBABILITY:
+                yield f"{relative}: imports tensorflow_probability"
             if names[0] == "":
                 yield f"{relative}: imports {module} by a relative path"
             if names[0] != root.name or len(names) < 2:
@@ -149,19 +167,29 @@ def test_the_arrows_have_no_circle():
         ("ops/bad.py", "def f(x):\n    assert x", "assert in line 2"),
         ("ops/bad.py", "def f():\n    import tensorflow", "imports tensorflow"),
         ("ops/bad.py", "from keras_gumbel import diagnostics", "diagnostics"),
+        ("distributions/bad.py", "import tensorflow", "imports tensorflow"),
+        (
+            "layers/bad.py",
+            "from tensorflow_probability import util",
+            "imports tensorflow_probability",
+        ),
         ("new.py", "", "a part without arrows"),
     ],
 )
 def test_the_checker_can_fail(file, line, complaint, tmp_path):
     """One planted violation, in a package that is in order otherwise."""
     root = tmp_path / "keras_gumbel"
-    for part in ("layers", "ops", "callbacks", "backend", "diagnostics"):
+    parts = ("layers", "ops", "callbacks", "backend", "diagnostics")
+    for part in (*parts, PROBABILITY):
         (root / part).mkdir(parents=True)
         (root / part / "__init__.py").touch()
     (root / "__init__.py").write_text("from keras_gumbel.ops import x as x\n")
     (root / "formulas.py").touch()
     (root / TENSORFLOW).write_text("import tensorflow as tf\n")
     (root / "ops/good.py").write_text("from keras_gumbel import backend\n")
+    (root / PROBABILITY / "good.py").write_text(
+        "import tensorflow_probability as tfp\n"
+    )
     assert list(violations(root)) == []
     (root / file).write_text(line + "\n")
     found = list(violations(root))

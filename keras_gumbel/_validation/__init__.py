@@ -5,6 +5,17 @@ Values inside a traced program cannot be read: those are left to the program,
 where a temperature that is not positive gives NaN.
 """
 
+from keras_gumbel._validation.codes import (
+    check_codes as check_codes,
+    check_codes_are_known as check_codes_are_known,
+    check_sample_weight as check_sample_weight,
+)
+from keras_gumbel._validation.distributions import (
+    check_categories_are_last as check_categories_are_last,
+    check_has_law as check_has_law,
+    check_is_noisy as check_is_noisy,
+    check_prior_logits as check_prior_logits,
+)
 from keras_gumbel._validation.objectives import (
     check_number_of_states as check_number_of_states,
     check_objective_batch as check_objective_batch,

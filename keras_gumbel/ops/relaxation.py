@@ -176,6 +176,27 @@ def sample_argmax_index(
     )
 
 
+def one_hot_by_key(
+    logits: Tensor, temperature: Tensor, estimator: Estimator, key: Tensor
+) -> Tensor:
+    """`gumbel_softmax` with `hard=True`, of a key in place of a seed.
+
+    Args:
+        logits: As for `gumbel_softmax`, the classes on the last axis.
+        temperature: As for `gumbel_softmax`, a tensor.
+        estimator: The backward rule.
+        key: Int64 tensor `(2,)`, whose low words are the key.
+    """
+    logits, temperature, axis, _ = categorical_arguments(
+        logits, temperature, -1, None
+    )
+    signature = (logits.shape[axis], len(logits.shape), len(temperature.shape))
+    learn_temperature = is_learned(temperature, estimator)
+    rule = _rule(estimator, axis, learn_temperature, False, signature)
+    one = backend.to_tensor(1.0, temperature.dtype)
+    return rule(logits, temperature, key, one)
+
+
 def is_learned(temperature: Any, estimator: Estimator | None) -> bool:
     """Whether a gradient is to reach the temperature."""
     if estimator and estimator.backward_temperature is not None:

@@ -1,0 +1,61 @@
+"""Distributions beside those of the logits."""
+
+from typing import Any
+
+from keras_gumbel._typing import Tensor
+from keras_gumbel._validation.tensors import (
+    _broadcasts,
+    canonical_axis,
+    dtype_name,
+)
+
+
+def check_prior_logits(prior_logits: Tensor, logits: Tensor, axis: int) -> None:
+    """Floats that broadcast to the logits, with as many classes."""
+    if "float" not in dtype_name(prior_logits):
+        raise TypeError(
+            "`prior_logits` must be a float tensor. "
+            f"Received: prior_logits of dtype {dtype_name(prior_logits)}"
+        )
+    shape, target = tuple(prior_logits.shape), tuple(logits.shape)
+    # Counted from the end, as broadcasting counts.
+    from_end = len(target) - axis
+    fits = _broadcasts(shape, target) and from_end <= len(shape)
+    if not fits or shape[-from_end] == 1 != target[axis]:
+        raise ValueError(
+            "`prior_logits` must broadcast to the logits, with all classes "
+            f"along the category axis. Received: prior_logits of shape {shape},"
+            f" logits of shape {target}, axis={axis}"
+        )
+
+
+def check_has_law(layer: Any, has_law: bool, supported: list[str]) -> None:
+    """A layer whose samples have a distribution that is known here."""
+    if not has_law:
+        hard = getattr(layer, "hard", None)
+        raise TypeError(
+            f"`layer` must be one of {', '.join(supported)}. "
+            f"Received: layer={layer!r}" + f", hard={hard}" * (hard is not None)
+        )
+
+
+def check_is_noisy(layer: Any) -> None:
+    """Without noise there is one sample and no distribution."""
+    if not layer.noise_scale > 0:
+        raise ValueError(
+            "`layer` must have a positive `noise_scale`: without noise it has "
+            f"no distribution. Received: layer={layer!r}, "
+            f"noise_scale={layer.noise_scale}"
+        )
+
+
+def check_categories_are_last(layer: Any, logits: Tensor) -> None:
+    """Where TensorFlow Probability has them."""
+    shape = tuple(logits.shape)
+    if canonical_axis(layer.axis, shape) != len(shape) - 1:
+        raise ValueError(
+            "`layer` must have its categories on the last axis, as TensorFlow "
+            "Probability has them: give a layer with axis=-1 and "
+            "`keras.ops.moveaxis(logits, axis, -1)`. "
+            f"Received: axis={layer.axis}, logits of shape {shape}"
+        )
