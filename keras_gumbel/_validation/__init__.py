@@ -5,6 +5,14 @@ Values inside a traced program cannot be read: those are left to the program,
 where a temperature that is not positive gives NaN.
 """
 
+from keras_gumbel._validation.gates import (
+    check_gate_axis as check_gate_axis,
+    check_gated as check_gated,
+    check_log_alpha as check_log_alpha,
+    check_stretch as check_stretch,
+    gate_arguments as gate_arguments,
+    gate_axes as gate_axes,
+)
 from keras_gumbel._validation.objectives import (
     check_number_of_states as check_number_of_states,
     check_objective_batch as check_objective_batch,
