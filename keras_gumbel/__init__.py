@@ -16,5 +16,6 @@ from keras_gumbel.callbacks import TemperatureScheduler as TemperatureScheduler
 from keras_gumbel.layers import (
     GumbelEmbedding as GumbelEmbedding,
     GumbelSoftmax as GumbelSoftmax,
+    HardConcreteGate as HardConcreteGate,
     SampleArgmaxIndex as SampleArgmaxIndex,
 )

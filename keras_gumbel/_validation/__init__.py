@@ -16,6 +16,14 @@ from keras_gumbel._validation.distributions import (
     check_is_noisy as check_is_noisy,
     check_prior_logits as check_prior_logits,
 )
+from keras_gumbel._validation.hard_concrete import (
+    check_gate_axis as check_gate_axis,
+    check_gated as check_gated,
+    check_log_alpha as check_log_alpha,
+    check_stretch as check_stretch,
+    gate_axes as gate_axes,
+    hard_concrete_arguments as hard_concrete_arguments,
+)
 from keras_gumbel._validation.objectives import (
     check_number_of_states as check_number_of_states,
     check_objective_batch as check_objective_batch,

@@ -4,6 +4,9 @@ from keras_gumbel.layers.gumbel_embedding import (
     GumbelEmbedding as GumbelEmbedding,
 )
 from keras_gumbel.layers.gumbel_softmax import GumbelSoftmax as GumbelSoftmax
+from keras_gumbel.layers.hard_concrete_gate import (
+    HardConcreteGate as HardConcreteGate,
+)
 from keras_gumbel.layers.sample_argmax_index import (
     SampleArgmaxIndex as SampleArgmaxIndex,
 )

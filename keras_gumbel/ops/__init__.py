@@ -1,6 +1,7 @@
 """Pure functions of tensors and a seed."""
 
 from keras_gumbel.ops.embedding import sample_embedding as sample_embedding
+from keras_gumbel.ops.hard_concrete import hard_concrete as hard_concrete
 from keras_gumbel.ops.noise import sample_gumbel as sample_gumbel
 from keras_gumbel.ops.relaxation import (
     gumbel_softmax as gumbel_softmax,

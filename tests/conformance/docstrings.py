@@ -19,9 +19,9 @@ def documented_arguments(thing: Any) -> dict[str, str]:
 
 
 def documented_defaults(thing: Any) -> dict[str, str]:
-    """The default that each entry of `Args:` states, as its source text."""
+    """The default that each entry of `Args:` states, as `actual_defaults`."""
     return {
-        name: match[1]
+        name: _source(eval(match[1]))  # `2 / 3` stays what it is in a text
         for name, text in documented_arguments(thing).items()
         if (match := _DEFAULT.search(text))
     }
@@ -30,7 +30,11 @@ def documented_defaults(thing: Any) -> dict[str, str]:
 def actual_defaults(thing: Any) -> dict[str, str]:
     """The defaults of the signature, as source text in double quotes."""
     return {
-        name: repr(parameter.default).replace("'", '"')
+        name: _source(parameter.default)
         for name, parameter in inspect.signature(thing).parameters.items()
         if parameter.default is not parameter.empty
     }
+
+
+def _source(value: Any) -> str:
+    return repr(value).replace("'", '"')

@@ -31,7 +31,10 @@ class Row:
             this variant from logits that forbid nothing.
         is_index: Whether the output is float32 under every policy.
         takes_class_mask: Whether calls take `class_mask`.
-        weights: How many the layer has, none of them trainable.
+        takes_logits: Whether the input is the logits of the sample.
+        weights: How many the layer has that are not trained.
+        trained_weights: How many that are.
+        losses: How many it adds.
         slow: Whether the gate leaves this variant out: one of each layer is
             in it, the one that has most to it.
     """
@@ -45,7 +48,10 @@ class Row:
     is_sample: Callable[[np.ndarray], bool]
     is_index: bool = False
     takes_class_mask: bool = True
+    takes_logits: bool = True
     weights: int = 1
+    trained_weights: int = 0
+    losses: int = 0
     slow: bool = False
 
     def __str__(self) -> str:
@@ -103,6 +109,10 @@ def _are_mean_indices(y: np.ndarray) -> bool:
     return bool((y >= 0).all() and (y <= 4).all() and (y % 1 > 0).any())
 
 
+def _are_numbers(y: np.ndarray) -> bool:
+    return bool(np.isfinite(y).all() and (y != 0).any())
+
+
 _SCHEDULE = kg.schedules.ExponentialAnnealing(2.0, 0.1, 0.5, every=2)
 
 _CATEGORICAL_SETTINGS = {
@@ -136,6 +146,21 @@ _EMBEDDING_SETTINGS = {
         name: setting
         for name, setting in _CATEGORICAL_SETTINGS.items()
         if name not in ("hard", "axis")
+    },
+}
+
+_GATE_SETTINGS = {
+    "axis": ((1, 2), [1, 2]),
+    "temperature": _CATEGORICAL_SETTINGS["temperature"],
+    "l0_weight": _CATEGORICAL_SETTINGS["temperature"],
+    "stretch": ((-0.2, 1.3), [-0.2, 1.3]),
+    "log_alpha_initializer": (
+        "ones",
+        keras.initializers.serialize(keras.initializers.Ones()),
+    ),
+    **{
+        name: _CATEGORICAL_SETTINGS[name]
+        for name in ("inference", "noise_scale", "seed")
     },
 }
 
@@ -207,6 +232,20 @@ LAYERS = (
         hard=True,
         is_sample=_rows_are_one_hot,
         weights=2,
+    ),
+    Row(
+        kg.HardConcreteGate,
+        {},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_GATE_SETTINGS,
+        hard=False,
+        is_sample=_are_numbers,
+        takes_class_mask=False,  # of five classes: it has its own tests
+        takes_logits=False,
+        weights=2,
+        trained_weights=1,
+        losses=1,
     ),
 )
 

@@ -15,10 +15,10 @@ def test_keras_own_layer_test_passes(row, inference):
         {**row.variant, "inference": inference, "seed": 3},
         input_shape=row.input_shape,
         expected_output_shape=row.output_shape,
-        expected_num_trainable_weights=0,
+        expected_num_trainable_weights=row.trained_weights,
         expected_num_non_trainable_weights=row.weights,
         expected_num_seed_generators=1,
-        expected_num_losses=0,
+        expected_num_losses=row.losses,
         supports_masking=True,
         # The harness expects the compute dtype of every output.
         run_mixed_precision_check=not row.is_index,

@@ -42,6 +42,7 @@ def test_unknown_dimensions(row):
 @each_layer
 def test_sampling_where_every_dimension_but_the_rank_is_unknown(row):
     layer = row.create(seed=3)
+    layer.build(row.input_shape)
     known = row.create(seed=3)
     rank = len(row.input_shape)
 

@@ -1,0 +1,135 @@
+"""Gates, and what they are learned for."""
+
+import math
+import numbers
+from typing import Any
+
+import keras
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel._validation.scalars import (
+    check_integer,
+    check_sequence,
+    is_number,
+)
+from keras_gumbel._validation.tensors import (
+    _broadcasts,
+    check_temperature,
+    dtype_name,
+)
+
+
+def check_stretch(stretch: Any) -> None:
+    """Two finite numbers, below 0 and above 1."""
+    check_sequence(stretch, "stretch")
+    if not (
+        len(stretch) == 2
+        and all(map(is_number, stretch))
+        and -math.inf < stretch[0] < 0
+        and 1 < stretch[1] < math.inf
+    ):
+        raise ValueError(
+            "`stretch` must be two finite numbers, one below 0 and one above "
+            "1: only so is a gate exactly 0 or 1 with some probability. "
+            f"Received: stretch={stretch!r}"
+        )
+
+
+def check_gate_axis(axis: Any) -> int | tuple[int, ...]:
+    """The integer, or the integers, that `axis` is."""
+    if isinstance(axis, numbers.Integral):
+        check_integer(axis, "axis")
+        return int(axis)
+    check_sequence(axis, "axis")
+    for one in axis:
+        check_integer(one, "axis")
+    if not len(axis):
+        raise ValueError(
+            f"`axis` must name at least one axis. Received: axis={axis!r}"
+        )
+    return tuple(int(one) for one in axis)
+
+
+def gate_axes(axis: int | tuple[int, ...], shape: Shape) -> tuple[int, ...]:
+    """The axes that are gated, counted from the front, in order."""
+    rank = len(shape)
+    given = (axis,) if isinstance(axis, int) else axis
+    received = f"Received: axis={axis}, inputs of shape {tuple(shape)}"
+    if not all(-rank <= one < rank for one in given):
+        raise ValueError(
+            f"`axis` must be in [-{rank}, {rank}) for inputs of rank {rank}. "
+            f"{received}"
+        )
+    axes = tuple(sorted(one % rank for one in given))
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"`axis` must name each axis once. {received}")
+    if axes[0] == 0:
+        raise ValueError(
+            "`axis` must not be the first one, that of the examples: gates "
+            f"are learned for features. {received}"
+        )
+    if any(shape[one] is None for one in axes):
+        raise ValueError(
+            "`axis` must be of known size: there is a weight for each gate. "
+            f"{received}"
+        )
+    return axes
+
+
+def check_gated(inputs: Tensor) -> None:
+    """Numbers that can be multiplied by a gate."""
+    dtype = dtype_name(inputs)
+    if "float" not in dtype:
+        raise TypeError(
+            "`inputs` must be a float tensor. "
+            f"Received: inputs of dtype {dtype}"
+        )
+
+
+def check_log_alpha(log_alpha: Any) -> None:
+    """A float tensor of known rank."""
+    if isinstance(log_alpha, keras.KerasTensor):
+        raise TypeError(
+            "The functions of `keras_gumbel.ops` take tensors. In a "
+            "Functional model use the layer: `keras_gumbel.HardConcreteGate`. "
+            f"Received: log_alpha={log_alpha}"
+        )
+    dtype = dtype_name(log_alpha)
+    if "float" not in dtype:
+        raise TypeError(
+            "`log_alpha` must be a float tensor. "
+            f"Received: log_alpha of dtype {dtype}"
+        )
+    if log_alpha.shape.rank is None:
+        raise ValueError(
+            "`log_alpha` must have a known rank. "
+            f"Received: log_alpha of shape {log_alpha.shape}"
+        )
+
+
+def hard_concrete_arguments(
+    temperature: Any, class_mask: Any, shape: Shape, dtype: str
+) -> tuple[Tensor, Tensor | None]:
+    """Temperature and mask of gates of this shape, checked, as tensors."""
+    check_temperature(temperature)
+    temperature = backend.to_tensor(temperature, dtype)
+    _check_fits(temperature, "temperature", shape)
+    if class_mask is not None:
+        class_mask = backend.to_tensor(class_mask)
+        if dtype_name(class_mask) != "bool":
+            raise TypeError(
+                "`class_mask` must be bool, True where a gate may open. "
+                f"Received: class_mask of dtype {dtype_name(class_mask)}"
+            )
+        _check_fits(class_mask, "class_mask", shape)
+    return temperature, class_mask
+
+
+def _check_fits(x: Tensor, name: str, target: Shape) -> None:
+    shape = tuple(x.shape)
+    if not _broadcasts(shape, target):
+        raise ValueError(
+            f"`{name}` must broadcast to the gates. "
+            f"Received: {name} of shape {shape}, gates of shape {target}"
+        )

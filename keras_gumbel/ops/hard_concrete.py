@@ -1,0 +1,196 @@
+"""Gates in [0, 1] that are exactly 0 or exactly 1 with some probability."""
+
+import functools
+import math
+from collections.abc import Callable
+
+import keras
+from keras import ops
+
+from keras_gumbel import backend, formulas
+from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._validation import (
+    check_log_alpha,
+    check_not_negative,
+    check_seed,
+    check_stretch,
+    hard_concrete_arguments,
+)
+from keras_gumbel.formulas import Draw
+from keras_gumbel.ops.relaxation import is_learned
+
+
+def hard_concrete(
+    log_alpha: Tensor,
+    temperature: Tensor = 2 / 3,
+    *,
+    stretch: tuple[float, float] = (-0.1, 1.1),
+    class_mask: Tensor | None = None,
+    noise_scale: float = 1.0,
+    seed: Seed = None,
+) -> Tensor:
+    """A gate between 0 and 1, both of which it reaches, that trains.
+
+        x = log_alpha + noise_scale * logistic
+        z = clip(sigmoid(x / temperature) * (zeta - gamma) + gamma, 0, 1)
+
+    with (gamma, zeta) the `stretch`. For a `noise_scale` of 1,
+
+        P(z != 0) = sigmoid(log_alpha - temperature * log(-gamma / zeta))
+        P(z = 1)  = sigmoid(log_alpha
+                            - temperature * log((1 - gamma) / (zeta - 1)))
+
+    and in general with the arguments of both divided by it. All is computed
+    in float32, in float64 for float64 `log_alpha`.
+
+    Args:
+        log_alpha: Float tensor, the location of each gate in nats: the larger,
+            the more open. -inf forbids a gate, which then is 0.
+        temperature: Positive number, or float tensor of positive numbers that
+            broadcasts to `log_alpha`. A value that is not positive and is
+            only known when the program runs gives NaN.
+        stretch: Two numbers, gamma < 0 and zeta > 1, between which the gate
+            lies before it is clipped.
+        class_mask: Optional bool tensor, True where a gate may open, that
+            broadcasts to `log_alpha`. A forbidden gate is exactly 0 and gets
+            no gradient.
+        noise_scale: Number >= 0, dimensionless; 0 leaves the noise out.
+        seed: An integer in [0, 2**32) for the same gates at every call, a
+            `keras.random.SeedGenerator` for its stream, None for fresh noise
+            that follows `keras.utils.set_random_seed`.
+
+    Returns:
+        A tensor of the shape and dtype of `log_alpha`. Where that is NaN, so
+        is the gate.
+
+    Gradient:
+        Exact for the sample: 0 where it is clipped. To `log_alpha`, and to
+        `temperature` where that is a tensor.
+
+    Raises:
+        ValueError: For a temperature, stretch, mask or seed out of range.
+        TypeError: For arguments of another type, integer `log_alpha` among
+            them.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> z = kg.ops.hard_concrete(keras.ops.zeros(1000), seed=1).numpy()
+    >>> float(z.min()), float(z.max())
+    (0.0, 1.0)
+    >>> round(float((z != 0).mean()), 1)  # sigmoid(2 / 3 * log(11)) = 0.83
+    0.8
+
+    Reference:
+        Louizos, Welling, Kingma, "Learning Sparse Neural Networks through L0
+        Regularization", 2018, eq. 10 and 11,
+        https://arxiv.org/abs/1712.01312
+    """
+    check_stretch(stretch)
+    check_not_negative(noise_scale, "noise_scale")
+    check_seed(seed)
+    learn_temperature = is_learned(temperature, None)
+    if not isinstance(log_alpha, keras.KerasTensor):
+        log_alpha = backend.to_tensor(log_alpha)
+    check_log_alpha(log_alpha)
+    temperature, class_mask = hard_concrete_arguments(
+        temperature,
+        class_mask,
+        tuple(log_alpha.shape),
+        formulas.wide_dtype(log_alpha),
+    )
+    noise_scale = backend.to_tensor(float(noise_scale), temperature.dtype)
+    mask = () if class_mask is None else (class_mask,)
+    signature = (
+        *log_alpha.shape[1:],
+        *(len(x.shape) for x in (log_alpha, temperature, *mask)),
+    )
+    ends = float(stretch[0]), float(stretch[1])
+    rule = _rule(ends, learn_temperature, signature)
+    key = backend.next_key(seed)
+    return rule(log_alpha, temperature, key, noise_scale, *mask)
+
+
+def noiseless_gates(log_alpha: Tensor, stretch: tuple[float, float]) -> Tensor:
+    """clip(sigmoid(log_alpha) * (zeta - gamma) + gamma, 0, 1), eq. 13."""
+    return _clip(_stretched(ops.sigmoid(log_alpha), stretch))
+
+
+def open_probability(
+    log_alpha: Tensor,
+    temperature: Tensor,
+    stretch: tuple[float, float],
+    noise_scale: float,
+) -> Tensor:
+    """The probability that a gate is not 0; without noise, whether it is."""
+    temperature = formulas.positive_or_nan(temperature, log_alpha.dtype)
+    x = log_alpha - temperature * math.log(-stretch[0] / stretch[1])
+    if noise_scale:
+        return ops.sigmoid(x / noise_scale)
+    return ops.where(ops.isnan(x), x, ops.cast(x > 0, x.dtype))
+
+
+def _stretched(s: Tensor, stretch: tuple[float, float]) -> Tensor:
+    low, high = stretch
+    return s * (high - low) + low
+
+
+def _clip(x: Tensor) -> Tensor:
+    """`x` between 0 and 1, and NaN where that is NaN."""
+    # Minimum and maximum lose it in compiled programs.
+    return ops.where(x <= 0, 0.0, ops.where(x >= 1, 1.0, x))
+
+
+@functools.cache
+def _rule(
+    stretch: tuple[float, float],
+    learn_temperature: bool,
+    signature: tuple[int | None, ...],
+) -> Callable[..., Tensor]:
+    """Gates between their inputs and their value, compiled.
+
+    `signature` is what TensorFlow would generalise, and lose speed by, if one
+    rule were called with several: the sizes but that of the batch, and ranks.
+    """
+
+    def perturb(
+        log_alpha: Tensor, key: Tensor, noise_scale: Tensor, *mask: Tensor
+    ) -> Tensor:
+        def prepared() -> Tensor:
+            wide = formulas.widen(log_alpha)
+            if mask:
+                wide = ops.where(*mask, wide, formulas.FORBIDDEN)
+            # A number alone has no axis to count rows along.
+            return ops.reshape(wide, (-1,))
+
+        scale = ops.cast(noise_scale, formulas.wide_dtype(log_alpha))
+        draw = Draw(prepared, scale, key, axis=0)
+        x = formulas.add_noise(draw, formulas.logistic)
+        return ops.reshape(x, ops.shape(log_alpha))
+
+    def forward(
+        log_alpha: Tensor, temperature: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        x = perturb(log_alpha, *rest)
+        tau = formulas.positive_or_nan(temperature, x.dtype)
+        z = _clip(_stretched(ops.sigmoid(x / tau), stretch))
+        return ops.cast(z, log_alpha.dtype), x
+
+    def backward(dy: Tensor, x: Tensor, *args: Tensor) -> tuple[Tensor, ...]:
+        log_alpha, temperature, *rest = args
+        # By this second derivatives reach `log_alpha`.
+        x = backend.straight_through(x, formulas.widen(log_alpha))
+        tau = formulas.positive_or_nan(temperature, x.dtype)
+        s = ops.sigmoid(x / tau)
+        z = _stretched(s, stretch)
+        slope = (stretch[1] - stretch[0]) * s * (1.0 - s) / tau
+        clipped = (z <= 0) | (z >= 1)
+        dx = ops.where(clipped, 0.0, ops.cast(dy, x.dtype) * slope)
+        parts = -dx * ops.where(clipped, 0.0, x) / tau
+        d_temperature = formulas.temperature_gradient(
+            parts, temperature, learn_temperature
+        )
+        d_log_alpha = ops.cast(dx, log_alpha.dtype)
+        return d_log_alpha, d_temperature, *(None for _ in rest)
+
+    return backend.differentiable(forward, backward)
