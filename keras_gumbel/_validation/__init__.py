@@ -5,6 +5,7 @@ Values inside a traced program cannot be read: those are left to the program,
 where a temperature that is not positive gives NaN.
 """
 
+from keras_gumbel._validation.gates import gate_arguments as gate_arguments
 from keras_gumbel._validation.objectives import (
     check_number_of_states as check_number_of_states,
     check_objective_batch as check_objective_batch,
