@@ -34,7 +34,7 @@ def wide_dtype(logits: Tensor) -> str:
 
 def positive_or_nan(temperature: Tensor, dtype: str) -> Tensor:
     """A temperature that is not positive must show, not flip the classes."""
-    temperature = ops.cast(temperature, dtype)
+    temperature = ops.convert_to_tensor(temperature, dtype)
     return ops.where(temperature > 0, temperature, float("nan"))
 
 

@@ -19,6 +19,7 @@ from tests.conformance.registry import LAYERS
 NAMES = {
     kg: {
         "GumbelEmbedding",
+        "GumbelSigmoid",
         "GumbelSoftmax",
         "SampleArgmaxIndex",
         "TemperatureScheduler",
@@ -30,10 +31,12 @@ NAMES = {
         "schedules",
     },
     kg.ops: {
+        "gumbel_sigmoid",
         "gumbel_softmax",
         "sample_argmax_index",
         "sample_embedding",
         "sample_gumbel",
+        "sample_logistic",
         "straight_through",
     },
     kg.estimators: {
@@ -54,7 +57,12 @@ NAMES = {
         "exact_gradient",
         "gradient_report",
     },
-    kg.layers: {"GumbelEmbedding", "GumbelSoftmax", "SampleArgmaxIndex"},
+    kg.layers: {
+        "GumbelEmbedding",
+        "GumbelSigmoid",
+        "GumbelSoftmax",
+        "SampleArgmaxIndex",
+    },
     kg.callbacks: {"TemperatureScheduler"},
     kg.schedules: {"ExponentialAnnealing"},
 }
@@ -73,6 +81,12 @@ CATEGORICAL_FUNCTION = (
 SIGNATURES = {
     kg.GumbelSoftmax: CATEGORICAL_LAYER,
     kg.GumbelSoftmax.call: CATEGORICAL_CALL,
+    kg.GumbelSigmoid: (
+        "(temperature=1.0, hard=False, *, estimator='st_gumbel', "
+        "inference=None, noise_scale=1.0, from_logits=True, seed=None, "
+        "**kwargs)"
+    ),
+    kg.GumbelSigmoid.call: CATEGORICAL_CALL,
     kg.GumbelEmbedding: (
         "(input_dim, output_dim, embeddings_initializer='uniform', "
         "embeddings_regularizer=None, embeddings_constraint=None, *, "
@@ -95,6 +109,11 @@ SIGNATURES = {
         "(logits, table, temperature=1.0, *, estimator='st_gumbel', "
         "class_mask=None, noise_scale=1.0, seed=None)"
     ),
+    kg.ops.gumbel_sigmoid: (
+        "(logits, temperature=1.0, *, hard=False, estimator='st_gumbel', "
+        "class_mask=None, noise_scale=1.0, seed=None)"
+    ),
+    kg.ops.sample_logistic: "(shape, *, dtype='float32', seed=None)",
     kg.ops.sample_gumbel: "(shape, *, dtype='float32', seed=None)",
     kg.ops.straight_through: "(hard, soft)",
     kg.estimators.GappedStraightThrough: (
@@ -178,6 +197,7 @@ def test_public_names(module):
 
 def test_what_is_at_the_top_is_what_is_below():
     assert kg.GumbelSoftmax is kg.layers.GumbelSoftmax
+    assert kg.GumbelSigmoid is kg.layers.GumbelSigmoid
     assert kg.SampleArgmaxIndex is kg.layers.SampleArgmaxIndex
     assert kg.TemperatureScheduler is kg.callbacks.TemperatureScheduler
 
@@ -252,6 +272,7 @@ def test_serialised_names_are_stable():
     assert {
         keras.saving.get_registered_name(thing)
         for thing in (
+            kg.GumbelSigmoid,
             kg.GumbelSoftmax,
             kg.SampleArgmaxIndex,
             kg.schedules.ExponentialAnnealing,
@@ -262,6 +283,7 @@ def test_serialised_names_are_stable():
             kg.estimators.StraightThroughGumbel,
         )
     } == {
+        "keras_gumbel>GumbelSigmoid",
         "keras_gumbel>GumbelSoftmax",
         "keras_gumbel>SampleArgmaxIndex",
         "keras_gumbel>ExponentialAnnealing",

@@ -116,8 +116,6 @@ def _rule(
     `ranks`, of logits, temperature and mask, are what TensorFlow would
     generalise, and lose speed by, if one were called with several.
     """
-    # Logits, temperature, key, noise scale and perhaps a mask.
-    arguments = len(ranks) + 2
 
     def draw_from(
         logits: Tensor, key: Tensor, noise_scale: Tensor, *class_mask: Tensor

@@ -30,6 +30,8 @@ class Row:
         is_sample: Whether a NumPy array, in float64, could be a sample of
             this variant from logits that forbid nothing.
         is_index: Whether the output is float32 under every policy.
+        is_gates: Whether each entry is a variable of its own, so that one
+            that is alone in being allowed need not be chosen.
         takes_class_mask: Whether calls take `class_mask`.
         weights: How many the layer has, none of them trainable.
     """
@@ -42,6 +44,7 @@ class Row:
     hard: bool
     is_sample: Callable[[np.ndarray], bool]
     is_index: bool = False
+    is_gates: bool = False
     takes_class_mask: bool = True
     weights: int = 1
 
@@ -100,6 +103,14 @@ def _are_mean_indices(y: np.ndarray) -> bool:
     return bool((y >= 0).all() and (y <= 4).all() and (y % 1 > 0).any())
 
 
+def _are_hard_gates(y: np.ndarray) -> bool:
+    return bool(np.isin(y, (0.0, 1.0)).all())
+
+
+def _are_relaxed_gates(y: np.ndarray) -> bool:
+    return bool((y >= 0).all() and (y <= 1).all() and (y % 1 > 0).any())
+
+
 _SCHEDULE = kg.schedules.ExponentialAnnealing(2.0, 0.1, 0.5, every=2)
 
 _CATEGORICAL_SETTINGS = {
@@ -112,6 +123,12 @@ _CATEGORICAL_SETTINGS = {
     "noise_scale": (0.5, 0.5),
     "from_logits": (False, False),
     "seed": (3, 3),
+}
+
+_GATE_SETTINGS = {
+    name: setting
+    for name, setting in _CATEGORICAL_SETTINGS.items()
+    if name != "axis"
 }
 
 _EMBEDDING_SETTINGS = {
@@ -202,6 +219,26 @@ LAYERS = (
         hard=True,
         is_sample=_rows_are_one_hot,
         weights=2,
+    ),
+    Row(
+        kg.GumbelSigmoid,
+        {"hard": False},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_GATE_SETTINGS,
+        hard=False,
+        is_sample=_are_relaxed_gates,
+        is_gates=True,
+    ),
+    Row(
+        kg.GumbelSigmoid,
+        {"hard": True},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_GATE_SETTINGS,
+        hard=True,
+        is_sample=_are_hard_gates,
+        is_gates=True,
     ),
 )
 
