@@ -15,7 +15,10 @@ from keras_gumbel import backend, logarithms
 from keras_gumbel._typing import Tensor
 
 FORBIDDEN = float("-inf")
+CERTAIN = float("inf")
 _SERIES_BITS = 44  # 2**20 series of random numbers, each of 2**44
+# Beyond it exp(x) t + 1 is exp(x) t, for t as small as random numbers get.
+_LARGE_ODDS = 80.0
 
 
 def widen(logits: Tensor) -> Tensor:
@@ -31,7 +34,7 @@ def wide_dtype(logits: Tensor) -> str:
 
 def positive_or_nan(temperature: Tensor, dtype: str) -> Tensor:
     """A temperature that is not positive must show, not flip the classes."""
-    temperature = ops.cast(temperature, dtype)
+    temperature = ops.convert_to_tensor(temperature, dtype)
     return ops.where(temperature > 0, temperature, float("nan"))
 
 
@@ -50,6 +53,17 @@ def log_or_forbidden(probs: Tensor) -> Tensor:
     possible = probs != 0
     log = ops.log(ops.where(possible, probs, 1.0))
     return ops.where(possible, log, FORBIDDEN)
+
+
+def log_odds(probs: Tensor) -> Tensor:
+    """log(p) - log(1 - p), NaN outside [0, 1].
+
+    -inf at 0 and +inf at 1, without a gradient.
+    """
+    between = (probs != 0) & (probs != 1)
+    p = ops.where(between, probs, 0.5)
+    ends = ops.where(probs == 0, FORBIDDEN, CERTAIN)
+    return ops.where(between, ops.log(p) - ops.log1p(-p), ends)
 
 
 class Draw(NamedTuple):
@@ -106,7 +120,7 @@ def logistic(
     tails are whole up to 45.
     """
     t, negative = backend.random_half(shape, key, dtype, start)
-    size = logarithms.minus_log(t) - logarithms.exponential(t)
+    size = logarithms.minus_log(t) - logarithms.small_exponential(t)
     return ops.where(negative, -size, size)
 
 
@@ -134,8 +148,10 @@ def add_noise(
     def flat() -> Tensor:
         return ops.reshape(draw.logits(), (-1,))
 
+    each = shape[draw.axis] if shape else 1
+
     def noisy() -> Tensor:
-        x, start = flat(), draw.start(each=shape[draw.axis])
+        x, start = flat(), draw.start(each)
         drawn = noise(ops.shape(x), draw.key, x.dtype, start)
         return then(x + draw.noise_scale * drawn)
 
@@ -193,6 +209,38 @@ def _exponential_like(x: Tensor, draw: Draw, series: Tensor) -> Tensor:
         draw.noise_scale, noise, lambda: ops.ones(flat, x.dtype)
     )
     return ops.reshape(drawn, shape)
+
+
+def conditional_logistic(
+    draw: Draw, logits: Tensor, positive: Tensor, number: Tensor
+) -> Tensor:
+    """Perturbed logits given their sign, those of gates.
+
+        |x| = s * (-log V + log(1 + exp(a / s) * (1 - V)))
+
+    with V uniform in (0, 1), s the noise scale, and a the logit where x is
+    `positive`, its negative where it is not. Over signs of law sigmoid(logits
+    / s), x is logits + s * logistic. Inside a compiled program only.
+
+    Draws of one key are told apart as those of `conditional_gap`. Without
+    noise, x is the logits.
+    """
+    shape, scale = ops.shape(logits), draw.noise_scale
+    # Another shape than that of `perturb`, as in `_exponential_like`.
+    a = ops.reshape(ops.where(positive, logits, -logits), (1, -1))
+
+    def noisy() -> Tensor:
+        start = draw.start(series=number + 1)
+        # 1 - V, so that small x, which gradients come from, are dense.
+        t = backend.random_unit(ops.shape(a), draw.key, a.dtype, start)
+        large = a / scale > _LARGE_ODDS
+        odds = ops.exp(ops.where(large, _LARGE_ODDS, a / scale))
+        size = scale * (logarithms.exponential(t) + ops.log1p(odds * t))
+        return size + ops.where(large, a - scale * _LARGE_ODDS, 0.0)
+
+    size = backend.unfused_unless_zero(scale, noisy, lambda: a)
+    size = ops.reshape(size, shape)
+    return ops.where(positive, size, -size)
 
 
 def nan_to_inf(x: Tensor) -> Tensor:
@@ -264,6 +312,30 @@ def softmax_vjp(
     dx = ops.where(live, weight * (dy - mean), 0.0) / (total * temperature)
     # Any constant may stand in for the peak here: dx sums to 0.
     return dx, -dx * gap / temperature
+
+
+def sigmoid_vjp(
+    x: Tensor, temperature: Tensor, dy: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradient `dy` at sigmoid(x / temperature), taken back to its arguments.
+
+    Returns:
+        The gradient to `x`, and each entry's part of that to `temperature`.
+    """
+    # On the side where it is small, and keeps its digits.
+    y = ops.sigmoid(-ops.abs(x / temperature))
+    dx = scaled(y * (1.0 - y) / temperature, dy)
+    return dx, ops.where(dx != 0.0, -dx * x / temperature, 0.0)
+
+
+def scaled(weight: Tensor, dy: Tensor) -> Tensor:
+    """weight * dy, 0 where the weight is: also for an infinite gradient."""
+    return ops.where(weight != 0.0, weight * dy, 0.0)
+
+
+def step(x: Tensor) -> Tensor:
+    """1 where x > 0, else 0; NaN where x is."""
+    return ops.where(ops.isnan(x), x, ops.cast(x > 0, x.dtype))
 
 
 def softmax_terms(

@@ -59,7 +59,14 @@ def exponential(t: Tensor) -> Tensor:
     small = t <= 0.5
     s = ops.where(small, t, 1.0 - m)
     n = ops.where(small, 0.0, ops.cast(n, "float32"))
-    return s * _polynomial(_LOG1P, s) + n * math.log(2)
+    return small_exponential(s) + n * math.log(2)
+
+
+def small_exponential(t: Tensor) -> Tensor:
+    """`exponential` for 0 < t <= 1/2."""
+    if t.dtype != "float32":
+        return -ops.log1p(-t)
+    return t * _polynomial(_LOG1P, t)
 
 
 def minus_log(x: Tensor) -> Tensor:

@@ -132,3 +132,42 @@ def mean_gap(logits, one_hot):
     """-log(1 - p) / p at the sample."""
     p = np.sum(softmax(logits, 1.0) * one_hot, -1, keepdims=True)
     return -np.log1p(-p) / p
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)), to full relative precision on both sides."""
+    x = np.asarray(x, "float64")
+    e = np.exp(-np.abs(x))
+    return np.where(x > 0, 1.0, e) / (1 + e)
+
+
+def sigmoid_vjp(x, temperature, dy):
+    """`dy` at sigmoid(x / temperature), to x and each part to temperature."""
+    s = sigmoid(-np.abs(x) / temperature)
+    dx = s * (1 - s) * dy / temperature
+    return dx, -dx * x / temperature
+
+
+def logistic(seed, count, n, start=0):
+    """+-log((1 - t) / t), the sign the first bit, t (rest + 1/4) / 2**64."""
+    bits = random_bits(seed, count, n, start)
+    rest = (bits & np.uint64(2**63 - 1)).astype("float64")
+    t = (rest + 0.25) / 2.0**64
+    size = np.log1p(-t) - np.log(t)
+    return np.where(bits >> np.uint64(63) == 1, -size, size)
+
+
+def pair(x):
+    """(0, x): the two classes of a gate."""
+    x = np.asarray(x, "float64")
+    return np.stack([np.zeros_like(x), x], -1)
+
+
+def of_gates(rule):
+    """A rule of one-hot samples, as one of gates."""
+
+    def gate_rule(logits, gate, temperature, dy):
+        one_hot = np.stack([1.0 - gate, gate], -1)
+        return rule(pair(logits), one_hot, temperature, pair(dy))[..., 1]
+
+    return gate_rule

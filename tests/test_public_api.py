@@ -19,6 +19,7 @@ from tests.conformance.registry import LAYERS
 NAMES = {
     kg: {
         "GumbelEmbedding",
+        "GumbelSigmoid",
         "GumbelSoftmax",
         "HardConcreteGate",
         "SampleArgmaxIndex",
@@ -34,11 +35,13 @@ NAMES = {
         "schedules",
     },
     kg.ops: {
+        "gumbel_sigmoid",
         "gumbel_softmax",
         "hard_concrete",
         "sample_argmax_index",
         "sample_embedding",
         "sample_gumbel",
+        "sample_logistic",
         "straight_through",
     },
     kg.estimators: {
@@ -68,6 +71,7 @@ NAMES = {
     kg.metrics: {"CategoryUsage", "CodePerplexity"},
     kg.layers: {
         "GumbelEmbedding",
+        "GumbelSigmoid",
         "GumbelSoftmax",
         "HardConcreteGate",
         "SampleArgmaxIndex",
@@ -90,6 +94,12 @@ CATEGORICAL_FUNCTION = (
 SIGNATURES = {
     kg.GumbelSoftmax: CATEGORICAL_LAYER,
     kg.GumbelSoftmax.call: CATEGORICAL_CALL,
+    kg.GumbelSigmoid: (
+        "(temperature=1.0, hard=False, *, estimator='st_gumbel', "
+        "inference=None, noise_scale=1.0, from_logits=True, seed=None, "
+        "**kwargs)"
+    ),
+    kg.GumbelSigmoid.call: CATEGORICAL_CALL,
     kg.GumbelEmbedding: (
         "(input_dim, output_dim, embeddings_initializer='uniform', "
         "embeddings_regularizer=None, embeddings_constraint=None, *, "
@@ -124,6 +134,11 @@ SIGNATURES = {
         "(logits, table, temperature=1.0, *, estimator='st_gumbel', "
         "class_mask=None, noise_scale=1.0, seed=None)"
     ),
+    kg.ops.gumbel_sigmoid: (
+        "(logits, temperature=1.0, *, hard=False, estimator='st_gumbel', "
+        "class_mask=None, noise_scale=1.0, seed=None)"
+    ),
+    kg.ops.sample_logistic: "(shape, *, dtype='float32', seed=None)",
     kg.ops.sample_gumbel: "(shape, *, dtype='float32', seed=None)",
     kg.ops.straight_through: "(hard, soft)",
     kg.estimators.GappedStraightThrough: (
@@ -228,6 +243,7 @@ def test_public_names(module):
 
 def test_what_is_at_the_top_is_what_is_below():
     assert kg.GumbelSoftmax is kg.layers.GumbelSoftmax
+    assert kg.GumbelSigmoid is kg.layers.GumbelSigmoid
     assert kg.SampleArgmaxIndex is kg.layers.SampleArgmaxIndex
     assert kg.TemperatureScheduler is kg.callbacks.TemperatureScheduler
 
@@ -302,6 +318,7 @@ def test_serialised_names_are_stable():
     assert {
         keras.saving.get_registered_name(thing)
         for thing in (
+            kg.GumbelSigmoid,
             kg.GumbelSoftmax,
             kg.HardConcreteGate,
             kg.SampleArgmaxIndex,
@@ -315,6 +332,7 @@ def test_serialised_names_are_stable():
             kg.estimators.StraightThroughGumbel,
         )
     } == {
+        "keras_gumbel>GumbelSigmoid",
         "keras_gumbel>GumbelSoftmax",
         "keras_gumbel>HardConcreteGate",
         "keras_gumbel>SampleArgmaxIndex",

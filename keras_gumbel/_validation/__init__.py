@@ -16,6 +16,7 @@ from keras_gumbel._validation.distributions import (
     check_is_noisy as check_is_noisy,
     check_prior_logits as check_prior_logits,
 )
+from keras_gumbel._validation.gates import gate_arguments as gate_arguments
 from keras_gumbel._validation.hard_concrete import (
     check_gate_axis as check_gate_axis,
     check_gated as check_gated,

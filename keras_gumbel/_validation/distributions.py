@@ -4,7 +4,7 @@ from typing import Any
 
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation.tensors import (
-    _broadcasts,
+    broadcasts,
     canonical_axis,
     dtype_name,
 )
@@ -20,7 +20,7 @@ def check_prior_logits(prior_logits: Tensor, logits: Tensor, axis: int) -> None:
     shape, target = tuple(prior_logits.shape), tuple(logits.shape)
     # Counted from the end, as broadcasting counts.
     from_end = len(target) - axis
-    fits = _broadcasts(shape, target) and from_end <= len(shape)
+    fits = broadcasts(shape, target) and from_end <= len(shape)
     if not fits or shape[-from_end] == 1 != target[axis]:
         raise ValueError(
             "`prior_logits` must broadcast to the logits, with all classes "

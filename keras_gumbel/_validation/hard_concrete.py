@@ -14,7 +14,7 @@ from keras_gumbel._validation.scalars import (
     is_number,
 )
 from keras_gumbel._validation.tensors import (
-    _broadcasts,
+    broadcasts,
     check_temperature,
     dtype_name,
 )
@@ -128,7 +128,7 @@ def hard_concrete_arguments(
 
 def _check_fits(x: Tensor, name: str, target: Shape) -> None:
     shape = tuple(x.shape)
-    if not _broadcasts(shape, target):
+    if not broadcasts(shape, target):
         raise ValueError(
             f"`{name}` must broadcast to the gates. "
             f"Received: {name} of shape {shape}, gates of shape {target}"

@@ -59,7 +59,7 @@ def check_temperature_shape(
 ) -> None:
     """Broadcastable to the logits, and one number for a whole distribution."""
     shape, target = tuple(temperature.shape), tuple(logits.shape)
-    fits = _broadcasts(shape, target)
+    fits = broadcasts(shape, target)
     # Counted from the end, as broadcasting counts.
     from_end = len(target) - axis
     if fits and from_end <= len(shape) and shape[-from_end] != 1:
@@ -95,8 +95,8 @@ def check_logits(logits: Any) -> None:
     if isinstance(logits, keras.KerasTensor):
         raise TypeError(
             "The functions of `keras_gumbel.ops` take tensors. In a "
-            "Functional model use the layer: `keras_gumbel.GumbelSoftmax` "
-            "or `keras_gumbel.SampleArgmaxIndex`. "
+            "Functional model use the layer, as `keras_gumbel.GumbelSoftmax` "
+            "for `gumbel_softmax`. "
             f"Received: logits={logits}"
         )
     dtype = dtype_name(logits)
@@ -146,7 +146,7 @@ def check_class_mask(class_mask: Any, logits: Tensor) -> None:
             f"Received: class_mask of dtype {dtype}"
         )
     shape, target = tuple(class_mask.shape), tuple(logits.shape)
-    if not _broadcasts(shape, target):
+    if not broadcasts(shape, target):
         raise ValueError(
             "`class_mask` must broadcast to the logits. Received: "
             f"class_mask of shape {shape}, logits of shape {target}"
@@ -161,7 +161,7 @@ def check_table(table: Any, logits: Tensor) -> None:
             "`table` must be a float tensor. "
             f"Received: table of dtype {dtype_name(table)}"
         )
-    fits = len(shape) == 2 and _broadcasts(shape[:1], (classes,))
+    fits = len(shape) == 2 and broadcasts(shape[:1], (classes,))
     if not fits or shape[0] == 1 != classes:
         raise ValueError(
             "`table` must be a matrix with one row for each class. Received: "
@@ -169,7 +169,7 @@ def check_table(table: Any, logits: Tensor) -> None:
         )
 
 
-def _broadcasts(
+def broadcasts(
     shape: tuple[int | None, ...], target: tuple[int | None, ...]
 ) -> bool:
     """Whether `shape` can broadcast to `target` without enlarging it."""

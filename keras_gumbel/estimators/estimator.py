@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
 import keras
+from keras import ops
 
 from keras_gumbel import choices
 from keras_gumbel._typing import Tensor
@@ -18,8 +19,11 @@ class Estimator(ABC):
 
     Subclasses are frozen dataclasses whose fields are their whole
     configuration, so that they compare, hash, print and serialise by value.
-    Both methods run inside a compiled program, on float32 or float64 tensors
+    The methods run inside a compiled program, on float32 or float64 tensors
     in which a forbidden class is -inf.
+
+    Gates, which are choices between 0 and 1, have a rule too. It follows from
+    `backward`; one with a formula of its own is faster.
 
     Args:
         backward_temperature: Positive number, the temperature of the backward
@@ -37,6 +41,12 @@ class Estimator(ABC):
         """Check the fields."""
         if self.backward_temperature is not None:
             check_positive(self.backward_temperature, "backward_temperature")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A `backward` of one's own is that of gates too, none inherited."""
+        super().__init_subclass__(**kwargs)
+        if "backward" in vars(cls) and "backward_binary" not in vars(cls):
+            cls.backward_binary = Estimator.backward_binary  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
         """The settings that are not the defaults."""
@@ -72,6 +82,32 @@ class Estimator(ABC):
         gradient at the one-hot sample.
         """
 
+    def backward_binary(
+        self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `backward`, of gates: 1 where the `perturbed` logits are positive.
+
+        Each gate is a choice between two classes, of logits 0 and its own;
+        `dy` is the gradient at the second. `draw.logits()` and `perturbed`,
+        which moves one for one with them, are finite or NaN.
+        """
+        axis = len(perturbed.shape)
+        pair = draw._replace(logits=lambda: _pair(draw.logits()), axis=axis)
+        # If `forward` keeps anything, perturbed logits. It draws nothing here:
+        # of what it computes, no result is read.
+        _, kept = self.forward(pair)
+        x = draw.logits() if kept is None else perturbed
+        choice = ops.cast(perturbed > 0, "int32")
+        choice = ops.where(ops.isnan(perturbed), -1, choice)
+        d_pair, parts = self.backward(
+            pair,
+            _pair(x),
+            ops.expand_dims(choice, axis),
+            ops.expand_dims(temperature, -1),
+            _pair(dy),
+        )
+        return d_pair[..., 1], ops.sum(parts, axis=-1)
+
     def get_config(self) -> dict[str, Any]:
         """The fields, by name."""
         return dataclasses.asdict(self)
@@ -80,6 +116,11 @@ class Estimator(ABC):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The inverse of `get_config`."""
         return cls(**config)
+
+
+def _pair(x: Tensor) -> Tensor:
+    """(0, x), along an axis of their own."""
+    return ops.stack([ops.zeros_like(x), x], axis=-1)
 
 
 _BY_NAME: dict[str, type[Estimator]] = {}

@@ -27,6 +27,9 @@ class GappedStraightThrough(Estimator):
     below the gap the softmax saturates and the gradient is lost. Cost: one
     random number a row, and no noise a class.
 
+    Of gates: q (1 - q) g / temperature, q = sigmoid(x / temperature), x the
+    logit moved until it has the sample's sign, and is at least `gap` from 0.
+
     Named `"gapped_st"`.
 
     Args:
@@ -80,3 +83,21 @@ class GappedStraightThrough(Estimator):
             return self.gap
         p = choices.entry(formulas.softmax(logits, 1.0, axis), choice, axis)
         return ops.where(p > 0, -ops.log1p(-p) / p, 1.0)
+
+    def backward_binary(
+        self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient of the sigmoid of the moved logits."""
+        logits, positive = draw.logits(), perturbed > 0
+        lead = ops.where(positive, logits, -logits)
+        gap = self._binary_gap(lead)
+        lead = ops.where(lead < gap, gap, lead)
+        x = ops.where(positive, lead, -lead)
+        x = backend.straight_through(x, logits)
+        return formulas.sigmoid_vjp(x, temperature, dy)
+
+    def _binary_gap(self, lead: Tensor) -> Tensor | float:
+        if self.gap is not None:
+            return self.gap
+        p = ops.sigmoid(lead)
+        return ops.where(p > 0, ops.softplus(lead) / p, 1.0)

@@ -32,6 +32,9 @@ class GumbelRao(Estimator):
     backward pass for each class and sample, of which one sample is held at a
     time.
 
+    Of gates: the mean of s (1 - s) g / temperature, s = sigmoid(perturbed /
+    temperature), each perturbed drawn anew given its sign.
+
     Named `"gumbel_rao"`.
 
     Args:
@@ -92,5 +95,25 @@ class GumbelRao(Estimator):
 
         d_logits, parts = backend.sum_over(
             self.num_samples, of_one, zeros, kept, temperature, dy
+        )
+        return d_logits / self.num_samples, parts / self.num_samples
+
+    def backward_binary(
+        self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The mean gradient of relaxed gates with this sign."""
+        positive = perturbed > 0
+        zeros = ops.zeros_like(perturbed), ops.zeros_like(perturbed)
+
+        def of_one(
+            number: Tensor, logits: Tensor, temperature: Tensor, dy: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            x = formulas.conditional_logistic(draw, logits, positive, number)
+            # The noise is a constant: what is perturbed moves as the logits.
+            x = backend.straight_through(x, logits)
+            return formulas.sigmoid_vjp(x, temperature, dy)
+
+        d_logits, parts = backend.sum_over(
+            self.num_samples, of_one, zeros, draw.logits(), temperature, dy
         )
         return d_logits / self.num_samples, parts / self.num_samples

@@ -25,6 +25,8 @@ class StraightThrough(Estimator):
     training can settle where no optimum is. Cost: one random number a row,
     and no noise a class.
 
+    Of gates: q (1 - q) g / temperature, q = sigmoid(logits / temperature).
+
     Named `"st"`.
 
     Args:
@@ -56,3 +58,9 @@ class StraightThrough(Estimator):
     ) -> tuple[Tensor, Tensor]:
         """The gradient of the softmax."""
         return formulas.relaxed_vjp(kept, temperature, dy, draw.axis)
+
+    def backward_binary(
+        self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient of the sigmoid."""
+        return formulas.sigmoid_vjp(draw.logits(), temperature, dy)

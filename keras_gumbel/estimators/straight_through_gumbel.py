@@ -23,6 +23,9 @@ class StraightThroughGumbel(Estimator):
     hard one had been relaxed. The bias falls with the temperature while the
     variance grows, as 1 / temperature. Cost: one noise draw for each class.
 
+    Of gates: s (1 - s) g / temperature, s = sigmoid(perturbed / temperature),
+    with logistic noise, and g the gradient at the sample.
+
     Named `"st_gumbel"`, the default everywhere.
 
     Args:
@@ -58,3 +61,9 @@ class StraightThroughGumbel(Estimator):
         """The gradient of the relaxed sample."""
         peak = choices.entry(kept, choice, draw.axis)
         return formulas.softmax_vjp(kept, peak, temperature, dy, draw.axis)
+
+    def backward_binary(
+        self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient of the relaxed gate."""
+        return formulas.sigmoid_vjp(perturbed, temperature, dy)

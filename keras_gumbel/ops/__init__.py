@@ -2,11 +2,15 @@
 
 from keras_gumbel.ops.embedding import sample_embedding as sample_embedding
 from keras_gumbel.ops.hard_concrete import hard_concrete as hard_concrete
-from keras_gumbel.ops.noise import sample_gumbel as sample_gumbel
+from keras_gumbel.ops.noise import (
+    sample_gumbel as sample_gumbel,
+    sample_logistic as sample_logistic,
+)
 from keras_gumbel.ops.relaxation import (
     gumbel_softmax as gumbel_softmax,
     sample_argmax_index as sample_argmax_index,
 )
+from keras_gumbel.ops.sigmoid import gumbel_sigmoid as gumbel_sigmoid
 from keras_gumbel.ops.straight_through import (
     straight_through as straight_through,
 )

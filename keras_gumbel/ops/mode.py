@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_gumbel import backend, formulas
 from keras_gumbel._typing import Tensor
-from keras_gumbel._validation import categorical_arguments
+from keras_gumbel._validation import categorical_arguments, gate_arguments
 
 
 def noiseless_softmax(
@@ -56,3 +56,41 @@ def _prepare(
     if class_mask is not None:
         logits = ops.where(class_mask, logits, formulas.FORBIDDEN)
     return logits, formulas.positive_or_nan(temperature, logits.dtype), axis
+
+
+def noiseless_sigmoid(
+    logits: Tensor, temperature: Tensor, *, class_mask: Tensor | None = None
+) -> Tensor:
+    """sigmoid(logits / temperature), of gates."""
+    return _relaxed_gates(*_prepare_gates(logits, temperature, class_mask))
+
+
+def gate_mode(
+    logits: Tensor, temperature: Tensor, *, class_mask: Tensor | None = None
+) -> Tensor:
+    """1 where the logit is positive, else 0: the likelier state of a gate.
+
+    Its gradient is that of `noiseless_sigmoid`, straight through.
+    """
+    logits, temperature = _prepare_gates(logits, temperature, class_mask)
+    soft = _relaxed_gates(logits, temperature)
+    return backend.straight_through(formulas.step(logits), soft)
+
+
+def _relaxed_gates(logits: Tensor, temperature: Tensor) -> Tensor:
+    # Infinite logits have no gradient, to the temperature neither.
+    certain = ops.isinf(logits)
+    soft = ops.sigmoid(ops.where(certain, 0.0, logits) / temperature)
+    return ops.where(certain, formulas.step(logits), soft)
+
+
+def _prepare_gates(
+    logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    logits, temperature, class_mask = gate_arguments(
+        logits, temperature, class_mask
+    )
+    logits = formulas.widen(logits)
+    if class_mask is not None:
+        logits = ops.where(class_mask, logits, formulas.FORBIDDEN)
+    return logits, formulas.positive_or_nan(temperature, logits.dtype)

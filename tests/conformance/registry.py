@@ -30,6 +30,8 @@ class Row:
         is_sample: Whether a NumPy array, in float64, could be a sample of
             this variant from logits that forbid nothing.
         is_index: Whether the output is float32 under every policy.
+        is_gates: Whether each entry is a variable of its own, so that one
+            that is alone in being allowed need not be chosen.
         takes_class_mask: Whether calls take `class_mask`.
         takes_logits: Whether the input is the logits of the sample.
         weights: How many the layer has that are not trained.
@@ -47,6 +49,7 @@ class Row:
     hard: bool
     is_sample: Callable[[np.ndarray], bool]
     is_index: bool = False
+    is_gates: bool = False
     takes_class_mask: bool = True
     takes_logits: bool = True
     weights: int = 1
@@ -113,6 +116,14 @@ def _are_numbers(y: np.ndarray) -> bool:
     return bool(np.isfinite(y).all() and (y != 0).any())
 
 
+def _are_hard_gates(y: np.ndarray) -> bool:
+    return bool(np.isin(y, (0.0, 1.0)).all())
+
+
+def _are_relaxed_gates(y: np.ndarray) -> bool:
+    return bool((y >= 0).all() and (y <= 1).all() and (y % 1 > 0).any())
+
+
 _SCHEDULE = kg.schedules.ExponentialAnnealing(2.0, 0.1, 0.5, every=2)
 
 _CATEGORICAL_SETTINGS = {
@@ -125,6 +136,12 @@ _CATEGORICAL_SETTINGS = {
     "noise_scale": (0.5, 0.5),
     "from_logits": (False, False),
     "seed": (3, 3),
+}
+
+_GATE_SETTINGS = {
+    name: setting
+    for name, setting in _CATEGORICAL_SETTINGS.items()
+    if name != "axis"
 }
 
 _EMBEDDING_SETTINGS = {
@@ -149,7 +166,7 @@ _EMBEDDING_SETTINGS = {
     },
 }
 
-_GATE_SETTINGS = {
+_HARD_CONCRETE_SETTINGS = {
     "axis": ((1, 2), [1, 2]),
     "temperature": _CATEGORICAL_SETTINGS["temperature"],
     "l0_weight": _CATEGORICAL_SETTINGS["temperature"],
@@ -238,7 +255,7 @@ LAYERS = (
         {},
         input_shape=_SHAPE,
         output_shape=_SHAPE,
-        settings=_GATE_SETTINGS,
+        settings=_HARD_CONCRETE_SETTINGS,
         hard=False,
         is_sample=_are_numbers,
         takes_class_mask=False,  # of five classes: it has its own tests
@@ -246,6 +263,27 @@ LAYERS = (
         weights=2,
         trained_weights=1,
         losses=1,
+    ),
+    Row(
+        kg.GumbelSigmoid,
+        {"hard": False},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_GATE_SETTINGS,
+        hard=False,
+        is_sample=_are_relaxed_gates,
+        is_gates=True,
+        slow=True,
+    ),
+    Row(
+        kg.GumbelSigmoid,
+        {"hard": True},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_GATE_SETTINGS,
+        hard=True,
+        is_sample=_are_hard_gates,
+        is_gates=True,
     ),
 )
 

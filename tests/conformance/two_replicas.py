@@ -26,6 +26,10 @@ FUNCTIONS = {
         x, seed=seed
     ),
     "sample_gumbel": lambda x, seed: kg.ops.sample_gumbel(x.shape, seed=seed),
+    "gumbel_sigmoid": lambda x, seed: kg.ops.gumbel_sigmoid(x, seed=seed),
+    "sample_logistic": lambda x, seed: kg.ops.sample_logistic(
+        x.shape, seed=seed
+    ),
 }
 LOGITS = np.zeros((8, 5), "float32")
 # Each half of each batch has codes of its own.

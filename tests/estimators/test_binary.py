@@ -1,0 +1,457 @@
+"""The estimators' rules of gates: against K = 2, NumPy, and what is proved."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+from keras_gumbel import backend, formulas
+from keras_gumbel.estimators import (
+    Estimator,
+    GappedStraightThrough,
+    GumbelRao,
+    ReinMax,
+    StraightThrough,
+    StraightThroughGumbel,
+)
+from tests import reference, statistics
+from tests.statistics import FALSE_FAIL_RATE
+
+SHAPE = (40, 6)
+# Each estimator that draws nothing in its backward pass, and NumPy's rule of
+# K = 2 one-hot classes.
+RULES = {
+    "st": (StraightThrough(), reference.straight_through),
+    "reinmax": (ReinMax(), reference.reinmax),
+    "gapped": (GappedStraightThrough(), reference.gapped),
+    "gap 3": (
+        GappedStraightThrough(gap=3.0),
+        functools.partial(reference.gapped, gap=3.0),
+    ),
+    "mean gap": (
+        GappedStraightThrough(gap=None),
+        lambda x, d, tau, dy: reference.gapped(
+            x, d, tau, dy, reference.mean_gap(x, d)
+        ),
+    ),
+}
+
+
+def inputs(seed, dtype="float64", shape=SHAPE):
+    rng = np.random.default_rng(seed)
+    return tuple(2 * rng.normal(size=(2, *shape)).astype(dtype))
+
+
+def value_and_gradients(logits, dy, temperature=0.7, **options):
+    """The gates, and the gradient to logits and temperature."""
+    x, tau = tf.constant(logits), tf.constant(temperature, "float64")
+    with tf.GradientTape() as tape:
+        tape.watch([x, tau])
+        y = kg.ops.gumbel_sigmoid(x, tau, hard=True, **options)
+    found = tape.gradient(
+        y, [x, tau], output_gradients=tf.constant(dy, y.dtype)
+    )
+    return y.numpy(), *(None if g is None else g.numpy() for g in found)
+
+
+def by_two_classes(estimator):
+    """The same, with the rule of gates that follows from that of classes."""
+
+    @dataclasses.dataclass(frozen=True, repr=False)
+    class Derived(type(estimator)):
+        backward_binary = Estimator.backward_binary
+
+    return Derived(**estimator.get_config())
+
+
+# ---------------------------------------------------------------------------
+# Sample by sample.
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.0])
+@pytest.mark.parametrize("kind", RULES)
+def test_rule_is_that_of_two_classes(kind, temperature, seed):
+    """In NumPy; the gate is the second class, the first has logit 0."""
+    estimator, rule = RULES[kind]
+    logits, dy = inputs(seed)
+    y, gradient, _ = value_and_gradients(
+        logits, dy, temperature, estimator=estimator, seed=seed
+    )
+    expected = reference.of_gates(rule)(logits, y, temperature, dy)
+    np.testing.assert_allclose(gradient, expected, atol=1e-13)
+    assert 0.2 < y.mean() < 0.8
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [StraightThroughGumbel(), *(e for e, _ in RULES.values())],
+    ids=repr,
+)
+def test_formula_is_what_follows_from_two_classes(estimator, seed):
+    """To logits and temperature, and for edges, saturated ones too."""
+    logits, dy = inputs(seed)
+    logits[0] = [np.inf, -np.inf, np.nan, 40.0, -40.0, 0.0]
+    tau = np.geomspace(0.2, 3, 6)
+    a = value_and_gradients(logits, dy, tau, estimator=estimator, seed=seed)
+    b = value_and_gradients(
+        logits, dy, tau, estimator=by_two_classes(estimator), seed=seed
+    )
+    np.testing.assert_array_equal(a[0], b[0])
+    # Of two classes, 1 - p has but the digits that p leaves it.
+    np.testing.assert_allclose(a[1], b[1], atol=1e-9)
+    # NaN in one gate is NaN in the sum for its temperature, and no other.
+    np.testing.assert_allclose(a[2], b[2], atol=1e-9)
+    expected = [k == 2 and estimator.name != "reinmax" for k in range(6)]
+    assert np.isnan(a[2]).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", [None, "st", "reinmax", "mean gap"])
+def test_float32_is_as_good_as_float64(kind, seed):
+    """Relatively, where a gate is all but certain."""
+    estimator = RULES[kind][0] if kind else StraightThroughGumbel()
+    logits, dy = inputs(seed, "float32")
+    logits = (np.linspace(-30, 30, logits.size).reshape(SHAPE)).astype(
+        "float32"
+    )
+    # A difference of 1e-6 in the noise is one of 1e-6 in what it makes.
+    options = {"estimator": estimator, "seed": seed, "temperature": 1.0}
+    y, wide, _ = value_and_gradients(logits.astype("float64"), dy, **options)
+    again, narrow, _ = value_and_gradients(logits, dy, **options)
+    np.testing.assert_array_equal(again, y)
+    if kind == "reinmax":
+        np.testing.assert_allclose(narrow, wide, atol=5e-7)
+    else:
+        np.testing.assert_allclose(narrow, wide, rtol=2e-5, atol=0)
+
+
+@pytest.mark.parametrize("cls", [StraightThroughGumbel, StraightThrough])
+def test_a_subclass_with_another_rule_has_it_for_gates_too(cls, seed):
+    """And not the formula of gates that it inherits."""
+
+    @dataclasses.dataclass(frozen=True, repr=False)
+    class Tripled(cls):
+        name = "tripled"
+
+        def backward(self, *args):
+            d_logits, parts = super().backward(*args)
+            return 3 * d_logits, 3 * parts
+
+    logits, dy = inputs(seed)
+    _, once, tau = value_and_gradients(logits, dy, estimator=cls(), seed=seed)
+    _, found, slope = value_and_gradients(
+        logits, dy, estimator=Tripled(), seed=seed
+    )
+    np.testing.assert_allclose(found, 3 * once, atol=1e-12)
+    np.testing.assert_allclose(slope, 3 * tau, atol=1e-11)
+
+    class Kept(Tripled):
+        def backward_binary(self, *args):
+            return tuple(-x for x in super().backward_binary(*args))
+
+    _, kept, _ = value_and_gradients(logits, dy, estimator=Kept(), seed=seed)
+    np.testing.assert_allclose(kept, -3 * once, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["st", "gumbel_rao"])
+def test_a_backward_temperature_takes_the_place_of_the_calls(name, seed):
+    logits, dy = inputs(seed)
+    fixed = type(kg.estimators.get(name))(backward_temperature=0.4)
+    a = value_and_gradients(logits, dy, 2.0, estimator=fixed, seed=seed)
+    b = value_and_gradients(logits, dy, 0.4, estimator=name, seed=seed)
+    np.testing.assert_array_equal(a[0], b[0])
+    np.testing.assert_allclose(a[1], b[1], atol=1e-12)
+    assert a[2] is None
+
+
+def test_reinmax_has_no_gradient_to_the_temperature(seed):
+    logits, dy = inputs(seed)
+    *_, slope = value_and_gradients(logits, dy, estimator="reinmax", seed=seed)
+    assert slope == 0
+
+
+@pytest.mark.parametrize("kind", ["st", "reinmax", "mean gap", "gumbel_rao"])
+def test_second_derivatives_are_those_of_the_rule(kind, seed):
+    """Of the gradient, given the sample, by central differences."""
+    logits, dy = inputs(seed, shape=(5,))
+    rao = kind == "gumbel_rao"
+    estimator = GumbelRao(3) if rao else RULES[kind][0]
+    x = tf.constant(logits)
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            y = kg.ops.gumbel_sigmoid(
+                x, 0.7, hard=True, estimator=estimator, seed=seed
+            )
+        slope = inner.gradient(y, x, output_gradients=tf.constant(dy))
+    second = outer.gradient(slope, x).numpy()
+    assert np.abs(second).max() > 1e-3
+    sign = 2 * y.numpy() - 1
+    if rao:
+        moved = [conditional(logits, y.numpy(), seed, n) for n in range(3)]
+    elif kind in ("st", "reinmax"):
+        moved = [logits]
+    else:
+        # The gap is a constant, and what the logits are moved by.
+        lead = sign * logits
+        p = reference.sigmoid(lead)
+        gap = -np.log1p(-p) / p
+        moved = [sign * np.maximum(lead, gap)]
+
+    def rule(nudge):
+        if kind == "reinmax":
+            of_gates = reference.of_gates(reference.reinmax)
+            return of_gates(logits + nudge, y.numpy(), 0.7, dy)
+        return np.mean(
+            [reference.sigmoid_vjp(m + nudge, 0.7, dy)[0] for m in moved],
+            axis=0,
+        )
+
+    # Each gate has its own second derivative.
+    expected = (rule(1e-6) - rule(-1e-6)) / 2e-6
+    np.testing.assert_allclose(second, expected, atol=1e-6)
+
+
+# ---------------------------------------------------------------------------
+# Gumbel-Rao.
+# ---------------------------------------------------------------------------
+
+
+def conditional(logits, gate, seed, number, noise_scale=1.0):
+    """Perturbed logits given their sign, by inverting their distribution.
+
+    P(x > a) = sigmoid(l - a) / sigmoid(l) of a positive x is V; by the bits
+    of the key.
+    """
+    start = (number + 1) * 2**44
+    rest = reference.uniform(seed, 0, logits.size, start).reshape(logits.shape)
+    lead = np.where(gate == 1, logits, -logits) / noise_scale
+    v = 1 - rest
+    # sigmoid(l - a) = v sigmoid(l), solved for a.
+    a = np.log1p(np.exp(lead) * rest) - np.log(v)
+    np.testing.assert_allclose(
+        reference.sigmoid(lead - a), v * reference.sigmoid(lead), rtol=1e-9
+    )
+    return noise_scale * np.where(gate == 1, a, -a)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("float32", 2e-6), ("float64", 1e-12)]
+)
+@pytest.mark.parametrize("noise_scale", [0.5, 1.0])
+def test_gumbel_rao_by_its_bits(noise_scale, dtype, tolerance, seed):
+    logits, dy = inputs(seed, dtype)
+    tau = 0.3
+    y, gradient, slope = value_and_gradients(
+        logits,
+        dy,
+        tau,
+        estimator=GumbelRao(3),
+        noise_scale=noise_scale,
+        seed=seed,
+    )
+    drawn = [
+        reference.sigmoid_vjp(
+            conditional(logits.astype("float64"), y, seed, n, noise_scale),
+            tau,
+            dy,
+        )
+        for n in range(3)
+    ]
+    expected, parts = np.mean(drawn, axis=0)
+    scale = np.abs(dy).max() / tau
+    np.testing.assert_allclose(gradient, expected, atol=tolerance * scale)
+    assert slope == pytest.approx(parts.sum(), rel=1e-5, abs=1e-4)
+
+
+def test_gumbel_rao_without_noise_is_straight_through(seed):
+    logits, dy = inputs(seed)
+    options = {"noise_scale": 0.0, "seed": seed}
+    a = value_and_gradients(logits, dy, estimator="gumbel_rao", **options)
+    b = value_and_gradients(logits, dy, estimator="st", **options)
+    for mine, other in zip(a, b, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-12)
+
+
+@backend.compiled
+def draw_conditional(logits, positive, noise_scale):
+    draw = formulas.Draw(
+        lambda: logits, noise_scale, backend.next_key(5), axis=0
+    )
+    return formulas.conditional_logistic(draw, logits, positive, tf.constant(0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("logit", [-1.5, 0.0, 6.0])
+def test_over_the_signs_the_noise_is_logistic(logit, dtype, seed):
+    """Kolmogorov-Smirnov over 1e6, rate 1e-6; a CDF 0.0054 off is seen.
+
+    Planted: signs of another law.
+    """
+    n, scale = 10**6, 0.5
+    rng = np.random.default_rng(seed)
+    logits = tf.fill([n], tf.constant(logit, dtype))
+    for prob, right in [(reference.sigmoid(logit / scale), True), (0.5, False)]:
+        positive = rng.random(n) < prob
+        x = draw_conditional(
+            logits, positive, tf.constant(scale, dtype)
+        ).numpy()
+        np.testing.assert_array_equal(x > 0, positive)
+        p = statistics.ks_p((x - logit) / scale, reference.logistic_cdf)
+        if right:
+            assert p > FALSE_FAIL_RATE
+        elif logit:
+            assert p < FALSE_FAIL_RATE
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_conditional_noise_is_finite_and_of_its_sign(dtype):
+    """At the ends of the logits; far out it lies about them, or about 0."""
+    size = np.array([1e30, 1e4, 100.0, 80.5, 79.5, 30.0, 1.0, 0.0])
+    logits = np.repeat(np.concatenate([size, -size]), 1000).astype(dtype)
+    for positive in (True, False):
+        x = draw_conditional(
+            tf.constant(logits),
+            tf.fill([logits.size], positive),
+            tf.constant(1.0, dtype),
+        ).numpy()
+        assert np.isfinite(x).all()
+        assert np.all(x > 0 if positive else x < 0)
+        lead = logits if positive else -logits
+        far = lead >= 79
+        assert np.all(np.abs(np.abs(x) - lead)[far] <= 20 + 1e-6 * lead[far])
+        # Against its sign what is left is exponential noise.
+        assert 0.9 < np.abs(x)[lead < -70].mean() < 1.1
+
+
+def test_gumbel_rao_has_the_mean_of_straight_through_gumbel(seed):
+    """And that of two classes; z of each of 4 logits, 2e5 gradients each.
+
+    Planted: noise that is not conditional on the sample.
+    """
+    n, logits = 200_000, np.array([-2.0, 0.0, 0.5, 3.0])
+    x = np.tile(logits, (n, 1))
+
+    def gradients(estimator, seed):
+        """Of a loss whose slope differs from 0 to 1."""
+        y, *_ = value_and_gradients(x, 0 * x, estimator=estimator, seed=seed)
+        dy = np.where(y == 1, 3.0, -1.0)
+        return value_and_gradients(x, dy, 0.3, estimator=estimator, seed=seed)[
+            1
+        ]
+
+    plain = gradients("st_gumbel", seed)
+    rao = gradients(GumbelRao(2), seed + 1)
+    derived = gradients(by_two_classes(GumbelRao(2)), seed + 2)
+    noise = np.random.default_rng(seed).logistic(size=x.shape)
+    z = np.random.default_rng(seed + 1).logistic(size=x.shape) + x > 0
+    wrong, _ = reference.sigmoid_vjp(x + noise, 0.3, np.where(z, 3.0, -1.0))
+    for k in range(4):
+        assert same_mean_p(plain[:, k], rao[:, k]) > FALSE_FAIL_RATE / 4
+        assert same_mean_p(plain[:, k], derived[:, k]) > FALSE_FAIL_RATE / 4
+    assert same_mean_p(plain[:, 3], wrong[:, 3]) < FALSE_FAIL_RATE
+    assert rao.var(0).sum() < 0.9 * plain.var(0).sum()
+
+
+def same_mean_p(a, b):
+    error = np.sqrt(a.var() / a.size + b.var() / b.size)
+    return 2 * statistics.stats.norm.sf(abs(a.mean() - b.mean()) / error)
+
+
+# ---------------------------------------------------------------------------
+# What the papers prove.
+# ---------------------------------------------------------------------------
+
+
+def logit(p):
+    return np.log(p) - np.log1p(-p)
+
+
+def expectation(objective, log_odds, estimator, seed):
+    """E of the gradient, exactly: one for each state, by its probability."""
+    x = tf.fill([2000], tf.constant(log_odds, "float64"))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = kg.ops.gumbel_sigmoid(x, hard=True, estimator=estimator, seed=seed)
+        loss = tf.reduce_sum(objective(y))
+    g, y = tape.gradient(loss, x).numpy(), y.numpy()
+    p = reference.sigmoid(log_odds)
+    return p * g[y == 1][0] + (1 - p) * g[y == 0][0]
+
+
+@pytest.mark.parametrize("p", [0.02, 0.3, 0.9])
+def test_reinmax_is_the_trapezoid_rule(p, seed):
+    """p (1 - p) (f'(0) + f'(1)) / 2: exact for squares, 50 % over for cubes."""
+    for power, excess in ((1, 0), (2, 0), (3, 0.5)):
+        found = expectation(lambda b, n=power: b**n, logit(p), "reinmax", seed)
+        assert found == pytest.approx((1 + excess) * p * (1 - p), rel=1e-12)
+    found = expectation(lambda b: tf.sin(3 * b), logit(p), "reinmax", seed)
+    trapezoid = p * (1 - p) * (3 + 3 * np.cos(3)) / 2
+    assert found == pytest.approx(trapezoid, rel=1e-9)
+
+
+@pytest.mark.parametrize("p", [0.02, 0.3, 0.9])
+def test_straight_through_weighs_the_ends(p, seed):
+    """p (1 - p) (p f'(1) + (1 - p) f'(0))."""
+    found = expectation(lambda b: tf.sin(3 * b), logit(p), "st", seed)
+    expected = p * (1 - p) * (p * 3 * np.cos(3) + (1 - p) * 3)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("power", [1.5, 2, 3])
+def test_straight_through_settles_where_no_optimum_is(power, seed):
+    """Tucker's toy |b - c|**n, at c**(n-1) / (c**(n-1) + (1-c)**(n-1))."""
+    c = 0.45
+    point = c ** (power - 1) / (c ** (power - 1) + (1 - c) ** (power - 1))
+
+    def slope(p, estimator):
+        return expectation(
+            lambda b: tf.abs(b - c) ** power, logit(p), estimator, seed
+        )
+
+    assert abs(slope(point, "st")) < 1e-12
+    assert slope(point - 0.02, "st") < 0 < slope(point + 0.02, "st")
+    for p in (point - 0.02, point + 0.02):
+        assert slope(p, "reinmax") > 0
+
+
+def expected_slope(log_odds, temperature, c, hard):
+    """E of the gradient of (y - c)**2 over the noise, by the midpoint rule.
+
+    Finely about the two places where density and sigmoid change, the second
+    of which, where a hard sample jumps, is an edge.
+    """
+    line = np.linspace(-60, 60, 20_001)
+    edges = np.sort([*line, *(line * min(temperature, 1) - log_odds)])
+    noise = (edges[1:] + edges[:-1]) / 2
+    x = tf.constant(log_odds + noise)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = kg.ops.gumbel_sigmoid(
+            x, temperature, hard=hard, noise_scale=0.0, seed=0
+        )
+        loss = tf.reduce_sum((y - c) ** 2)
+    slope = tape.gradient(loss, x).numpy()
+    density = reference.sigmoid(noise) * reference.sigmoid(-noise)
+    return np.sum(slope * density * np.diff(edges))
+
+
+@pytest.mark.parametrize("c", [0.3, 0.4, 0.45])
+def test_soft_points_the_right_way_below_a_temperature(c):
+    """Far in the tail, if and only if the temperature is below 1 - 2c."""
+    assert expected_slope(-25.0, 0.9 * (1 - 2 * c), c, False) > 0
+    assert expected_slope(-25.0, 1.1 * (1 - 2 * c), c, False) < 0
+
+
+def test_at_even_odds_the_relaxations_fall_short_by_a_third(seed):
+    """(1 - 2c) / 6 at temperature 1, where exact and ST have (1 - 2c) / 4."""
+    c = 0.45
+    for hard in (False, True):
+        slope = expected_slope(0.0, 1.0, c, hard)
+        assert slope == pytest.approx((1 - 2 * c) / 6, rel=1e-5)
+    found = expectation(lambda b: (b - c) ** 2, 0.0, "st", seed)
+    assert found == pytest.approx((1 - 2 * c) / 4)
