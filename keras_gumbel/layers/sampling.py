@@ -1,6 +1,7 @@
 """What every sampling layer has: a temperature, a stream of noise, a switch."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -16,6 +17,12 @@ from keras_gumbel._validation import (
 
 # Under this name the stream of noise is stored beside the weights.
 _STREAM = "seed_generator_state"
+
+
+class _LiveScalar(NamedTuple):
+    variable: keras.Variable
+    initial: float
+    schedule: LearningRateSchedule | None
 
 
 class SamplingLayer(keras.Layer):
@@ -48,32 +55,42 @@ class SamplingLayer(keras.Layer):
         self.inference = inference
         self.noise_scale = float(noise_scale)
         self.supports_masking = True
-        self._init_temperature(temperature)
+        self._live: dict[str, _LiveScalar] = {}
+        self._iterations: keras.Variable | None = None
+        self._add_live_scalar(
+            "temperature", temperature, check_initial_temperature
+        )
         self._init_stream(seed)
 
-    def _init_temperature(self, temperature: Any) -> None:
-        if isinstance(temperature, dict):
-            temperature = keras.saving.deserialize_keras_object(temperature)
-        if isinstance(
-            temperature, keras.optimizers.schedules.LearningRateSchedule
-        ):
-            self.temperature_schedule = temperature
-            initial = float(ops.convert_to_numpy(temperature(0)))
-            check_temperature(initial)
-        else:
-            check_initial_temperature(temperature)
-            self.temperature_schedule = None
-            initial = float(temperature)
-        self._initial_temperature = initial
-        self._temperature = self.add_weight(
-            name="temperature",
+    def _add_live_scalar(
+        self, name: str, value: Any, check: Callable[[Any], None]
+    ) -> None:
+        """A number that may change as the model trains: a variable.
+
+        Args:
+            name: Of the variable, and of the constructor's argument.
+            value: A number, or a `LearningRateSchedule` of the training
+                calls (or its configuration), which sets it from then on.
+            check: Raises for a number that it must not begin with.
+        """
+        if isinstance(value, dict):
+            value = keras.saving.deserialize_keras_object(value)
+        schedule = None
+        if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+            schedule = value
+            value = float(ops.convert_to_numpy(schedule(0)))
+        check(value)
+        initial = float(value)
+        variable = self.add_weight(
+            name=name,
             shape=(),
             initializer=keras.initializers.Constant(initial),
             dtype="float32",
             trainable=False,
             autocast=False,
         )
-        if self.temperature_schedule is not None:
+        self._live[name] = _LiveScalar(variable, initial, schedule)
+        if schedule is not None and self._iterations is None:
             self._iterations = self.add_weight(
                 name="iterations",
                 shape=(),
@@ -82,6 +99,13 @@ class SamplingLayer(keras.Layer):
                 trainable=False,
                 autocast=False,
             )
+
+    def _live_config(self, name: str) -> Any:
+        """What the live scalar was made with; its value is a weight."""
+        live = self._live[name]
+        if live.schedule is None:
+            return live.initial
+        return keras.saving.serialize_keras_object(live.schedule)
 
     def _init_stream(self, seed: Any) -> None:
         if isinstance(seed, dict):
@@ -102,12 +126,17 @@ class SamplingLayer(keras.Layer):
         Assigning a number to it, by `layer.temperature = 0.5` or by
         `layer.temperature.assign(0.5)`, retraces nothing.
         """
-        return self._temperature
+        return self._live["temperature"].variable
 
     @temperature.setter
     def temperature(self, value: float) -> None:
         check_temperature(value)
-        self._temperature.assign(value)
+        self.temperature.assign(value)
+
+    @property
+    def temperature_schedule(self) -> LearningRateSchedule | None:
+        """What the temperature follows, if it was made with a schedule."""
+        return self._live["temperature"].schedule
 
     @property
     def _inference_modes(self) -> tuple[str | None, ...]:
@@ -116,12 +145,17 @@ class SamplingLayer(keras.Layer):
     def current_temperature(
         self, override: Tensor | None, training: bool | None
     ) -> Tensor:
-        """The temperature of this call; a training call counts as a step."""
-        if training and self.temperature_schedule is not None:
-            value = self.temperature_schedule(self._iterations.value)
-            self._temperature.assign(ops.cast(value, "float32"))
+        """The temperature of this call; a training call counts as a step.
+
+        Whatever else follows a schedule is set then, too.
+        """
+        if training and self._iterations is not None:
+            step = self._iterations.value
+            for variable, _, schedule in self._live.values():
+                if schedule is not None:
+                    variable.assign(ops.cast(schedule(step), "float32"))
             self._iterations.assign_add(1)
-        return self._temperature if override is None else override
+        return self.temperature if override is None else override
 
     def save_own_variables(self, store: Any) -> None:
         """Save the weights, and the stream, which Keras leaves out."""
@@ -140,12 +174,9 @@ class SamplingLayer(keras.Layer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the live temperature is a weight."""
         serialize = keras.saving.serialize_keras_object
-        schedule = self.temperature_schedule
         return {
             **super().get_config(),
-            "temperature": self._initial_temperature
-            if schedule is None
-            else serialize(schedule),
+            "temperature": self._live_config("temperature"),
             "inference": self.inference,
             "noise_scale": self.noise_scale,
             "seed": serialize(self.seed)
