@@ -26,6 +26,7 @@ NAMES = {
         "diagnostics",
         "estimators",
         "layers",
+        "metrics",
         "ops",
         "schedules",
     },
@@ -55,6 +56,7 @@ NAMES = {
         "gradient_report",
     },
     kg.layers: {"GumbelEmbedding", "GumbelSoftmax", "SampleArgmaxIndex"},
+    kg.metrics: {"CategoryUsage", "CodePerplexity"},
     kg.callbacks: {"TemperatureScheduler"},
     kg.schedules: {"ExponentialAnnealing"},
 }
@@ -116,6 +118,12 @@ SIGNATURES = {
     kg.diagnostics.gradient_report: (
         "(objective, logits, estimators=None, temperatures=(0.5, 1.0), "
         "num_samples=1000, *, reference_samples=100000, seed=0)"
+    ),
+    kg.metrics.CategoryUsage: (
+        "(num_codes, name='category_usage', dtype=None)"
+    ),
+    kg.metrics.CodePerplexity: (
+        "(num_codes, name='code_perplexity', dtype=None)"
     ),
     kg.estimators.get: "(identifier)",
     kg.estimators.score_function_loss: (
@@ -254,6 +262,8 @@ def test_serialised_names_are_stable():
         for thing in (
             kg.GumbelSoftmax,
             kg.SampleArgmaxIndex,
+            kg.metrics.CategoryUsage,
+            kg.metrics.CodePerplexity,
             kg.schedules.ExponentialAnnealing,
             kg.estimators.GappedStraightThrough,
             kg.estimators.GumbelRao,
@@ -264,6 +274,8 @@ def test_serialised_names_are_stable():
     } == {
         "keras_gumbel>GumbelSoftmax",
         "keras_gumbel>SampleArgmaxIndex",
+        "keras_gumbel>CategoryUsage",
+        "keras_gumbel>CodePerplexity",
         "keras_gumbel>ExponentialAnnealing",
         "keras_gumbel>GappedStraightThrough",
         "keras_gumbel>GumbelRao",

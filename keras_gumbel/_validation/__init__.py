@@ -5,6 +5,11 @@ Values inside a traced program cannot be read: those are left to the program,
 where a temperature that is not positive gives NaN.
 """
 
+from keras_gumbel._validation.codes import (
+    check_codes as check_codes,
+    check_codes_are_known as check_codes_are_known,
+    check_sample_weight as check_sample_weight,
+)
 from keras_gumbel._validation.objectives import (
     check_number_of_states as check_number_of_states,
     check_objective_batch as check_objective_batch,

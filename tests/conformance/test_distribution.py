@@ -7,9 +7,15 @@ import sys
 import keras
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests.conformance.registry import as_array, each_layer
-from tests.conformance.two_replicas import FUNCTIONS, LOGITS, schedule
+from tests.conformance.two_replicas import (
+    CODES,
+    FUNCTIONS,
+    LOGITS,
+    schedule,
+)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +100,21 @@ def test_a_schedule_counts_steps_and_not_replicas(row, seen):
     """Four steps were taken, so the last was step 3."""
     expected = pytest.approx(2.0 * np.exp(-0.5 * 3))
     assert seen["fit"][str(row)]["annealed"] == [expected] * 2
+
+
+def test_metrics_count_what_all_replicas_saw(seen):
+    def expected(codes):
+        counts = np.bincount(codes, minlength=CODES.max() + 1)
+        return np.exp(stats.entropy(counts)), np.mean(counts > 0)
+
+    perplexity, usage = expected(CODES)
+    fit = seen["metrics"]["fit"]
+    assert fit["code_perplexity"] == pytest.approx([perplexity] * 2, 1e-6)
+    assert fit["category_usage"] == [usage] * 2
+    perplexity, usage = expected(CODES[: len(CODES) // 2])
+    evaluated = seen["metrics"]["evaluate"]
+    assert evaluated["code_perplexity"] == pytest.approx(perplexity, 1e-6)
+    assert evaluated["category_usage"] == usage
 
 
 @each_layer

@@ -28,6 +28,8 @@ FUNCTIONS = {
     "sample_gumbel": lambda x, seed: kg.ops.sample_gumbel(x.shape, seed=seed),
 }
 LOGITS = np.zeros((8, 5), "float32")
+# Each half of each batch has codes of its own.
+CODES = np.array([0, 0, 0, 1, 2, 2, 3, 3, 4, 4, 4, 4, 5, 0, 0, 7])
 
 
 def schedule(step):
@@ -162,6 +164,38 @@ def by_fit(strategy, row: Row, folder: pathlib.Path):
     }
 
 
+class Counter(keras.layers.Layer):
+    """Passes one-hot rows on, and counts them."""
+
+    def __init__(self):
+        super().__init__()
+        self.perplexity = kg.metrics.CodePerplexity(CODES.max() + 1)
+        self.usage = kg.metrics.CategoryUsage(CODES.max() + 1)
+
+    def call(self, x):
+        self.perplexity.update_state(x)
+        self.usage.update_state(keras.ops.argmax(x, axis=-1))
+        return x
+
+
+def by_metrics(strategy):
+    """What `fit` logged of the metrics, and `evaluate` of half the data."""
+    x = np.eye(CODES.max() + 1, dtype="float32")[CODES]
+    with strategy.scope():
+        model = keras.Sequential([Counter(), keras.layers.Dense(1)])
+        model.compile("sgd", "mean_squared_error")
+    y = np.zeros((len(CODES), 1), "float32")
+    settings = {"batch_size": 8, "verbose": 0}
+    history = model.fit(x, y, epochs=2, shuffle=False, **settings)
+    half = len(CODES) // 2
+    evaluated = model.evaluate(x[:half], y[:half], return_dict=True, **settings)
+    names = ("code_perplexity", "category_usage")
+    return {
+        "fit": {name: history.history[name] for name in names},
+        "evaluate": {name: evaluated[name] for name in names},
+    }
+
+
 def main(folder: pathlib.Path) -> None:
     """Run everything, and write it down."""
     tf.config.set_logical_device_configuration(
@@ -173,6 +207,7 @@ def main(folder: pathlib.Path) -> None:
     seen = {
         "functions": by_functions(strategy),
         "loop": by_layers(strategy),
+        "metrics": by_metrics(strategy),
         "fit": {str(row): by_fit(strategy, row, folder) for row in LAYERS},
     }
     (folder / "seen.json").write_text(json.dumps(seen))

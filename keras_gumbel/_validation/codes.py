@@ -1,0 +1,65 @@
+"""Codes, and their weights."""
+
+import keras
+import numpy as np
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+from keras_gumbel._validation.tensors import dtype_name
+
+
+def check_codes(codes: Tensor, num_codes: int) -> bool:
+    """Integers, or rows of `num_codes` floats; whether they are rows."""
+    dtype, shape = dtype_name(codes), tuple(codes.shape)
+    if "int" in dtype:
+        return False
+    if "float" not in dtype:
+        raise TypeError(
+            "`codes` must be integers, or float rows of one-hot or relaxed "
+            f"codes. Received: codes of dtype {dtype}"
+        )
+    if not shape or shape[-1] != num_codes:
+        raise ValueError(
+            "`codes` that are floats must have the shape (..., num_codes); "
+            "cast indices to an integer type. Received: codes of shape "
+            f"{shape} and dtype {dtype}, num_codes={num_codes}"
+        )
+    return True
+
+
+def check_codes_are_known(known: Tensor, codes: Tensor, num_codes: int) -> None:
+    """Within range, where the values can be read now."""
+    values = backend.static_value(known)
+    if values is None or np.all(values):
+        return
+    first = keras.ops.convert_to_numpy(codes)[~values][0]
+    if "int" in dtype_name(codes):
+        raise ValueError(
+            f"`codes` must be in [0, num_codes). Received: a code of {first}, "
+            f"num_codes={num_codes}"
+        )
+    raise ValueError(
+        "`codes` that are floats must be rows of numbers in [0, 1]. "
+        f"Received: the row {first}"
+    )
+
+
+def check_sample_weight(weight: Tensor, codes: Tensor) -> None:
+    """A number for each code, or for all of those that share first axes."""
+    shape, target = tuple(weight.shape), tuple(codes.shape)
+    fits = len(shape) <= len(target) and all(
+        size in (1, goal) or size is None or goal is None
+        for size, goal in zip(shape, target, strict=False)
+    )
+    if not fits:
+        raise ValueError(
+            "`sample_weight` must have the shape of the codes, or its first "
+            f"axes. Received: sample_weight of shape {shape}, codes of shape "
+            f"{target}"
+        )
+    values = backend.static_value(weight)
+    if values is not None and not np.all(values >= 0):
+        raise ValueError(
+            "`sample_weight` must not be negative. "
+            f"Received: sample_weight={values}"
+        )

@@ -1,0 +1,61 @@
+"""Which share of the codes is in use."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gumbel._typing import Tensor
+from keras_gumbel.metrics.code_counts import CodeCounts
+
+
+@keras.saving.register_keras_serializable(package="keras_gumbel")
+class CategoryUsage(CodeCounts):
+    """The share of the codes that was seen at least once.
+
+        usage = sum_k [counts_k > 0] / num_codes
+
+    Between 0, before anything was seen, and 1. Counted is everything since
+    the last reset, over all replicas.
+
+    Give it codes or one-hot rows. A relaxed row gives every code a share,
+    however small, so that from such rows the usage is 1 at once.
+
+    In a model it belongs to the layer that makes the codes, as
+    `CodePerplexity` shows.
+
+    Args:
+        num_codes: Positive integer, the size of the codebook.
+        name: String, in the logs. Defaults to `"category_usage"`.
+        dtype: Of the result; `None` is `keras.config.floatx()`. Defaults to
+            `None`.
+
+    Call arguments:
+        codes: As for `CodePerplexity`: integers, or rows of floats.
+        sample_weight: As for `CodePerplexity`; what has the weight 0 was not
+            seen.
+
+    Returns:
+        A scalar tensor.
+
+    Raises:
+        ValueError: As `CodePerplexity`, and NaN where that gives NaN.
+        TypeError: As `CodePerplexity`.
+
+    Example:
+
+    >>> import keras_gumbel as kg
+    >>> metric = kg.metrics.CategoryUsage(8)
+    >>> metric.update_state([0, 5, 0, 5])
+    >>> float(metric.result())
+    0.25
+    """
+
+    def __init__(
+        self, num_codes: int, name: str = "category_usage", dtype: Any = None
+    ) -> None:
+        super().__init__(num_codes, name, dtype)
+
+    def _summary(self, counts: Tensor, total: Tensor) -> Tensor:
+        del total
+        return ops.mean(ops.cast(counts > 0, "float64"))

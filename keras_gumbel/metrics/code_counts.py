@@ -1,0 +1,100 @@
+"""What the metrics of a codebook share: how often each code was seen."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+from keras_gumbel._validation import (
+    check_codes,
+    check_codes_are_known,
+    check_integer,
+    check_sample_weight,
+)
+
+
+class CodeCounts(keras.Metric):
+    """Base of the metrics that are a function of the codes' histogram.
+
+    A subclass says what it makes of the counts (`_summary`).
+
+    Args:
+        num_codes: Positive integer.
+        name: String.
+        dtype: Of the result.
+    """
+
+    def __init__(self, num_codes: int, name: str, dtype: Any) -> None:
+        super().__init__(name=name, dtype=dtype)
+        check_integer(num_codes, "num_codes", minimum=1)
+        self.num_codes = int(num_codes)
+        # Float32 would stop counting at 2**24, float64 does at 2**53.
+        self._counts = self.add_variable(
+            (self.num_codes,), "zeros", dtype="float64", name="counts"
+        )
+
+    def update_state(
+        self, codes: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
+        """Count the codes, each as often as its weight says."""
+        codes = backend.to_tensor(codes)
+        rows = check_codes(codes, self.num_codes)
+        weight = _weight(sample_weight, codes[..., 0] if rows else codes)
+        if rows:
+            inside = ops.all((codes >= 0) & (codes <= 1), axis=-1)
+        else:
+            codes = ops.cast(codes, "int64")
+            inside = (codes >= 0) & (codes < self.num_codes)
+        # What weighs nothing, padding, may hold anything.
+        known = inside | (weight == 0)
+        check_codes_are_known(known, codes, self.num_codes)
+        # Where the values are not to be had now, the result must show it.
+        weight = ops.where(known & (weight >= 0), weight, float("nan"))
+        count = _sum_rows if rows else self._histogram
+        self._counts.assign_add(count(codes, weight, inside))
+
+    def _histogram(
+        self, codes: Tensor, weight: Tensor, inside: Tensor
+    ) -> Tensor:
+        codes = ops.where(inside, codes, 0)
+        return ops.segment_sum(
+            ops.reshape(weight, (-1,)),
+            ops.reshape(codes, (-1,)),
+            self.num_codes,
+        )
+
+    def result(self) -> Tensor:
+        """The metric of all that was seen since the last reset."""
+        counts = ops.convert_to_tensor(self._counts)
+        total = ops.sum(counts)
+        summary = self._summary(counts, ops.where(total == 0, 1.0, total))
+        # A sum that is no number tells of a code that was none.
+        summary = ops.where(ops.isnan(total), float("nan"), summary)
+        return ops.cast(ops.where(total == 0, 0.0, summary), self.dtype)
+
+    def _summary(self, counts: Tensor, total: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "num_codes": self.num_codes}
+
+
+def _weight(sample_weight: Tensor | None, codes: Tensor) -> Tensor:
+    """One float64 number for each code; trailing axes share theirs."""
+    shape = ops.shape(codes)
+    if sample_weight is None:
+        return ops.ones(shape, "float64")
+    weight = ops.cast(backend.to_tensor(sample_weight), "float64")
+    check_sample_weight(weight, codes)
+    trailing = (1,) * (len(shape) - len(weight.shape))
+    weight = ops.reshape(weight, (*ops.shape(weight), *trailing))
+    return ops.broadcast_to(weight, shape)
+
+
+def _sum_rows(rows: Tensor, weight: Tensor, inside: Tensor) -> Tensor:
+    rows = ops.where(inside[..., None], ops.cast(rows, "float64"), 0.0)
+    weighted = rows * weight[..., None]
+    return ops.sum(weighted, axis=tuple(range(len(rows.shape) - 1)))

@@ -1,0 +1,94 @@
+"""How many codes are in use, as a perplexity."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gumbel._typing import Tensor
+from keras_gumbel.metrics.code_counts import CodeCounts
+
+
+@keras.saving.register_keras_serializable(package="keras_gumbel")
+class CodePerplexity(CodeCounts):
+    """The effective number of codes: exp of the entropy of their use.
+
+        perplexity = exp(-sum_k p_k log p_k),  p = counts / sum(counts)
+
+    Between 1, where one code is all that is ever chosen, and `num_codes`,
+    where all are chosen equally often. The counts are of everything since the
+    last reset, exact to 2**53, and summed over replicas. A codebook that
+    collapses shows here first.
+
+    From integers or one-hot rows it is the perplexity of the choices, from
+    rows of probabilities that of their mean: a low value of the first beside
+    a high one of the second says that every example is undecided. Nothing
+    seen yet gives 0.
+
+    In a model it belongs to the layer that makes the codes, as in the example
+    below: Keras resets it and shows it in the logs of `fit`. It is no metric
+    for `compile`, which would call it with targets and predictions.
+
+    Args:
+        num_codes: Positive integer, the size of the codebook.
+        name: String, in the logs. Defaults to `"code_perplexity"`.
+        dtype: Of the result; `None` is `keras.config.floatx()`. Defaults to
+            `None`.
+
+    Call arguments:
+        codes: Integer tensor of any shape, the codes in [0, num_codes); or
+            float tensor `(..., num_codes)` of one-hot or relaxed samples or
+            probabilities, each in [0, 1]. (A row of zeros, where all classes
+            were masked, counts nothing.)
+        sample_weight: Optional numbers >= 0, how often each code or row
+            counts, of the shape of the codes or its first axes. What has the
+            weight 0 may hold anything, so it is how to leave out padding.
+            (A mask that Keras carries along is not read.)
+
+    Returns:
+        A scalar tensor.
+
+    Raises:
+        ValueError: For codes or weights out of range or of another shape.
+            Where the values are only known when the program runs, the result
+            is NaN instead, until the next reset.
+        TypeError: For codes that are neither integers nor floats.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> metric = kg.metrics.CodePerplexity(8)
+    >>> metric.update_state([0, 5, 0, 5])
+    >>> round(float(metric.result()), 4)
+    2.0
+    >>> class Codes(keras.layers.Layer):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.choice = kg.GumbelSoftmax(hard=True)
+    ...         self.perplexity = kg.metrics.CodePerplexity(8)
+    ...     def call(self, logits, training=None):
+    ...         codes = self.choice(logits, training=training)
+    ...         self.perplexity.update_state(codes)
+    ...         return codes
+    >>> model = keras.Sequential([keras.Input((8,)), Codes()])
+    >>> model.compile(loss="mse")
+    >>> x = keras.ops.eye(8) * 100
+    >>> round(model.evaluate(x, x, verbose=0, return_dict=True)[
+    ...     "code_perplexity"], 4)
+    8.0
+
+    Reference:
+        Baevski, Zhou, Mohamed, Auli, "wav2vec 2.0: A Framework for
+        Self-Supervised Learning of Speech Representations", 2020, section
+        3.2, https://arxiv.org/abs/2006.11477
+    """
+
+    def __init__(
+        self, num_codes: int, name: str = "code_perplexity", dtype: Any = None
+    ) -> None:
+        super().__init__(num_codes, name, dtype)
+
+    def _summary(self, counts: Tensor, total: Tensor) -> Tensor:
+        p = counts / total
+        log = ops.log(ops.where(p == 0, 1.0, p))
+        return ops.exp(-ops.sum(p * log))
