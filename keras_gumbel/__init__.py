@@ -5,6 +5,7 @@ from keras_gumbel import (
     diagnostics as diagnostics,
     estimators as estimators,
     layers as layers,
+    losses as losses,
     metrics as metrics,
     ops as ops,
     schedules as schedules,

@@ -218,6 +218,14 @@ def softmax(x: Tensor, temperature: Tensor, axis: int) -> Tensor:
     return weight / _total(weight, axis)
 
 
+def log_softmax(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """softmax(x), and its logarithm, which is 0 at forbidden classes."""
+    weight, gap = _weights(x, maximum(x, axis), 1.0)
+    total = _total(weight, axis)
+    log = ops.where(x == FORBIDDEN, 0.0, gap - ops.log(total))
+    return weight / total, log
+
+
 def relaxed_vjp(
     x: Tensor, temperature: Tensor, dy: Tensor, axis: int
 ) -> tuple[Tensor, Tensor]:

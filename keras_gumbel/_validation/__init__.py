@@ -10,6 +10,9 @@ from keras_gumbel._validation.codes import (
     check_codes_are_known as check_codes_are_known,
     check_sample_weight as check_sample_weight,
 )
+from keras_gumbel._validation.distributions import (
+    check_prior_logits as check_prior_logits,
+)
 from keras_gumbel._validation.objectives import (
     check_number_of_states as check_number_of_states,
     check_objective_batch as check_objective_batch,

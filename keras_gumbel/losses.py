@@ -1,0 +1,89 @@
+"""Terms of a loss that are functions of the distribution, not of a sample."""
+
+from keras import ops
+
+from keras_gumbel import backend, formulas
+from keras_gumbel._typing import Tensor
+from keras_gumbel._validation import categorical_arguments, check_prior_logits
+
+
+def categorical_kl(
+    logits: Tensor, prior_logits: Tensor | None = None, *, axis: int = -1
+) -> Tensor:
+    """Divergence of a categorical distribution from its prior, in nats.
+
+        KL(q || p) = sum_k q_k log(q_k / p_k)
+        q = softmax(logits),  p = softmax(prior_logits), or 1 / K
+
+    The term of an ELBO for discrete latents. Hard samples keep the bound with
+    it. Relaxed ones do not: theirs is the divergence between the relaxed
+    distributions.
+
+    Computed as sum_k (q_k log(q_k / p_k) - q_k + p_k), in which no term is
+    negative, so that small divergences keep their digits. In float32,
+    whatever the dtype of the logits; in float64 for float64.
+
+    Args:
+        logits: Float tensor, unnormalised log-probabilities in nats. -inf
+            forbids a class, which then adds 0 to the divergence. A row in
+            which all are forbidden, padding, gives 0.
+        prior_logits: Optional float tensor that broadcasts to the logits,
+            with all K classes along `axis`. Where it forbids a class that
+            the logits do not, the divergence is +inf. `None`: the uniform
+            prior over all K classes. Defaults to `None`.
+        axis: Integer, the category axis. Defaults to `-1`.
+
+    Returns:
+        A tensor of the shape of `logits` less `axis`. A logit of NaN or +inf
+        gives NaN.
+
+    Gradient:
+        Exact, to both. Forbidden classes get none.
+
+    Raises:
+        ValueError: For an axis out of range or a prior that does not fit.
+        TypeError: For logits that are not floats.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> logits = keras.ops.log([[0.5, 0.5, 0.0, 0.0], [0.25] * 4])
+    >>> kl = kg.losses.categorical_kl(logits)
+    >>> [round(float(x), 4) for x in kl]
+    [0.6931, 0.0]
+
+    Reference:
+        Kingma, Welling, "Auto-Encoding Variational Bayes", 2014, eq. 3,
+        https://arxiv.org/abs/1312.6114
+    """
+    logits, _, axis, _ = categorical_arguments(logits, 1.0, axis, None)
+    wide = formulas.widen(logits)
+    if prior_logits is None:
+        prior = ops.zeros_like(wide)
+    else:
+        prior = backend.to_tensor(prior_logits)
+        check_prior_logits(prior, logits, axis)
+        prior = ops.cast(prior, wide.dtype)
+    axis -= len(logits.shape)
+    q, log_q = formulas.log_softmax(wide, axis)
+    p, log_p = formulas.log_softmax(prior, axis)
+    possible, foreseen = wide != formulas.FORBIDDEN, prior != formulas.FORBIDDEN
+    both = ops.logical_and(possible, foreseen)
+    terms = _terms(q, p, ops.where(both, log_q - log_p, 0.0))
+    # p is what is left of a term without q, and 0 where p is forbidden.
+    kl = ops.sum(ops.where(both, terms, p), axis=axis)
+    unforeseen = ops.any(
+        ops.logical_and(possible, ops.logical_not(foreseen)), axis=axis
+    )
+    kl = ops.where(unforeseen, kl + float("inf"), kl)
+    return ops.where(ops.any(possible, axis=axis), kl, 0.0)
+
+
+def _terms(q: Tensor, p: Tensor, ratio: Tensor) -> Tensor:
+    """q * ratio - q + p, where ratio is log(q / p); none is negative."""
+    above = ratio >= 0
+    size = ops.where(above, ratio, -ratio)
+    # Of q where that is the larger, of p otherwise: nothing overflows.
+    rest = ops.expm1(-size)
+    of_q, of_p = size + rest, -rest - size * ops.exp(-size)
+    return ops.where(above, q, p) * ops.where(above, of_q, of_p)
