@@ -14,6 +14,7 @@ from keras_gumbel._version import __version__ as __version__
 from keras_gumbel.callbacks import TemperatureScheduler as TemperatureScheduler
 from keras_gumbel.layers import (
     GumbelEmbedding as GumbelEmbedding,
+    GumbelQuantizer as GumbelQuantizer,
     GumbelSoftmax as GumbelSoftmax,
     SampleArgmaxIndex as SampleArgmaxIndex,
 )

@@ -24,7 +24,15 @@ ARROWS = {
         "ops",
         "schedules",
     },
-    "layers": {"ops", "estimators", "formulas", "_validation", "_typing"},
+    "layers": {
+        "ops",
+        "estimators",
+        "formulas",
+        "losses",
+        "metrics",
+        "_validation",
+        "_typing",
+    },
     "diagnostics": {
         "ops",
         "estimators",
