@@ -11,7 +11,9 @@ from keras_gumbel._validation.scalars import check_integer, check_not_negative
 from keras_gumbel._validation.tensors import dtype_name
 
 
-def check_codebook_sizes(num_codes: Any, code_dim: Any, num_groups: Any) -> None:
+def check_codebook_sizes(
+    num_codes: Any, code_dim: Any, num_groups: Any
+) -> None:
     """Positive integers, the vector of equal parts."""
     check_integer(num_codes, "num_codes", minimum=1)
     check_integer(code_dim, "code_dim", minimum=1)

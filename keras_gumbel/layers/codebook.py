@@ -87,7 +87,9 @@ class CodebookLayer(LogitsLayer):
         """A vector in place of the features."""
         return *inputs_shape[:-1], self.code_dim
 
-    def logits(self, inputs: Tensor, class_mask: Tensor | None = None) -> Tensor:
+    def logits(
+        self, inputs: Tensor, class_mask: Tensor | None = None
+    ) -> Tensor:
         """The logits of the codes, in nats: `(..., num_groups, num_codes)`.
 
         Float32 under any policy, float64 for float64 inputs; -inf where the
@@ -113,7 +115,9 @@ class CodebookLayer(LogitsLayer):
         check_class_mask(class_mask, logits)
         return ops.where(class_mask, logits, FORBIDDEN)
 
-    def encode(self, inputs: Tensor, class_mask: Tensor | None = None) -> Tensor:
+    def encode(
+        self, inputs: Tensor, class_mask: Tensor | None = None
+    ) -> Tensor:
         """The likeliest codes, int32 `(..., num_groups)`, the first on ties.
 
         Without noise and without a gradient. -1 where no code is allowed, and

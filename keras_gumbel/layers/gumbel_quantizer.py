@@ -17,7 +17,13 @@ from keras_gumbel.layers.codebook import CodebookLayer
 from keras_gumbel.losses import categorical_kl
 from keras_gumbel.metrics import CategoryUsage
 from keras_gumbel.metrics.group_perplexity import GroupPerplexity
-from keras_gumbel.ops.codebook import codes_of, likeliest, look_up, mix
+from keras_gumbel.ops.codebook import (
+    codes_of,
+    histogram,
+    likeliest,
+    look_up,
+    mix,
+)
 from keras_gumbel.ops.embedding import sample_codebooks
 from keras_gumbel.ops.mode import mode, noiseless_softmax
 from keras_gumbel.ops.relaxation import gumbel_softmax
@@ -206,13 +212,13 @@ class GumbelQuantizer(CodebookLayer):
         vectors, codes = self._choose(logits, None, temperature, training)
         # Keras passes it only where the inputs are the one tensor.
         mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
-        unmasked = ops.ones_like(codes[..., 0], "bool")
-        if mask is not None:
-            unmasked = _broadcast(mask, inputs)
+        unmasked = None if mask is None else _broadcast(mask, inputs)
         if self.kl_weight is not None:
             self.add_loss(self.kl_weight * _mean_kl(logits, unmasked))
         if training is not None:
-            self._count(codes, unmasked)
+            counts = histogram(codes, unmasked, self.num_codes)
+            self.perplexity.add(counts)
+            self.usage.add(counts)
         return self._joined(vectors)
 
     def _draw(
@@ -254,16 +260,6 @@ class GumbelQuantizer(CodebookLayer):
     def _mixed(self, y: Tensor) -> Tensor:
         return mix(ops.cast(y, self.compute_dtype), self._tables)
 
-    def _count(self, codes: Tensor, unmasked: Tensor) -> None:
-        """Show the codes to the metrics, those of group g from g * num_codes.
-
-        A group without a code, -1, weighs nothing.
-        """
-        first = ops.arange(self.num_groups, dtype="int32") * self.num_codes
-        weight = ops.logical_and(codes >= 0, unmasked[..., None])
-        self.perplexity.update_state(codes + first, weight)
-        self.usage.update_state(codes + first, weight)
-
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the live numbers are weights."""
         live = self.kl_weight is not None
@@ -283,9 +279,11 @@ def _broadcast(mask: Tensor, inputs: Tensor) -> Tensor:
     return ops.broadcast_to(mask, ops.shape(inputs)[:-1])
 
 
-def _mean_kl(logits: Tensor, unmasked: Tensor) -> Tensor:
+def _mean_kl(logits: Tensor, unmasked: Tensor | None) -> Tensor:
     """KL to uniform, summed over groups; 0 where no position is left."""
     kl = ops.cast(ops.sum(categorical_kl(logits), axis=-1), "float32")
+    if unmasked is None:
+        unmasked = ops.ones_like(kl, "bool")
     # What is masked may be anything, NaN too.
     total = ops.sum(ops.where(unmasked, kl, 0.0))
     return total / ops.maximum(ops.sum(ops.cast(unmasked, "float32")), 1.0)

@@ -5,6 +5,10 @@ Plain `keras.ops`, so that a model in inference mode exports to every format;
 none: where no class is allowed, and where a logit is NaN.
 """
 
+import functools
+from collections.abc import Callable
+
+import numpy as np
 from keras import ops
 
 from keras_gumbel import backend, choices, formulas
@@ -20,13 +24,24 @@ def likeliest(logits: Tensor) -> Tensor:
     return ops.cast(ops.where(known, codes, -1), "int32")
 
 
-@backend.compiled
 def codes_of(y: Tensor) -> Tensor:
     """The code of a relaxed sample: its largest entry, int32."""
-    codes = choices.first_argmax(y, len(y.shape) - 1)
-    # What is not above 0 is a row of zeros, or of NaN.
-    known = choices.entry(y, codes, -1) > 0
-    return ops.squeeze(ops.where(known, codes, -1), axis=-1)
+    size = y.shape[-1]
+    codes = _codes_of_rows(size)(ops.reshape(y, (-1, size)))
+    return ops.reshape(codes, ops.shape(y)[:-1])
+
+
+@functools.cache
+def _codes_of_rows(size: int) -> Callable[[Tensor], Tensor]:
+    """Compiled once for each number of codes, of which `choices` makes use."""
+
+    def codes_of_rows(y: Tensor) -> Tensor:
+        codes = choices.first_argmax(ops.reshape(y, (-1, size)), 1)
+        # What is not above 0 is a row of zeros, or of NaN.
+        known = choices.entry(y, codes, 1) > 0
+        return ops.where(known, codes, -1)
+
+    return backend.compiled(codes_of_rows)
 
 
 def look_up(codes: Tensor, tables: Tensor) -> Tensor:
@@ -41,6 +56,28 @@ def look_up(codes: Tensor, tables: Tensor) -> Tensor:
     place += ops.arange(groups, dtype="int64") * num_codes
     rows = ops.take(ops.reshape(tables, (-1, dim)), place, axis=0)
     return ops.where(known[..., None], rows, float("nan"))
+
+
+def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
+    """How often each code is among `(..., groups)`, float64.
+
+    Of all groups one after the other, those of -1 left out.
+
+    Args:
+        codes: As `likeliest` and `codes_of` give them.
+        counted: Optional bool tensor `(...)`, False for what is left out.
+        num_codes: Integer, the codes of each group.
+    """
+    groups = codes.shape[-1]
+    known = codes >= 0
+    if counted is not None:
+        known = ops.logical_and(known, counted[..., None])
+    first = np.arange(groups, dtype="int32") * num_codes
+    # A place of its own for those left out, which then goes.
+    place = ops.where(known, codes + first, groups * num_codes)
+    place = ops.reshape(place, (-1,))
+    ones = ops.ones(ops.shape(place), "float64")
+    return ops.segment_sum(ones, place, groups * num_codes + 1)[:-1]
 
 
 def mix(y: Tensor, tables: Tensor) -> Tensor:

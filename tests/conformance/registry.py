@@ -136,7 +136,37 @@ _EMBEDDING_SETTINGS = {
     },
 }
 
+_QUANTIZER_SETTINGS = {
+    "num_codes": (5, 5),
+    "code_dim": (4, 4),
+    "num_groups": (2, 2),
+    "temperature": _CATEGORICAL_SETTINGS["temperature"],
+    "hard": (False, False),
+    "estimator": _CATEGORICAL_SETTINGS["estimator"],
+    "kl_weight": _CATEGORICAL_SETTINGS["temperature"],
+    "kernel_initializer": (
+        "ones",
+        keras.initializers.serialize(keras.initializers.Ones()),
+    ),
+    "use_bias": (False, False),
+    "embeddings_initializer": _EMBEDDING_SETTINGS["embeddings_initializer"],
+    **{
+        name: _CATEGORICAL_SETTINGS[name]
+        for name in ("inference", "noise_scale", "seed")
+    },
+}
+
 _SHAPE = (4, 3, 5)
+
+# With these weights features are logits, and the vector of a code its one-hot.
+_IDENTITY = {
+    "num_codes": 5,
+    "code_dim": 5,
+    "kernel_initializer": "identity",
+    "use_bias": False,
+    "embeddings_initializer": "identity",
+    "trainable": False,
+}
 
 LAYERS = (
     Row(
@@ -202,6 +232,28 @@ LAYERS = (
         hard=True,
         is_sample=_rows_are_one_hot,
         weights=2,
+    ),
+    Row(
+        kg.GumbelQuantizer,
+        {"hard": False, **_IDENTITY},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_QUANTIZER_SETTINGS,
+        hard=False,
+        is_sample=_rows_are_relaxed,
+        takes_class_mask=False,  # of a group: it has its own tests
+        weights=3,
+    ),
+    Row(
+        kg.GumbelQuantizer,
+        {"hard": True, **_IDENTITY},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_QUANTIZER_SETTINGS,
+        hard=True,
+        is_sample=_rows_are_one_hot,
+        takes_class_mask=False,
+        weights=3,
     ),
 )
 

@@ -110,6 +110,8 @@ def by_layers(strategy):
     """What each layer drew."""
     with strategy.scope():
         layers = {str(row): (row, row.create()) for row in LAYERS}
+        for row, layer in layers.values():
+            layer.build(row.input_shape)
     return draws(
         strategy,
         {
