@@ -19,6 +19,7 @@ from tests.conformance.registry import LAYERS
 NAMES = {
     kg: {
         "GumbelEmbedding",
+        "GumbelQuantizer",
         "GumbelSoftmax",
         "SampleArgmaxIndex",
         "TemperatureScheduler",
@@ -56,7 +57,12 @@ NAMES = {
         "exact_gradient",
         "gradient_report",
     },
-    kg.layers: {"GumbelEmbedding", "GumbelSoftmax", "SampleArgmaxIndex"},
+    kg.layers: {
+        "GumbelEmbedding",
+        "GumbelQuantizer",
+        "GumbelSoftmax",
+        "SampleArgmaxIndex",
+    },
     kg.losses: {"categorical_kl"},
     kg.metrics: {"CategoryUsage", "CodePerplexity"},
     kg.callbacks: {"TemperatureScheduler"},
@@ -84,6 +90,20 @@ SIGNATURES = {
         "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
     ),
     kg.GumbelEmbedding.call: CATEGORICAL_CALL,
+    kg.GumbelQuantizer: (
+        "(num_codes, code_dim, num_groups=1, temperature=1.0, hard=True, *, "
+        "estimator='st_gumbel', kl_weight=None, "
+        "kernel_initializer='glorot_uniform', use_bias=True, "
+        "embeddings_initializer='uniform', inference=None, noise_scale=1.0, "
+        "seed=None, **kwargs)"
+    ),
+    kg.GumbelQuantizer.call: (
+        "(self, inputs, class_mask=None, temperature=None, training=None, "
+        "mask=None)"
+    ),
+    kg.GumbelQuantizer.logits: "(self, inputs, class_mask=None)",
+    kg.GumbelQuantizer.encode: "(self, inputs, class_mask=None)",
+    kg.GumbelQuantizer.decode: "(self, codes)",
     kg.SampleArgmaxIndex: CATEGORICAL_LAYER,
     kg.SampleArgmaxIndex.call: CATEGORICAL_CALL,
     kg.TemperatureScheduler: (
@@ -268,6 +288,7 @@ def test_serialised_names_are_stable():
     assert {
         keras.saving.get_registered_name(thing)
         for thing in (
+            kg.GumbelQuantizer,
             kg.GumbelSoftmax,
             kg.SampleArgmaxIndex,
             kg.metrics.CategoryUsage,
@@ -280,6 +301,7 @@ def test_serialised_names_are_stable():
             kg.estimators.StraightThroughGumbel,
         )
     } == {
+        "keras_gumbel>GumbelQuantizer",
         "keras_gumbel>GumbelSoftmax",
         "keras_gumbel>SampleArgmaxIndex",
         "keras_gumbel>CategoryUsage",
