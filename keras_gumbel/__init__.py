@@ -15,6 +15,7 @@ from keras_gumbel._version import __version__ as __version__
 from keras_gumbel.callbacks import TemperatureScheduler as TemperatureScheduler
 from keras_gumbel.layers import (
     GumbelEmbedding as GumbelEmbedding,
+    GumbelQuantizer as GumbelQuantizer,
     GumbelSigmoid as GumbelSigmoid,
     GumbelSoftmax as GumbelSoftmax,
     HardConcreteGate as HardConcreteGate,

@@ -35,7 +35,15 @@ ARROWS = {
         "_validation",
         "_typing",
     },
-    "layers": {"ops", "estimators", "formulas", "_validation", "_typing"},
+    "layers": {
+        "ops",
+        "estimators",
+        "formulas",
+        "losses",
+        "metrics",
+        "_validation",
+        "_typing",
+    },
     "diagnostics": {
         "ops",
         "estimators",

@@ -20,6 +20,7 @@ NAMES = {
     kg: {
         "GumbelEmbedding",
         "GumbelSigmoid",
+        "GumbelQuantizer",
         "GumbelSoftmax",
         "HardConcreteGate",
         "SampleArgmaxIndex",
@@ -71,6 +72,7 @@ NAMES = {
     kg.metrics: {"CategoryUsage", "CodePerplexity"},
     kg.layers: {
         "GumbelEmbedding",
+        "GumbelQuantizer",
         "GumbelSigmoid",
         "GumbelSoftmax",
         "HardConcreteGate",
@@ -115,6 +117,20 @@ SIGNATURES = {
     kg.HardConcreteGate.call: (
         "(self, inputs, class_mask=None, temperature=None, training=None)"
     ),
+    kg.GumbelQuantizer: (
+        "(num_codes, code_dim, num_groups=1, temperature=1.0, hard=True, *, "
+        "estimator='st_gumbel', kl_weight=None, "
+        "kernel_initializer='glorot_uniform', use_bias=True, "
+        "embeddings_initializer='uniform', inference=None, noise_scale=1.0, "
+        "seed=None, **kwargs)"
+    ),
+    kg.GumbelQuantizer.call: (
+        "(self, inputs, class_mask=None, temperature=None, training=None, "
+        "mask=None)"
+    ),
+    kg.GumbelQuantizer.logits: "(self, inputs, class_mask=None)",
+    kg.GumbelQuantizer.encode: "(self, inputs, class_mask=None)",
+    kg.GumbelQuantizer.decode: "(self, codes)",
     kg.SampleArgmaxIndex: CATEGORICAL_LAYER,
     kg.SampleArgmaxIndex.call: CATEGORICAL_CALL,
     kg.TemperatureScheduler: (
@@ -319,6 +335,7 @@ def test_serialised_names_are_stable():
         keras.saving.get_registered_name(thing)
         for thing in (
             kg.GumbelSigmoid,
+            kg.GumbelQuantizer,
             kg.GumbelSoftmax,
             kg.HardConcreteGate,
             kg.SampleArgmaxIndex,
@@ -333,6 +350,7 @@ def test_serialised_names_are_stable():
         )
     } == {
         "keras_gumbel>GumbelSigmoid",
+        "keras_gumbel>GumbelQuantizer",
         "keras_gumbel>GumbelSoftmax",
         "keras_gumbel>HardConcreteGate",
         "keras_gumbel>SampleArgmaxIndex",

@@ -5,6 +5,15 @@ Values inside a traced program cannot be read: those are left to the program,
 where a temperature that is not positive gives NaN.
 """
 
+from keras_gumbel._validation.codebooks import (
+    check_codebook_sizes as check_codebook_sizes,
+    check_codes_of_groups as check_codes_of_groups,
+    check_features as check_features,
+    check_kl_weight as check_kl_weight,
+    check_kl_weight_is_live as check_kl_weight_is_live,
+    check_known_features as check_known_features,
+    check_mask as check_mask,
+)
 from keras_gumbel._validation.codes import (
     check_codes as check_codes,
     check_codes_are_known as check_codes_are_known,

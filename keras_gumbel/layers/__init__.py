@@ -3,6 +3,9 @@
 from keras_gumbel.layers.gumbel_embedding import (
     GumbelEmbedding as GumbelEmbedding,
 )
+from keras_gumbel.layers.gumbel_quantizer import (
+    GumbelQuantizer as GumbelQuantizer,
+)
 from keras_gumbel.layers.gumbel_sigmoid import GumbelSigmoid as GumbelSigmoid
 from keras_gumbel.layers.gumbel_softmax import GumbelSoftmax as GumbelSoftmax
 from keras_gumbel.layers.hard_concrete_gate import (

@@ -65,11 +65,20 @@ class LogitsLayer(SamplingLayer):
             probs = ops.convert_to_tensor(logits)
             check_logits(probs)
             logits = self._logits(formulas.widen(probs))
+        output = self._choose(logits, class_mask, temperature, training)
+        return ops.cast(output, self._output_dtype)
+
+    def _choose(
+        self,
+        logits: Tensor,
+        class_mask: Tensor | None,
+        temperature: Tensor | None,
+        training: bool | None,
+    ) -> Tensor:
         temperature = self.current_temperature(temperature, training)
         what = "sample" if training else self.resolved_inference
         give = {"sample": self._draw, "argmax": self._mode}
-        output = give.get(what, self._relax)(logits, temperature, class_mask)
-        return ops.cast(output, self._output_dtype)
+        return give.get(what, self._relax)(logits, temperature, class_mask)
 
     @property
     def _output_dtype(self) -> str:

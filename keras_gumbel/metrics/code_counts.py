@@ -53,7 +53,11 @@ class CodeCounts(keras.Metric):
         # Where the values are not to be had now, the result must show it.
         weight = ops.where(known & (weight >= 0), weight, float("nan"))
         count = _sum_rows if rows else self._histogram
-        self._counts.assign_add(count(codes, weight, inside))
+        self.add(count(codes, weight, inside))
+
+    def add(self, counts: Tensor) -> None:
+        """Add what was counted elsewhere: a float64 number for each code."""
+        self._counts.assign_add(counts)
 
     def _histogram(
         self, codes: Tensor, weight: Tensor, inside: Tensor

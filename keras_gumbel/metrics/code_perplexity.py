@@ -91,4 +91,4 @@ class CodePerplexity(CodeCounts):
     def _summary(self, counts: Tensor, total: Tensor) -> Tensor:
         p = counts / total
         log = ops.log(ops.where(p == 0, 1.0, p))
-        return ops.exp(-ops.sum(p * log))
+        return ops.exp(-ops.sum(p * log, axis=-1))

@@ -42,7 +42,7 @@ def sample_embedding(
 
     It equals `gumbel_softmax(logits, hard=True, ...) @ table` in value and
     in every gradient, without the product: the row is gathered, and the
-    table's gradient is a sum over the rows that were picked. Beyond 2**18
+    table's gradient is a sum over the rows that were picked. Beyond 2**19
     logits the work goes block by block; the noise is drawn anew in the
     backward pass, so that nothing of the logits' size is kept between the
     two. Second derivatives are not to be had.
@@ -100,9 +100,57 @@ def sample_embedding(
         temperature = _as_rows(ops.broadcast_to(temperature, goal))
     masked = class_mask is not None
     scalar = not len(temperature.shape)
-    sample = _rule(rule, learn_temperature, masked, scalar)
-    output = sample(rows, temperature, table, backend.next_key(seed), *rest)
+    classes = logits.shape[-1]
+    sample = _rule(rule, learn_temperature, masked, scalar, classes)
+    output, _ = sample(rows, temperature, table, backend.next_key(seed), *rest)
     return ops.reshape(output, (*ops.shape(logits)[:-1], table.shape[-1]))
+
+
+def sample_codebooks(
+    logits: Tensor,
+    tables: Tensor,
+    temperature: Tensor = 1.0,
+    *,
+    estimator: str | Estimator = "st_gumbel",
+    noise_scale: float = 1.0,
+    seed: Seed = None,
+) -> tuple[Tensor, Tensor]:
+    """`sample_embedding` of several tables at once, and what was sampled.
+
+    Args:
+        logits: Float tensor `(..., groups, num_classes)`.
+        tables: Float tensor `(groups, num_classes, dim)`, one for each group.
+        temperature: As for `sample_embedding`.
+        estimator: As for `sample_embedding`.
+        noise_scale: As for `sample_embedding`.
+        seed: As for `sample_embedding`; for one group, the same sample.
+
+    Returns:
+        The rows `(..., groups, dim)`; and of which classes they are,
+        `(..., groups)` int32, -1 where there is none: where no class is
+        allowed, and where a logit is NaN.
+    """
+    check_not_negative(noise_scale, "noise_scale")
+    check_seed(seed)
+    rule = estimators.get(estimator)
+    learn_temperature = is_learned(temperature, rule)
+    logits, temperature, _, _ = categorical_arguments(
+        logits, temperature, -1, None
+    )
+    groups, classes, dim = tables.shape
+    lead = ops.shape(logits)[:-1]
+    if len(temperature.shape):
+        temperature = _as_rows(ops.broadcast_to(temperature, (*lead, 1)))
+    scalar = not len(temperature.shape)
+    sample = _rule(rule, learn_temperature, False, scalar, classes, groups)
+    rows, choice = sample(
+        _as_rows(logits),
+        temperature,
+        ops.reshape(tables, (groups * classes, dim)),
+        backend.next_key(seed),
+        backend.to_tensor(noise_scale, "float32"),
+    )
+    return ops.reshape(rows, (*lead, dim)), ops.reshape(choice, lead)
 
 
 def _as_rows(x: Tensor) -> Tensor:
@@ -130,26 +178,30 @@ class _Block(NamedTuple):
         return ops.slice_update(x, (self.start, 0), rows)
 
 
-def _sizes(like: Tensor) -> tuple[Tensor, Tensor]:
-    """The number of rows, and of those in a block."""
+def _sizes(like: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """The number of rows, and of those in a block: as many of each group."""
     rows, classes = ops.shape(like)
-    most = ops.maximum(_BLOCK_ELEMENTS // classes, _BLOCK_ROWS)
-    return rows, ops.minimum(most, rows)
+    most = ops.maximum(_BLOCK_ELEMENTS // (classes * groups), _BLOCK_ROWS)
+    each = rows // groups
+    # Rather a block of up to twice the size than a loop over two.
+    blocks = ops.maximum(each // most, 1)
+    return rows, -(-each // blocks) * groups
 
 
 def _for_blocks(
     like: Tensor,
+    groups: int,
     step: Callable[[_Block, tuple[Tensor, ...]], tuple[Tensor, ...]],
     results: tuple[Tensor, ...],
 ) -> tuple[Tensor, ...]:
     """`results` after `step` has filled in every block of their rows."""
-    rows, size = _sizes(like)
+    rows, size = _sizes(like, groups)
     count = -(-rows // ops.maximum(size, 1))
 
     def body(i: Tensor, *results: Tensor) -> tuple[Tensor, ...]:
         # XLA takes a size that comes from a shape for a constant; not always
         # one that comes from outside the loop.
-        rows, size = _sizes(like)
+        rows, size = _sizes(like, groups)
         # The last block reaches back rather than over the end: what it does
         # a second time comes out the same.
         block = _Block(ops.minimum(i * size, rows - size), size)
@@ -163,9 +215,21 @@ def _for_blocks(
 
 @functools.cache
 def _rule(
-    estimator: Estimator, learn_temperature: bool, masked: bool, scalar: bool
-) -> Callable[..., Tensor]:
-    """A sampled row between its inputs and its output, compiled."""
+    estimator: Estimator,
+    learn_temperature: bool,
+    masked: bool,
+    scalar: bool,
+    classes: int | None,
+    groups: int = 1,
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """A sampled row between its inputs and its output, compiled.
+
+    And the choice, -1 where there is none. Where there are groups, row i is
+    of group i modulo their number, and the table holds one after the other.
+    One rule serves any batch; `classes` is what TensorFlow would generalise,
+    and lose speed by, if one were called with several.
+    """
+    del classes
 
     def draw_from(
         block: _Block,
@@ -188,14 +252,16 @@ def _rule(
         temperature: Tensor,
         table: Tensor,
         *rest: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         def step(block: _Block, filled: tuple[Tensor]) -> tuple[Tensor]:
             choice, _ = estimator.forward(draw_from(block, logits, *rest))
             return (block.put(*filled, choice),)
 
         none = ops.zeros((ops.shape(logits)[0], 1), "int32")
-        (choice,) = _for_blocks(logits, step, (none,))
-        return choices.row(table, choice), choice
+        (choice,) = _for_blocks(logits, groups, step, (none,))
+        known = ops.where(choice == ops.shape(logits)[1], -1, choice)
+        rows = choices.row(table, _place(choice, table, groups))
+        return rows, known, choice
 
     def backward(
         dy: Tensor,
@@ -218,7 +284,7 @@ def _rule(
                 _kept_again(estimator, draw),
                 block.of(choice),
                 formulas.positive_or_nan(tau, wide),
-                ops.cast(ops.matmul(block.of(dy), ops.transpose(table)), wide),
+                ops.cast(_to_one_hot(block.of(dy), table, groups), wide),
             )
             d_temperature = ops.sum(d_temperature, axis=1, keepdims=True)
             return (
@@ -228,6 +294,7 @@ def _rule(
 
         d_logits, parts = _for_blocks(
             logits,
+            groups,
             step,
             (
                 ops.zeros_like(logits),
@@ -237,10 +304,34 @@ def _rule(
         d_temperature = formulas.temperature_gradient(
             parts, temperature, learn_temperature
         )
-        d_table = choices.row_transpose(dy, choice, table)
+        place = _place(choice, table, groups)
+        d_table = choices.row_transpose(dy, place, table)
         return d_logits, d_temperature, d_table, *(None for _ in rest)
 
-    return backend.differentiable(forward, backward)
+    return backend.differentiable(forward, backward, outputs=2)
+
+
+def _place(choice: Tensor, table: Tensor, groups: int) -> Tensor:
+    """The choice among the rows of all groups, with the same marks."""
+    if groups == 1:
+        return choice
+    size = ops.shape(table)[0]
+    group = ops.arange(ops.shape(choice)[0], dtype="int32")[:, None] % groups
+    place = ops.where(choice < 0, -1, choice + group * (size // groups))
+    return ops.where(choice == size // groups, size, place)
+
+
+def _to_one_hot(d_rows: Tensor, table: Tensor, groups: int) -> Tensor:
+    """The gradient at rows one_hot @ table, taken back to the one-hots."""
+    if groups == 1:
+        return ops.matmul(d_rows, ops.transpose(table))
+    dim = ops.shape(table)[1]
+    tables = ops.reshape(table, (groups, -1, dim))
+    d_rows = ops.reshape(d_rows, (-1, groups, dim))
+    d_one_hot = ops.matmul(
+        ops.transpose(d_rows, (1, 0, 2)), ops.transpose(tables, (0, 2, 1))
+    )
+    return _as_rows(ops.transpose(d_one_hot, (1, 0, 2)))
 
 
 def _kept_again(estimator: Estimator, draw: Draw) -> Tensor:

@@ -181,7 +181,37 @@ _HARD_CONCRETE_SETTINGS = {
     },
 }
 
+_QUANTIZER_SETTINGS = {
+    "num_codes": (5, 5),
+    "code_dim": (4, 4),
+    "num_groups": (2, 2),
+    "temperature": _CATEGORICAL_SETTINGS["temperature"],
+    "hard": (False, False),
+    "estimator": _CATEGORICAL_SETTINGS["estimator"],
+    "kl_weight": _CATEGORICAL_SETTINGS["temperature"],
+    "kernel_initializer": (
+        "ones",
+        keras.initializers.serialize(keras.initializers.Ones()),
+    ),
+    "use_bias": (False, False),
+    "embeddings_initializer": _EMBEDDING_SETTINGS["embeddings_initializer"],
+    **{
+        name: _CATEGORICAL_SETTINGS[name]
+        for name in ("inference", "noise_scale", "seed")
+    },
+}
+
 _SHAPE = (4, 3, 5)
+
+# With these weights features are logits, and the vector of a code its one-hot.
+_IDENTITY = {
+    "num_codes": 5,
+    "code_dim": 5,
+    "kernel_initializer": "identity",
+    "use_bias": False,
+    "embeddings_initializer": "identity",
+    "trainable": False,
+}
 
 LAYERS = (
     Row(
@@ -284,6 +314,29 @@ LAYERS = (
         hard=True,
         is_sample=_are_hard_gates,
         is_gates=True,
+    ),
+    Row(
+        kg.GumbelQuantizer,
+        {"hard": False, **_IDENTITY},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_QUANTIZER_SETTINGS,
+        hard=False,
+        is_sample=_rows_are_relaxed,
+        takes_class_mask=False,  # of a group: it has its own tests
+        weights=3,
+        slow=True,
+    ),
+    Row(
+        kg.GumbelQuantizer,
+        {"hard": True, **_IDENTITY},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_QUANTIZER_SETTINGS,
+        hard=True,
+        is_sample=_rows_are_one_hot,
+        takes_class_mask=False,
+        weights=3,
     ),
 )
 

@@ -14,7 +14,7 @@ MODES = {
     "XLA": lambda f: tf.function(f, autograph=False, jit_compile=True),
 }
 # One block of rows; several, the last reaching back; rows wider than most.
-SHAPES = [(5, 7, 3), (1500, 500, 2), (300, 5000, 2)]
+SHAPES = [(5, 7, 3), (1101, 500, 2), (513, 5000, 2)]
 
 
 def by_product(logits, table, temperature, **kwargs):

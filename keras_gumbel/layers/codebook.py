@@ -1,0 +1,165 @@
+"""What a layer has that chooses vectors of codebooks by features."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel._validation import (
+    check_class_mask,
+    check_codebook_sizes,
+    check_codes_of_groups,
+    check_features,
+    check_known_features,
+)
+from keras_gumbel.formulas import FORBIDDEN
+from keras_gumbel.layers.logits import LogitsLayer
+from keras_gumbel.ops.codebook import likeliest, look_up
+
+
+class CodebookLayer(LogitsLayer):
+    """Base of the layers with a projection to logits, and codebooks.
+
+    Args:
+        num_codes: Positive integer, the codes of each group.
+        code_dim: Positive integer, divisible by `num_groups`.
+        num_groups: Positive integer.
+        kernel_initializer: Initializer of the projection.
+        use_bias: Whether that has a bias.
+        embeddings_initializer: Initializer of the codebooks, as one matrix.
+        **kwargs: Of `LogitsLayer`.
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        code_dim: int,
+        num_groups: int,
+        *,
+        kernel_initializer: Any,
+        use_bias: bool,
+        embeddings_initializer: Any,
+        **kwargs: Any,
+    ) -> None:
+        check_codebook_sizes(num_codes, code_dim, num_groups)
+        super().__init__(**kwargs)
+        self.num_codes = int(num_codes)
+        self.code_dim = int(code_dim)
+        self.num_groups = int(num_groups)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.use_bias = bool(use_bias)
+        self.embeddings_initializer = keras.initializers.get(
+            embeddings_initializer
+        )
+
+    def build(self, inputs_shape: Shape) -> None:
+        """Create the projection and the codebooks."""
+        check_known_features(inputs_shape)
+        features, rows = inputs_shape[-1], self.num_groups * self.num_codes
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(features, rows),
+            initializer=self.kernel_initializer,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias", shape=(rows,), initializer="zeros"
+            )
+        dim = self.code_dim // self.num_groups
+
+        # From a matrix, which every initializer knows.
+        def codebooks(shape: Shape, dtype: str | None = None) -> Tensor:
+            table = self.embeddings_initializer((rows, dim), dtype=dtype)
+            return ops.reshape(table, shape)
+
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.num_groups, self.num_codes, dim),
+            initializer=codebooks,
+        )
+        # What Keras holds every later call to.
+        self.input_spec = keras.InputSpec(min_ndim=1, axes={-1: features})
+        self.built = True
+
+    def compute_output_shape(self, inputs_shape: Shape) -> Shape:
+        """A vector in place of the features."""
+        return *inputs_shape[:-1], self.code_dim
+
+    def logits(
+        self, inputs: Tensor, class_mask: Tensor | None = None
+    ) -> Tensor:
+        """The logits of the codes, in nats: `(..., num_groups, num_codes)`.
+
+        Float32 under any policy, float64 for float64 inputs; -inf where the
+        mask forbids. Of tensors, as `encode` is.
+        """
+        inputs = ops.convert_to_tensor(inputs)
+        check_features(inputs, self.kernel.shape[0] if self.built else None)
+        if not self.built:
+            self.build(tuple(inputs.shape))
+        dtype = keras.backend.result_type(
+            inputs.dtype, self.variable_dtype, "float32"
+        )
+        logits = ops.matmul(
+            ops.cast(inputs, dtype), ops.cast(self.kernel, dtype)
+        )
+        if self.bias is not None:
+            logits += ops.cast(self.bias, dtype)
+        shape = *ops.shape(inputs)[:-1], self.num_groups, self.num_codes
+        logits = ops.reshape(logits, shape)
+        if class_mask is None:
+            return logits
+        class_mask = ops.convert_to_tensor(class_mask)
+        check_class_mask(class_mask, logits)
+        return ops.where(class_mask, logits, FORBIDDEN)
+
+    def encode(
+        self, inputs: Tensor, class_mask: Tensor | None = None
+    ) -> Tensor:
+        """The likeliest codes, int32 `(..., num_groups)`, the first on ties.
+
+        Without noise and without a gradient. -1 where no code is allowed, and
+        where a logit is NaN.
+        """
+        return likeliest(self.logits(inputs, class_mask))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The vectors of integer codes `(..., num_groups)`: `(..., code_dim)`.
+
+        In the compute dtype, bit for bit what the layer gives for these codes
+        at inference by `"argmax"`. A code out of range is an error where its
+        value is known, and otherwise gives NaN.
+        """
+        codes = ops.convert_to_tensor(codes)
+        check_codes_of_groups(
+            codes, self.num_groups, self.num_codes, self.built
+        )
+        return self._joined(look_up(codes, self._tables))
+
+    def _joined(self, vectors: Tensor) -> Tensor:
+        """The vectors of the groups one after the other."""
+        shape = *ops.shape(vectors)[:-2], self.code_dim
+        return ops.cast(ops.reshape(vectors, shape), self.compute_dtype)
+
+    @property
+    def _tables(self) -> Tensor:
+        # `autocast=False` keeps the inputs as they come; the tables are cast
+        # by hand.
+        return ops.cast(self.embeddings, self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        serialize = keras.initializers.serialize
+        config = super().get_config()
+        del config["from_logits"]
+        return {
+            **config,
+            "num_codes": self.num_codes,
+            "code_dim": self.code_dim,
+            "num_groups": self.num_groups,
+            "kernel_initializer": serialize(self.kernel_initializer),
+            "use_bias": self.use_bias,
+            "embeddings_initializer": serialize(self.embeddings_initializer),
+        }

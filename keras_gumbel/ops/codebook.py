@@ -1,0 +1,88 @@
+"""Codes and what they stand for, in several codebooks at once.
+
+Plain `keras.ops`, so that a model in inference mode exports to every format;
+`codes_of`, for samples, is a compiled program. A code of -1 says that there is
+none: where no class is allowed, and where a logit is NaN.
+"""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from keras import ops
+
+from keras_gumbel import backend, choices, formulas
+from keras_gumbel._typing import Tensor
+
+
+def likeliest(logits: Tensor) -> Tensor:
+    """The likeliest code of each row, the first on ties, int32."""
+    codes = ops.argmax(logits, axis=-1)
+    peak = ops.squeeze(formulas.maximum(logits, -1), axis=-1)
+    nan = ops.any(ops.isnan(logits), axis=-1)
+    known = ops.logical_and(ops.isfinite(peak), ops.logical_not(nan))
+    return ops.cast(ops.where(known, codes, -1), "int32")
+
+
+def codes_of(y: Tensor) -> Tensor:
+    """The code of a relaxed sample: its largest entry, int32."""
+    size = y.shape[-1]
+    codes = _codes_of_rows(size)(ops.reshape(y, (-1, size)))
+    return ops.reshape(codes, ops.shape(y)[:-1])
+
+
+@functools.cache
+def _codes_of_rows(size: int) -> Callable[[Tensor], Tensor]:
+    """Compiled once for each number of codes, of which `choices` makes use."""
+
+    def codes_of_rows(y: Tensor) -> Tensor:
+        codes = choices.first_argmax(ops.reshape(y, (-1, size)), 1)
+        # What is not above 0 is a row of zeros, or of NaN.
+        known = choices.entry(y, codes, 1) > 0
+        return ops.where(known, codes, -1)
+
+    return backend.compiled(codes_of_rows)
+
+
+def look_up(codes: Tensor, tables: Tensor) -> Tensor:
+    """The rows `(..., groups, dim)` of codes `(..., groups)`, NaN for none.
+
+    Of `tables`, `(groups, num_codes, dim)`.
+    """
+    groups, num_codes, dim = tables.shape
+    codes = ops.cast(codes, "int64")
+    known = ops.logical_and(codes >= 0, codes < num_codes)
+    place = ops.where(known, codes, 0)
+    place += ops.arange(groups, dtype="int64") * num_codes
+    rows = ops.take(ops.reshape(tables, (-1, dim)), place, axis=0)
+    return ops.where(known[..., None], rows, float("nan"))
+
+
+def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
+    """How often each code is among `(..., groups)`, float64.
+
+    Of all groups one after the other, those of -1 left out.
+
+    Args:
+        codes: As `likeliest` and `codes_of` give them.
+        counted: Optional bool tensor `(...)`, False for what is left out.
+        num_codes: Integer, the codes of each group.
+    """
+    groups = codes.shape[-1]
+    known = codes >= 0
+    if counted is not None:
+        known = ops.logical_and(known, counted[..., None])
+    first = np.arange(groups, dtype="int32") * num_codes
+    # A place of its own for those left out, which then goes.
+    place = ops.where(known, codes + first, groups * num_codes)
+    place = ops.reshape(place, (-1,))
+    ones = ops.ones(ops.shape(place), "float64")
+    return ops.segment_sum(ones, place, groups * num_codes + 1)[:-1]
+
+
+def mix(y: Tensor, tables: Tensor) -> Tensor:
+    """y @ table, for each group: `(..., groups, dim)`."""
+    groups, num_codes, dim = tables.shape
+    of_group = ops.transpose(ops.reshape(y, (-1, groups, num_codes)), (1, 0, 2))
+    mixed = ops.transpose(ops.matmul(of_group, tables), (1, 0, 2))
+    return ops.reshape(mixed, (*ops.shape(y)[:-1], dim))

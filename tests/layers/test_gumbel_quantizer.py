@@ -1,0 +1,686 @@
+"""`GumbelQuantizer`: projection, sample, codebook; codes, loss, metrics."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+from tests import reference, statistics
+from tests.conformance.registry import as_array
+from tests.statistics import FALSE_FAIL_RATE
+
+FEATURES, CODES, GROUPS, DIM = 6, 4, 2, 3
+MODES = {
+    "eager": lambda f: f,
+    "XLA": lambda f: tf.function(f, autograph=False, jit_compile=True),
+}
+
+
+def quantizer(**options):
+    """Two groups of four codes, vectors of three numbers each."""
+    layer = kg.GumbelQuantizer(
+        CODES, GROUPS * DIM, GROUPS, **{"seed": 3, **options}
+    )
+    layer.build((None, FEATURES))
+    rng = np.random.default_rng(7)
+    for variable in layer.kernel, layer.embeddings:
+        variable.assign(rng.normal(size=variable.shape))
+    if layer.use_bias:
+        layer.bias.assign(rng.normal(size=layer.bias.shape))
+    return layer
+
+
+def features(*lead, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(*lead, FEATURES)).astype("float32")
+
+
+def logits_of(layer, x):
+    """The projection in float64, `(..., groups, codes)`."""
+    logits = x.astype("float64") @ as_array(layer.kernel)
+    logits = logits + (as_array(layer.bias) if layer.use_bias else 0.0)
+    return logits.reshape(*x.shape[:-1], layer.num_groups, layer.num_codes)
+
+
+def vectors_of(layer, codes):
+    """By indexing the codebook of each group."""
+    tables = as_array(layer.embeddings)
+    rows = tables[np.arange(layer.num_groups), codes]
+    return rows.reshape(*np.shape(codes)[:-1], layer.code_dim)
+
+
+def codes_in(layer, y):
+    """Which rows of each group's own codebook the vectors are; -1 if none."""
+    y = np.reshape(y, (*np.shape(y)[:-1], layer.num_groups, 1, -1))
+    same = (y == as_array(layer.embeddings)).all(-1)
+    return np.where(same.any(-1), same.argmax(-1), -1)
+
+
+def perplexities(layer, codes):
+    """Of the codes of each group."""
+    p = [
+        np.bincount(group[group >= 0], minlength=layer.num_codes)
+        for group in np.reshape(codes, (-1, layer.num_groups)).T
+    ]
+    p = np.array(p) / np.sum(p, axis=1, keepdims=True)
+    return np.exp(-np.sum(p * np.log(np.where(p > 0, p, 1)), axis=1))
+
+
+def used(layer, codes):
+    flat = np.reshape(codes, (-1, layer.num_groups))
+    pairs = {(g, c) for row in flat for g, c in enumerate(row) if c >= 0}
+    return len(pairs) / (layer.num_groups * layer.num_codes)
+
+
+@pytest.fixture(scope="module")
+def drawn(seed):
+    """A layer, a million of its vectors, and their law."""
+    layer = quantizer(seed=seed)
+    layer.kernel.assign(np.zeros(layer.kernel.shape))
+    x = np.zeros((10**6, FEATURES), "float32")
+    y = layer(x, training=True).numpy()
+    return layer, y, reference.softmax(logits_of(layer, x[0]), 1.0)
+
+
+class TestLaw:
+    """Codes follow softmax(logits), each group by itself."""
+
+    @staticmethod
+    def check(codes, probs):
+        """`codes` (n, 2) in `probs` (2, codes); a false-fail rate of 1e-6."""
+        assert np.all(codes >= 0), "no row of the group's own codebook"
+        for of_group, p in zip(codes.T, probs, strict=True):
+            counts = np.bincount(of_group, minlength=len(p))
+            assert statistics.chi_squared_p(counts, p) > FALSE_FAIL_RATE
+        pairs = np.bincount(
+            codes[:, 0] * CODES + codes[:, 1], minlength=CODES**2
+        )
+        p = statistics.chi_squared_p(pairs, np.outer(*probs))
+        assert p > FALSE_FAIL_RATE, "one group tells of the other"
+
+    def test_of_the_layer(self, drawn):
+        layer, y, probs = drawn
+        self.check(codes_in(layer, y), probs)
+
+    def test_the_check_sees_the_table_of_the_other_group(self, drawn):
+        layer, y, probs = drawn
+        swapped = y.reshape(-1, GROUPS, DIM)[:, ::-1].reshape(y.shape)
+        with pytest.raises(AssertionError, match="own codebook"):
+            self.check(codes_in(layer, swapped), probs)
+
+    def test_the_check_sees_one_noise_for_all_groups(self, drawn, seed):
+        _, _, probs = drawn
+        noise = np.random.default_rng(seed).gumbel(size=(10**6, 1, CODES))
+        with pytest.raises(AssertionError, match="one group tells"):
+            self.check(np.argmax(np.log(probs) + noise, -1), probs)
+
+    def test_the_check_sees_the_law_of_the_other_group(self, drawn):
+        layer, y, probs = drawn
+        with pytest.raises(AssertionError):
+            self.check(codes_in(layer, y), probs[::-1])
+
+
+class TestForward:
+    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize("hard", [True, False])
+    def test_is_its_parts_in_value_and_gradients(self, hard, mode):
+        """With the same noise: project, sample, multiply by the tables."""
+        layer = quantizer(hard=hard, temperature=0.7)
+        x = tf.constant(features(5, 3))
+        weight = tf.constant(np.random.default_rng(1).normal(size=(5, 3, 6)))
+        weight = tf.cast(weight, "float32")
+        given = [layer.kernel, layer.bias, layer.embeddings]
+        given = [variable.value for variable in given]
+
+        def by_parts(x):
+            kernel, bias, tables = given
+            logits = tf.einsum("btf,fk->btk", x, kernel) + bias
+            logits = tf.reshape(logits, (5, 3, GROUPS, CODES))
+            y = kg.ops.gumbel_softmax(logits, 0.7, hard=hard, seed=3)
+            return tf.reshape(
+                tf.einsum("btgv,gvd->btgd", y, tables), (5, 3, -1)
+            )
+
+        def gradients(f):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = f(x)
+                loss = tf.reduce_sum(y * weight)
+            return y, *tape.gradient(loss, [x, *given])
+
+        got = MODES[mode](
+            lambda: gradients(lambda x: layer(x, training=True))
+        )()
+        for a, b in zip(got, gradients(by_parts), strict=True):
+            assert np.abs(b).max() > 0.01
+            np.testing.assert_allclose(a, b, atol=2e-5)
+
+    @pytest.mark.parametrize("lead", [(4,), (4, 3), (2, 3, 2)], ids=str)
+    @pytest.mark.parametrize("training", [True, False])
+    def test_vectors_are_rows_at_any_rank(self, lead, training):
+        layer = quantizer()
+        x = features(*lead)
+        y = layer(x, training=training).numpy()
+        codes = codes_in(layer, y)
+        assert y.shape == (*lead, 6)
+        assert np.all(codes >= 0)
+        if not training:
+            np.testing.assert_array_equal(codes, logits_of(layer, x).argmax(-1))
+
+    @pytest.mark.parametrize("inference", [None, "softmax"])
+    def test_soft_at_inference_is_the_mean_vector(self, inference):
+        layer = quantizer(hard=False, temperature=0.5, inference=inference)
+        x = features(4, 3)
+        probs = reference.softmax(logits_of(layer, x), 0.5)
+        mean = np.einsum("btgv,gvd->btgd", probs, as_array(layer.embeddings))
+        np.testing.assert_allclose(layer(x), mean.reshape(4, 3, 6), atol=1e-5)
+
+    def test_sample_goes_on_sampling(self):
+        trained, layer = quantizer(), quantizer(inference="sample")
+        x = features(4, 3)
+        for _ in range(2):
+            np.testing.assert_array_equal(layer(x), trained(x, training=True))
+
+    def test_gradient_at_inference_is_that_of_the_softmax(self):
+        """To the inputs; to the codebooks that of the rows."""
+        layer, soft = quantizer(), quantizer(hard=False)
+        x = tf.constant(features(4, 3))
+        upstream = tf.constant(features(4, 3, seed=2))
+
+        def gradients(layer):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x)
+            return tape.gradient(y, [x, layer.embeddings.value], upstream)
+
+        got, wanted = gradients(layer), gradients(soft)
+        np.testing.assert_allclose(got[0], wanted[0], atol=1e-5)
+        expected = np.zeros(layer.embeddings.shape)
+        codes = as_array(layer.encode(x)).astype(int)
+        dy = upstream.numpy().reshape(-1, GROUPS, DIM)
+        for row, of_row in zip(codes.reshape(-1, GROUPS), dy, strict=True):
+            for group in range(GROUPS):
+                expected[group, row[group]] += of_row[group]
+        np.testing.assert_allclose(got[1], expected, atol=1e-5)
+
+    def test_temperature_of_each_position(self):
+        layer = quantizer(hard=False)
+        x = features(2, 1).repeat(2, 1)
+        temperature = tf.constant([[1e-4], [1e4]])[None, :, :, None]
+        y = layer(x, temperature=temperature).numpy()
+        layer = quantizer()
+        np.testing.assert_allclose(y[:, 0], layer(x)[:, 0], atol=1e-5)
+        mean = as_array(layer.embeddings).mean(1).reshape(-1)
+        np.testing.assert_allclose(y[:, 1], [mean, mean], atol=1e-3)
+
+    @pytest.mark.parametrize("policy", ["mixed_float16"])
+    def test_half_precision_is_of_the_vectors_alone(self, policy):
+        exact, layer = quantizer(), quantizer(dtype=policy)
+        x = features(50)
+        np.testing.assert_array_equal(layer.logits(x), exact.logits(x))
+        np.testing.assert_array_equal(layer.encode(x), exact.encode(x))
+        for training in (True, False):
+            np.testing.assert_array_equal(
+                layer(x, training=training),
+                tf.cast(exact(x, training=training), layer.compute_dtype),
+            )
+
+    def test_float64(self):
+        layer = quantizer(dtype="float64")
+        x = features(5).astype("float64")
+        assert layer.logits(x).dtype == "float64"
+        np.testing.assert_allclose(
+            layer.logits(x), logits_of(layer, x), rtol=1e-13
+        )
+
+    def test_unknown_dimensions(self):
+        layer = quantizer()
+        spec = tf.TensorSpec((None, None, FEATURES))
+        call = tf.function(
+            lambda x: layer(x, training=True), input_signature=[spec]
+        )
+        other = quantizer()
+        for lead in ((2, 3), (0, 4), (4, 1)):
+            x = features(*lead)
+            np.testing.assert_array_equal(call(x), other(x, training=True))
+
+    def test_the_codebooks_start_apart_and_by_their_initializer(self):
+        layer = kg.GumbelQuantizer(5, 6, 3, embeddings_initializer="uniform")
+        layer.build((None, 2))
+        tables = as_array(layer.embeddings)
+        assert tables.shape == (3, 5, 2)
+        assert len(np.unique(tables)) == tables.size
+        assert np.abs(tables).max() <= 0.05
+
+
+class TestCodes:
+    @pytest.mark.parametrize("groups", [1, 2])
+    @pytest.mark.parametrize("masked", [False, True])
+    def test_decoding_what_was_encoded_is_the_layer(self, groups, masked):
+        layer = kg.GumbelQuantizer(9, 6, groups)
+        x = features(5, 3)
+        mask = np.random.default_rng(4).random((groups, 9)) < 0.5
+        mask = mask if masked else None
+        codes = layer.encode(x, mask)
+        assert codes.dtype == "int32"
+        assert codes.shape == (5, 3, groups)
+        y = layer.decode(codes).numpy()
+        np.testing.assert_array_equal(y, layer(x, mask))
+        np.testing.assert_array_equal(y, vectors_of(layer, codes))
+        logits = logits_of(layer, x)
+        logits = logits if mask is None else np.where(mask, logits, -np.inf)
+        np.testing.assert_array_equal(codes, logits.argmax(-1))
+
+    def test_no_noise_and_no_trace_of_a_draw(self):
+        layer = quantizer()
+        layer.encode(features(3))
+        assert as_array(layer.seed_generator.state)[1] == 0
+
+    def test_ties_go_to_the_first_code(self):
+        layer = quantizer(use_bias=False)
+        np.testing.assert_array_equal(
+            layer.encode(np.zeros((2, FEATURES), "float32")), np.zeros((2, 2))
+        )
+
+    def test_codes_that_are_none(self):
+        layer = quantizer()
+        x = features(3)
+        x[1] = np.nan
+        mask = np.ones((3, GROUPS, CODES), bool)
+        mask[2, 1] = False
+        codes = as_array(layer.encode(x, mask))
+        assert (codes[0] >= 0).all()
+        np.testing.assert_array_equal(codes[1], [-1, -1])
+        assert codes[2, 0] >= 0
+        assert codes[2, 1] == -1
+        decode = tf.function(layer.decode)
+        y = decode(tf.constant(codes, "int32")).numpy()
+        np.testing.assert_array_equal(y[0], layer(x)[0])
+        assert np.isnan(y[1]).all()
+        assert np.isfinite(y[2, :DIM]).all()
+        assert np.isnan(y[2, DIM:]).all()
+
+    @pytest.mark.parametrize("code", [-1, CODES, 2**31 - 1])
+    def test_codes_out_of_range(self, code):
+        layer = quantizer()
+        with pytest.raises(
+            ValueError,
+            match=rf"`codes` must be in \[0, num_codes\). "
+            rf"Received: a code of {code}, num_codes=4",
+        ):
+            layer.decode(np.array([[0, code]]))
+        y = tf.function(layer.decode)(tf.constant([[0, code]])).numpy()
+        assert np.isfinite(y[0, :DIM]).all()
+        assert np.isnan(y[0, DIM:]).all()
+
+    def test_both_export_beside_the_model(self, tmp_path):
+        """To where this package is not needed; serving counts nothing."""
+        layer = quantizer()
+        model = keras.Sequential([keras.Input((None, FEATURES)), layer])
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        spec = tf.TensorSpec((None, None, FEATURES))
+        archive.add_endpoint("serve", model.call, [spec])
+        archive.add_endpoint("encode", layer.encode, [spec])
+        spec = tf.TensorSpec((None, None, GROUPS), "int32")
+        archive.add_endpoint("decode", layer.decode, [spec])
+        archive.write_out(tmp_path / "served", verbose=False)
+        served = tf.saved_model.load(str(tmp_path / "served"))
+        x = tf.constant(features(2, 3))
+        codes = served.encode(x)
+        np.testing.assert_array_equal(codes, layer.encode(x))
+        np.testing.assert_array_equal(served.decode(codes), layer(x))
+        np.testing.assert_array_equal(served.serve(x), layer(x))
+        assert layer.usage.result() == 0
+
+
+class TestClassMask:
+    @pytest.mark.parametrize("hard", [True, False])
+    @pytest.mark.parametrize("training", [True, False])
+    def test_of_one_group_and_of_positions(self, hard, training):
+        layer = quantizer(hard=hard)
+        x = tf.constant(features(3, 2))
+        mask = np.ones((3, 1, GROUPS, CODES), bool)
+        mask[:, :, 0, [0, 2]] = False
+        mask[1, :, 1] = False
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, class_mask=mask, training=training)
+            loss = tf.reduce_sum(y[1] ** 2)
+        kernel, tables = tape.gradient(
+            loss, [layer.kernel.value, layer.embeddings.value]
+        )
+        y = y.numpy()
+        assert np.isfinite(y).all()
+        np.testing.assert_array_equal(y[1, :, DIM:], 0)
+        if hard:
+            codes = codes_in(layer, y)
+            assert np.isin(codes[..., 0], [1, 3]).all()
+            assert (codes[[0, 2], :, 1] >= 0).all()
+        kernel = kernel.numpy().reshape(FEATURES, GROUPS, CODES)
+        assert np.abs(kernel[:, 0, [1, 3]]).max() > 1e-4
+        for group, forbidden in ((0, [0, 2]), (1, range(CODES))):
+            np.testing.assert_array_equal(kernel[:, group, forbidden], 0)
+            np.testing.assert_array_equal(tables[group].numpy()[forbidden], 0)
+
+    def test_what_has_no_code_is_not_counted(self):
+        layer = quantizer()
+        mask = np.ones((4, GROUPS, CODES), bool)
+        mask[1:, 1] = False
+        y = layer(features(4), class_mask=mask, training=True)
+        codes = codes_in(layer, y)
+        codes[1:, 1] = -1
+        assert layer.usage.result() == used(layer, codes)
+        np.testing.assert_allclose(
+            layer.perplexity.result(), perplexities(layer, codes).mean()
+        )
+
+
+def kl_of(layer, x):
+    """To the uniform, summed over groups, in float64."""
+    p = reference.softmax(logits_of(layer, x), 1.0)
+    return np.sum(p * np.log(p * layer.num_codes), axis=(-1, -2))
+
+
+class TestLoss:
+    @pytest.mark.parametrize("training", [True, False, None])
+    def test_value(self, training):
+        layer = quantizer(kl_weight=0.3)
+        x = features(4, 3)
+        layer(x, training=training)
+        (loss,) = layer.losses
+        np.testing.assert_allclose(loss, 0.3 * kl_of(layer, x).mean(), 1e-5)
+
+    def test_gradient_reaches_the_projection(self):
+        layer = quantizer(kl_weight=0.3)
+        x = features(4, 3)
+        with tf.GradientTape() as tape:
+            layer(x, training=True)
+            (loss,) = layer.losses
+        gradient = tape.gradient(loss, layer.kernel.value).numpy()
+        kernel = as_array(layer.kernel)
+        step = np.zeros_like(kernel)
+        for place in ((0, 0), (3, 2), (5, 7)):
+            step[place] = 1e-6
+            either = []
+            for sign in (1, -1):
+                moved = quantizer(dtype="float64")
+                moved.kernel.assign(kernel + sign * step)
+                either.append(0.3 * kl_of(moved, x).mean())
+            step[place] = 0
+            slope = (either[0] - either[1]) / 2e-6
+            np.testing.assert_allclose(gradient[place], slope, 1e-4, 1e-7)
+
+    def test_none_adds_none(self):
+        layer = quantizer()
+        layer(features(4), training=True)
+        assert layer.losses == []
+        assert layer.kl_weight is None
+        with pytest.raises(
+            ValueError, match=r"`kl_weight` of this layer is None.*Received"
+        ):
+            layer.kl_weight = 0.1
+
+    def test_the_live_weight_retraces_nothing(self):
+        layer = quantizer(kl_weight=0.0)
+        x = features(4)
+        traces = []
+
+        @tf.function
+        def loss():
+            traces.append(1)
+            layer(x, training=True)
+            return layer.losses[-1]
+
+        for weight in (0.0, 0.5, 2.0):
+            layer.kl_weight = weight
+            expected = weight * kl_of(layer, x).mean()
+            np.testing.assert_allclose(loss(), expected, 1e-5)
+        assert len(traces) == 1
+        assert layer.kl_weight.dtype == "float32"
+
+    def test_a_schedule_of_training_calls_that_is_saved(self, tmp_path):
+        schedule = keras.optimizers.schedules.PolynomialDecay(0.0, 4, 2.0)
+        model = keras.Sequential(
+            [keras.Input((FEATURES,)), quantizer(kl_weight=schedule)]
+        )
+        x = features(4)
+        for step in range(3):
+            model(x, training=True)
+            assert model.layers[0].kl_weight.numpy() == 0.5 * step
+        model(x)
+        model.save(tmp_path / "model.keras")
+        again = keras.models.load_model(tmp_path / "model.keras").layers[0]
+        assert again.kl_weight.numpy() == 1.0
+        again(x, training=True)
+        assert again.kl_weight.numpy() == 1.5
+
+    def test_masked_positions_are_left_out(self):
+        """Whatever they hold, and whether or not classes are masked too."""
+        layer = quantizer(kl_weight=1.0)
+        x = features(2, 3)
+        mask = np.array([[True, True, False], [True, False, False]])
+        bad = np.where(mask[..., None], x, np.float32("nan"))
+        expected = kl_of(layer, x)[mask].mean()
+        for options in ({}, {"class_mask": np.ones((1, CODES), bool)}):
+            inputs = tf.constant(bad)
+            inputs._keras_mask = tf.constant(mask)
+            layer(inputs, training=True, **options)
+            np.testing.assert_allclose(layer.losses[-1], expected, 1e-5)
+        layer(bad, mask=mask)
+        np.testing.assert_allclose(layer.losses[-1], expected, 1e-5)
+        # One for the first axis is shared by the others.
+        layer(x, mask=np.array([False, True]))
+        expected = kl_of(layer, x)[1].mean()
+        np.testing.assert_allclose(layer.losses[-1], expected, 1e-5)
+        layer(x, mask=np.zeros((2, 3), bool))
+        assert layer.losses[-1] == 0
+
+    def test_is_part_of_the_loss_of_fit(self):
+        layer = quantizer(kl_weight=0.3)
+        model = keras.Sequential([keras.Input((FEATURES,)), layer])
+        model.compile("sgd", "mse", jit_compile=False)
+        x = features(8)
+        y = as_array(layer(x))
+        loss = model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+        np.testing.assert_allclose(loss, 0.3 * kl_of(layer, x).mean(), 1e-5)
+
+
+class TestMetrics:
+    @staticmethod
+    def model(layer, jit_compile=False):
+        model = keras.Sequential([keras.Input((None, FEATURES)), layer])
+        model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=jit_compile)
+        return model
+
+    @pytest.mark.parametrize(
+        ("hard", "jit"), [(True, True), (True, False), (False, False)]
+    )
+    def test_in_fit_they_are_of_the_codes_of_each_epoch(self, hard, jit):
+        layer = quantizer(hard=hard, name="q", temperature=0.1)
+        # The largest entry of a relaxed sample of the same noise.
+        again = quantizer()
+        x = features(12, 3)
+        y = np.zeros((12, 3, 6), "float32")
+        history = self.model(layer, jit_compile=jit).fit(
+            x, y, 4, 2, shuffle=False, verbose=0
+        )
+        for epoch in range(2):
+            codes = [
+                codes_in(again, again(x[i : i + 4], training=True))
+                for i in (0, 4, 8)
+            ]
+            np.testing.assert_allclose(
+                history.history["q_perplexity"][epoch],
+                perplexities(again, codes).mean(),
+                1e-5,
+            )
+            usage = used(again, codes)
+            assert history.history["q_usage"][epoch] == pytest.approx(usage)
+        assert again.perplexity.result() > 1
+
+    def test_in_evaluate_they_are_of_the_likeliest_codes(self):
+        layer = quantizer(name="q")
+        model = self.model(layer)
+        x = features(12, 3)
+        y = np.zeros((12, 3, 6), "float32")
+        logs = model.evaluate(x, y, 4, verbose=0, return_dict=True)
+        codes = layer.encode(x)
+        assert logs["q_usage"] == pytest.approx(used(layer, codes))
+        np.testing.assert_allclose(
+            logs["q_perplexity"], perplexities(layer, codes).mean(), 1e-5
+        )
+        # What `predict` adds the next `evaluate` begins without.
+        model.predict(x[:2], verbose=0)
+        again = model.evaluate(x, y, 4, verbose=0, return_dict=True)
+        assert again == pytest.approx(logs)
+
+    def test_which_calls_are_counted(self):
+        layer = quantizer()
+        x = features(5)
+        layer(x)
+        layer.encode(x)
+        assert layer.usage.result() == 0
+        layer(x, training=False)
+        assert layer.usage.result() == used(layer, layer.encode(x))
+
+    def test_masked_positions_are_not_counted(self):
+        layer = quantizer()
+        tokens = np.array([[1, 2, 0], [3, 0, 0]])
+        inputs = keras.Input((None,), dtype="int32")
+        embedding = keras.layers.Embedding(4, FEATURES, mask_zero=True)
+        model = keras.Model(inputs, layer(embedding(inputs)))
+        y = model(tokens, training=True)
+        codes = codes_in(layer, y)[tokens > 0]
+        assert layer.usage.result() == used(layer, codes)
+        np.testing.assert_allclose(
+            layer.perplexity.result(), perplexities(layer, codes).mean(), 1e-6
+        )
+
+    def test_two_layers_have_names_of_their_own(self):
+        inputs = keras.Input((FEATURES,))
+        layers = [kg.GumbelQuantizer(3, 2), kg.GumbelQuantizer(4, 2)]
+        model = keras.Model(inputs, [layer(inputs) for layer in layers])
+        model.compile("sgd", ["mse", "mse"], jit_compile=False)
+        x, y = features(8), np.zeros((8, 2), "float32")
+        logs = model.evaluate(x, [y, y], verbose=0, return_dict=True)
+        names = {f"{a.name}_{b}" for a in layers for b in BOTH}
+        assert len(names) == 4
+        assert names <= set(logs)
+
+    def test_a_group_that_was_never_counted_has_one_code_in_use(self):
+        layer = quantizer()
+        mask = np.array([[True] * CODES, [False] * CODES])
+        codes = codes_in(layer, layer(features(9), mask, training=True))
+        first, _ = perplexities(layer, np.maximum(codes, 0))
+        np.testing.assert_allclose(layer.perplexity.result(), (first + 1) / 2)
+
+
+BOTH = ("perplexity", "usage")
+
+
+@pytest.mark.parametrize(
+    ("options", "exception", "message"),
+    [
+        (
+            {"code_dim": 7},
+            ValueError,
+            r"`code_dim` must be divisible by `num_groups`.*"
+            r"Received: code_dim=7, num_groups=2",
+        ),
+        ({"num_codes": 0}, ValueError, "`num_codes` must be at least 1"),
+        ({"code_dim": 0}, ValueError, "`code_dim` must be at least 1"),
+        ({"num_groups": 0}, ValueError, "`num_groups` must be at least 1"),
+        ({"num_groups": 2.0}, TypeError, "`num_groups` must be an integer"),
+        ({"kl_weight": -1.0}, ValueError, "`kl_weight` must be finite and no"),
+        ({"kl_weight": "1"}, TypeError, "`kl_weight` must be a number"),
+        ({"inference": "mean"}, ValueError, "`inference` must be one of"),
+        ({"temperature": 0.0}, ValueError, "`temperature` must be positive"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_arguments_out_of_range(options, exception, message):
+    sizes = {"num_codes": 4, "code_dim": 6, "num_groups": 2}
+    with pytest.raises(exception, match=message + ".*"):
+        kg.GumbelQuantizer(**{**sizes, **options})
+
+
+@pytest.mark.parametrize(
+    ("call", "exception", "message"),
+    [
+        (
+            lambda q: q(np.zeros((2, FEATURES), "int32")),
+            TypeError,
+            r"`inputs` must be a float tensor.*inputs of dtype int32",
+        ),
+        (
+            lambda q: q.encode(np.zeros((2, 5), "float32")),
+            ValueError,
+            r"`inputs` must have the shape.*shape \(2, 5\), features=6",
+        ),
+        (
+            lambda q: q(np.zeros((2, 5), "float32")),
+            ValueError,
+            "expected axis -1",
+        ),
+        (
+            lambda q: kg.GumbelQuantizer(2, 2).encode(np.float32(1)),
+            ValueError,
+            r"`inputs` must have the shape \(..., features\)",
+        ),
+        (
+            lambda q: kg.GumbelQuantizer(2, 2)(keras.Input((None,))),
+            ValueError,
+            r"`inputs` must have a known last axis.*shape \(None, None\)",
+        ),
+        (
+            lambda q: q.encode(keras.Input((FEATURES,))),
+            TypeError,
+            "take tensors. In a Functional model call the layer.*inputs=<Ker",
+        ),
+        (
+            lambda q: q.decode(keras.Input((2,), dtype="int32")),
+            TypeError,
+            "take tensors.*codes=<Ker",
+        ),
+        (
+            lambda q: q.decode(np.zeros((3, 2), "float32")),
+            TypeError,
+            "`codes` must be integers. Received: codes of dtype float32",
+        ),
+        (
+            lambda q: q.decode(np.zeros((2, 3), "int32")),
+            ValueError,
+            r"`codes` must have the shape.*shape \(2, 3\), num_groups=2",
+        ),
+        (
+            lambda q: kg.GumbelQuantizer(2, 2).decode([[0]]),
+            ValueError,
+            "`decode` needs the codebook.*Received: a layer that is not built",
+        ),
+        (
+            lambda q: q(features(3), mask=np.ones((2,), bool)),
+            ValueError,
+            r"`mask` must be bool.*mask of shape \(2,\)",
+        ),
+        (
+            lambda q: q(features(3), mask=np.ones((3,), "float32")),
+            ValueError,
+            "`mask` must be bool.*dtype float32",
+        ),
+        (
+            lambda q: q(features(3), class_mask=np.ones((3, CODES), bool)),
+            ValueError,
+            r"`class_mask` must broadcast.*shape \(3, 4\)",
+        ),
+        (
+            lambda q: q(features(3), class_mask=np.ones((CODES,), "int32")),
+            TypeError,
+            "`class_mask` must be bool",
+        ),
+    ],
+)
+def test_calls_that_do_not_fit(call, exception, message):
+    with pytest.raises(exception, match=message):
+        call(quantizer())
