@@ -18,10 +18,11 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.layers.sampling import SamplingLayer
 from keras_gumbel.ops.hard_concrete import (
-    hard_concrete,
     noiseless_gates,
     open_probability,
+    sample_gates,
 )
+from keras_gumbel.ops.relaxation import is_learned
 
 
 def _check_l0_weight(value: Any) -> None:
@@ -200,13 +201,14 @@ class HardConcreteGate(SamplingLayer):
         self.add_loss(self.l0_weight * self._active(log_alpha, tau, mask))
         if training or self.resolved_inference == "sample":
             shape = (ops.shape(inputs)[0], *self._gates_shape[1:])
-            z = hard_concrete(
+            z = sample_gates(
                 ops.broadcast_to(log_alpha, shape),
-                given,
-                stretch=self.stretch,
-                class_mask=mask,
-                noise_scale=self.noise_scale,
-                seed=self.seed_generator,
+                tau,
+                mask,
+                self.stretch,
+                self.noise_scale,
+                self.seed_generator,
+                is_learned(given, None),
             )
         else:
             z = noiseless_gates(log_alpha, self.stretch)

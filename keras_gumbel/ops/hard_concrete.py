@@ -99,16 +99,35 @@ def hard_concrete(
         tuple(log_alpha.shape),
         formulas.wide_dtype(log_alpha),
     )
-    noise_scale = backend.to_tensor(float(noise_scale), temperature.dtype)
+    return sample_gates(
+        log_alpha,
+        temperature,
+        class_mask,
+        (float(stretch[0]), float(stretch[1])),
+        noise_scale,
+        seed,
+        learn_temperature,
+    )
+
+
+def sample_gates(
+    log_alpha: Tensor,
+    temperature: Tensor,
+    class_mask: Tensor | None,
+    stretch: tuple[float, float],
+    noise_scale: float,
+    seed: Seed,
+    learn_temperature: bool,
+) -> Tensor:
+    """`hard_concrete` of arguments that were checked, tensors as tensors."""
     mask = () if class_mask is None else (class_mask,)
     signature = (
         *log_alpha.shape[1:],
         *(len(x.shape) for x in (log_alpha, temperature, *mask)),
     )
-    ends = float(stretch[0]), float(stretch[1])
-    rule = _rule(ends, learn_temperature, signature)
-    key = backend.next_key(seed)
-    return rule(log_alpha, temperature, key, noise_scale, *mask)
+    rule = _rule(stretch, learn_temperature, signature)
+    scale = backend.to_tensor(float(noise_scale), temperature.dtype)
+    return rule(log_alpha, temperature, backend.next_key(seed), scale, *mask)
 
 
 def noiseless_gates(log_alpha: Tensor, stretch: tuple[float, float]) -> Tensor:

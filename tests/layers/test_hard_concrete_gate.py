@@ -199,6 +199,12 @@ class TestPenalty:
         assert float(loss) == pytest.approx(expected, rel=1e-6)
         assert loss.dtype == "float32"
 
+    def test_a_temperature_that_is_not_positive_shows(self):
+        layer = at(l0_weight=1.0)
+        layer.temperature.assign(-1.0)
+        layer(INPUTS)
+        assert np.isnan(layer.losses[0])
+
     def test_it_reaches_the_gates_in_fit(self):
         """The inputs are 0: nothing else can."""
         layer = at(shape=(4, 5), l0_weight=0.5, seed=3)
