@@ -164,7 +164,7 @@ def test_a_rare_gate_has_its_rate(logit, monkeypatch):
 
     # With a rule of its own, which is traced here, and meets no other test.
     estimator = kg.estimators.StraightThroughGumbel(
-        backward_temperature=logit**2
+        backward_temperature=30 + logit
     )
     monkeypatch.setattr(tf.raw_ops, "StatelessRandomUniformFullIntV2", bits)
     y = of_kind(estimator, tf.fill([5], logit)).numpy()
