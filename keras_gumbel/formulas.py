@@ -15,7 +15,6 @@ from keras_gumbel import backend, logarithms
 from keras_gumbel._typing import Tensor
 
 FORBIDDEN = float("-inf")
-CERTAIN = float("inf")
 _SERIES_BITS = 44  # 2**20 series of random numbers, each of 2**44
 # Beyond it exp(x) t + 1 is exp(x) t, for t as small as random numbers get.
 _LARGE_ODDS = 80.0
@@ -62,7 +61,7 @@ def log_odds(probs: Tensor) -> Tensor:
     """
     between = (probs != 0) & (probs != 1)
     p = ops.where(between, probs, 0.5)
-    ends = ops.where(probs == 0, FORBIDDEN, CERTAIN)
+    ends = ops.where(probs == 0, FORBIDDEN, float("inf"))
     return ops.where(between, ops.log(p) - ops.log1p(-p), ends)
 
 
@@ -324,8 +323,9 @@ def sigmoid_vjp(
     """
     # On the side where it is small, and keeps its digits.
     y = ops.sigmoid(-ops.abs(x / temperature))
-    dx = scaled(y * (1.0 - y) / temperature, dy)
-    return dx, ops.where(dx != 0.0, -dx * x / temperature, 0.0)
+    slope = y * (1.0 - y) / temperature
+    dx = scaled(slope, dy)
+    return dx, ops.where(slope != 0.0, -dx * x / temperature, 0.0)
 
 
 def scaled(weight: Tensor, dy: Tensor) -> Tensor:

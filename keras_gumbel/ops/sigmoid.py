@@ -89,17 +89,18 @@ def gumbel_sigmoid(
         Reparameterization with Gumbel-Softmax", 2017,
         https://arxiv.org/abs/1611.01144
     """
-    rule = estimators.get(estimator) if hard else None
+    known = estimators.get(estimator)
     check_not_negative(noise_scale, "noise_scale")
     check_seed(seed)
-    learn_temperature = is_learned(temperature, rule)
+    backward_rule = known if hard else None
+    learn_temperature = is_learned(temperature, backward_rule)
     logits, temperature, class_mask = gate_arguments(
         logits, temperature, class_mask
     )
     noise_scale = backend.to_tensor(noise_scale, temperature.dtype)
     mask = () if class_mask is None else (class_mask,)
     ranks = tuple(len(x.shape) for x in (logits, temperature, *mask))
-    sample = _rule(rule, learn_temperature, ranks)
+    sample = _rule(backward_rule, learn_temperature, ranks)
     key = backend.next_key(seed)
     return sample(logits, temperature, key, noise_scale, *mask)
 

@@ -164,7 +164,7 @@ def test_a_rare_gate_has_its_rate(logit, monkeypatch):
 
     # With a rule of its own, which is traced here, and meets no other test.
     estimator = kg.estimators.StraightThroughGumbel(
-        backward_temperature=logit**2
+        backward_temperature=30 + logit
     )
     monkeypatch.setattr(tf.raw_ops, "StatelessRandomUniformFullIntV2", bits)
     y = of_kind(estimator, tf.fill([5], logit)).numpy()
@@ -299,6 +299,24 @@ def test_second_derivatives_are_finite_differences(seed):
     assert np.all(to_logits[~mask] == 0)
     assert np.all(to_logits[0, 0, :2] == 0)
     assert np.abs(to_logits).max() > 0.01
+
+
+def test_second_derivatives_where_the_gradient_is_zero(seed):
+    """Of a square at its root: 2 dy/dx dy/dtau, of the first ones alone."""
+    logits = normal(SHAPE, seed, "float64")
+    x, tau = tf.constant(logits), tf.constant(0.75, "float64")
+    root = soft(x, tau, seed)
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch([x, tau])
+            loss = tf.reduce_sum((soft(x, tau, seed) - root) ** 2)
+        slopes = inner.gradient(loss, [x, tau])
+        both = tf.reduce_sum(slopes[0]) + slopes[1]
+    dx, dtau = reference.sigmoid_vjp(perturbed(logits, seed), 0.75, 1.0)
+    np.testing.assert_array_equal(slopes[0], 0)
+    found = outer.gradient(both, x)
+    np.testing.assert_allclose(found, 2 * dx * (dx + dtau), atol=1e-12)
 
 
 # ---------------------------------------------------------------------------
