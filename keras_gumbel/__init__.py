@@ -13,5 +13,6 @@ from keras_gumbel.callbacks import TemperatureScheduler as TemperatureScheduler
 from keras_gumbel.layers import (
     GumbelEmbedding as GumbelEmbedding,
     GumbelSoftmax as GumbelSoftmax,
+    GumbelTopK as GumbelTopK,
     SampleArgmaxIndex as SampleArgmaxIndex,
 )

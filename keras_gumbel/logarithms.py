@@ -62,6 +62,13 @@ def exponential(t: Tensor) -> Tensor:
     return s * _polynomial(_LOG1P, s) + n * math.log(2)
 
 
+def exponential_up_to_half(t: Tensor) -> Tensor:
+    """-log(1 - t) for 0 <= t <= 1/2, to full relative precision."""
+    if t.dtype != "float32":
+        return -ops.log1p(-t)
+    return t * _polynomial(_LOG1P, t)
+
+
 def minus_log(x: Tensor) -> Tensor:
     """-log(x) for a positive normal number.
 

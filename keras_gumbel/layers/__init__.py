@@ -4,6 +4,7 @@ from keras_gumbel.layers.gumbel_embedding import (
     GumbelEmbedding as GumbelEmbedding,
 )
 from keras_gumbel.layers.gumbel_softmax import GumbelSoftmax as GumbelSoftmax
+from keras_gumbel.layers.gumbel_top_k import GumbelTopK as GumbelTopK
 from keras_gumbel.layers.sample_argmax_index import (
     SampleArgmaxIndex as SampleArgmaxIndex,
 )

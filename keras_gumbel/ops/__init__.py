@@ -9,3 +9,4 @@ from keras_gumbel.ops.relaxation import (
 from keras_gumbel.ops.straight_through import (
     straight_through as straight_through,
 )
+from keras_gumbel.ops.top_k import gumbel_top_k as gumbel_top_k
