@@ -14,13 +14,14 @@ matrix here, forbidden classes -inf, +inf in place of NaN. A row is finished
 when it has had as many softmaxes as it has classes that are allowed.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_gumbel import formulas, logarithms
+from keras_gumbel import choices, formulas, logarithms
 from keras_gumbel._typing import Tensor
 from keras_gumbel.formulas import FORBIDDEN
 
@@ -28,12 +29,28 @@ from keras_gumbel.formulas import FORBIDDEN
 _PEAK = -1.0
 
 
-def relaxed_k_hot(x: Tensor, temperature: Tensor, k: int) -> Tensor:
+class Reductions(NamedTuple):
+    """How a row is gone through.
+
+    `few` gives entries among which its two largest are, and `total` the sum.
+    """
+
+    few: Callable[[Tensor], Tensor]
+    total: Callable[[Tensor], Tensor]
+
+
+ANYWHERE = Reductions(lambda w: w, lambda x: ops.sum(x, axis=1, keepdims=True))
+COMPILED = Reductions(choices.contenders, lambda x: formulas.sum_in_lanes(x, 1))
+
+
+def relaxed_k_hot(
+    x: Tensor, temperature: Tensor, k: int, by: Reductions
+) -> Tensor:
     """a_1 + ... + a_k, each row of which sums to `k`."""
     allowed = _number_allowed(x)
 
     def add(j: Tensor, w: Tensor, total: Tensor) -> tuple[Tensor, ...]:
-        weight, spread = _weigh(w, temperature)
+        weight, spread = _weigh(w, temperature, by)
         row = _Row.of(spread, temperature, j < allowed)
         return j + 1, _lower(w, weight, row), total + _share(weight, row)
 
@@ -47,6 +64,8 @@ def relaxed_k_hot_vjp(
 ) -> tuple[Tensor, Tensor]:
     """Gradient `dy` at `relaxed_k_hot`, taken back to its arguments.
 
+    Inside a compiled program only.
+
         da_j = dy - dw_{j+1} / (1 - a_j)
         dw_j = dw_{j+1} + (a_j da_j - a_j sum(a_j da_j)) / t
 
@@ -59,7 +78,7 @@ def relaxed_k_hot_vjp(
     def again(
         j: Tensor, w: Tensor, weights: Tensor, spreads: Tensor
     ) -> tuple[Tensor, ...]:
-        weight, spread = _weigh(w, temperature)
+        weight, spread = _weigh(w, temperature, COMPILED)
         row = _Row.of(spread, temperature, j < allowed)
         weights = ops.slice_update(weights, (j, 0, 0), weight[None])
         spreads = ops.slice_update(spreads, (j, 0, 0), spread[None])
@@ -75,7 +94,7 @@ def relaxed_k_hot_vjp(
         weight = ops.slice(weights, (j, 0, 0), (1, rows, size))[0]
         spread = ops.slice(spreads, (j, 0, 0), (1, rows, 3))[0]
         row = _Row.of(spread, temperature, j < allowed)
-        step = _softmax_vjp(weight, row, dy, dw) / temperature
+        step = _softmax_vjp(weight, row, dy, dw) * (1.0 / temperature)
         parts = parts - step * _log_weight(weight, row)
         return j - 1, dw + step, parts
 
@@ -117,23 +136,24 @@ class _Row(NamedTuple):
         return cls(*(ops.where(live, field, 0.0) for field in fields))
 
 
-def _weigh(w: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+def _weigh(
+    w: Tensor, temperature: Tensor, by: Reductions
+) -> tuple[Tensor, Tensor]:
     """exp((w - second) / t), or the mark of the only peak; and the spread.
 
     That is the peak, the second, which is the peak too where there are
     several, and the sum R of the weights: (rows, 3).
     """
-    peak = formulas.maximum(w, 1)
-    top = w == peak
+    few = by.few(w)
+    peak = formulas.maximum(few, 1)
+    top = few == peak
     several = ops.sum(ops.cast(top, "int32"), axis=1, keepdims=True) > 1
-    only = top & ~several
-    second = formulas.maximum(ops.where(only, FORBIDDEN, w), 1)
-    weight = ops.exp((w - second) / temperature)
+    second = formulas.maximum(ops.where(top & ~several, FORBIDDEN, few), 1)
+    weight = ops.exp((w - second) * (1.0 / temperature))
     weight = ops.where(w == FORBIDDEN, 0.0, weight)
-    weight = ops.where(only, _PEAK, weight)
+    weight = ops.where((w == peak) & ~several, _PEAK, weight)
     # Not by a maximum, which XLA has drop a NaN.
-    rest = ops.where(weight < 0.0, 0.0, weight)
-    rest = ops.sum(rest, axis=1, keepdims=True)
+    rest = by.total(ops.where(weight < 0.0, 0.0, weight))
     return weight, ops.concatenate([peak, second, rest], axis=1)
 
 
@@ -161,8 +181,7 @@ def _softmax_vjp(weight: Tensor, row: _Row, dy: Tensor, dw: Tensor) -> Tensor:
     other = ops.where(share > 0.0, share * (dy - dw / (1.0 - share)), 0.0)
     only = (weight < 0.0) & (row.peak > 0.0)
     peak = ops.where(only, row.peak * (row.others * dy - dw), 0.0)
-    other_sum = ops.sum(other, axis=1, keepdims=True)
-    peak_sum = ops.sum(peak, axis=1, keepdims=True)
+    other_sum, peak_sum = COMPILED.total(other), COMPILED.total(peak)
     mean = row.others * other_sum + peak_sum
     return ops.where(
         weight < 0.0,

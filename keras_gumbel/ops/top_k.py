@@ -223,7 +223,9 @@ def _rule(
         k_hot, indices = choices.largest(rows.of(perturbed), k)
         if not hard:
             tau = rows.of_temperature(temperature)
-            k_hot = subsets.relaxed_k_hot(rows.of(perturbed), tau, k)
+            k_hot = subsets.relaxed_k_hot(
+                rows.of(perturbed), tau, k, subsets.COMPILED
+            )
         k_hot = ops.cast(rows.back(k_hot), logits.dtype)
         results = (k_hot, rows.back(indices))[:outputs]
         return *results, perturbed
@@ -264,7 +266,7 @@ def _noiseless_rule(
             k_hot, _ = choices.largest(rows.of(x), k)
         else:
             tau = rows.of_temperature(temperature)
-            k_hot = subsets.relaxed_k_hot(rows.of(x), tau, k)
+            k_hot = subsets.relaxed_k_hot(rows.of(x), tau, k, subsets.ANYWHERE)
         return (ops.cast(rows.back(k_hot), logits.dtype),)
 
     def backward(
