@@ -18,6 +18,7 @@ from keras_gumbel.layers import (
     GumbelQuantizer as GumbelQuantizer,
     GumbelSigmoid as GumbelSigmoid,
     GumbelSoftmax as GumbelSoftmax,
+    GumbelTopK as GumbelTopK,
     HardConcreteGate as HardConcreteGate,
     SampleArgmaxIndex as SampleArgmaxIndex,
 )

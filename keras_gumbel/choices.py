@@ -33,6 +33,52 @@ def first_argmax(x: Tensor, axis: int) -> Tensor:
     return ops.where(peak == float("inf"), -1, first)
 
 
+def contenders(x: Tensor) -> Tensor:
+    """Few entries of each row (rows, classes), the two largest among them.
+
+    The peaks of runs, and the entries of the one run with the largest. Inside
+    a compiled program only.
+    """
+    size = x.shape[1]
+    run = _run_length(size) if size else 1
+    if run == 1:
+        return x
+    entries, peaks = _in_runs_with_peaks(x, run)
+    _, which = _peak(peaks, 1)
+    others = formulas.classes(peaks, 1) != which
+    others = ops.where(others, peaks, formulas.FORBIDDEN)
+    return ops.concatenate([others, _one_run(entries, which)], axis=1)
+
+
+def largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` largest entries of each row: k-hot, and in order.
+
+    Args:
+        x: Tensor (rows, classes), forbidden classes -inf, +inf for NaN.
+        k: How many, at most the number of classes.
+
+    Returns:
+        1 where an entry is among the largest and allowed, else 0, in the
+        shape and dtype of `x`; and their classes, int32 (rows, k), the
+        largest first, of ties the first, then -1 where no more are allowed.
+        A row with a +inf has NaN and -1 in place of these.
+    """
+    # In sorting, XLA would have -0 come after 0.
+    x = ops.where(x == 0.0, 0.0, x)
+    values, classes = ops.top_k(x, k)
+    # Not by slices, for which XLA would sort whole rows.
+    least = ops.min(values, axis=1, keepdims=True, initial=float("inf"))
+    last = ops.where(values == least, classes, 0)
+    last = ops.max(last, axis=1, keepdims=True, initial=0)
+    equal = (x == least) & (formulas.classes(x, 1) <= last)
+    hot = ((x > least) | equal) & (x != formulas.FORBIDDEN)
+    peak = ops.max(values, axis=1, keepdims=True, initial=formulas.FORBIDDEN)
+    bad = peak == float("inf")
+    hot = ops.where(bad, float("nan"), ops.cast(hot, x.dtype))
+    none = bad | (values == formulas.FORBIDDEN)
+    return hot, ops.where(none, -1, ops.cast(classes, "int32"))
+
+
 def _run_length(size: int) -> int:
     """A divisor of `size` to search by, 1 where there is none."""
     fitting = (run for run in range(16, _LONGEST_RUN + 1) if size % run == 0)
@@ -54,18 +100,28 @@ def _peak_by_runs(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
     The place is looked for among the peaks of its runs of `run` entries, and
     then within the one run.
     """
-    lead, runs = ops.shape(x)[:-1], x.shape[-1] // run
-    entries = ops.reshape(x, (-1, runs, run))
-    peaks = backend.materialize(
-        ops.max(entries, axis=-1, initial=formulas.FORBIDDEN)
-    )
+    lead = ops.shape(x)[:-1]
+    entries, peaks = _in_runs_with_peaks(x, run)
     peak, which = _peak(peaks, 1)
-    flat = ops.reshape(entries, (-1, run))
-    rows = ops.arange(ops.shape(peak)[0], dtype="int32")[:, None]
-    entries = ops.take(flat, ops.squeeze(rows * runs + which, 1), axis=0)
+    entries = _one_run(entries, which)
     _, where = _peak(entries, 1)
     first = which * run + where
     return ops.reshape(peak, (*lead, 1)), ops.reshape(first, (*lead, 1))
+
+
+def _in_runs_with_peaks(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
+    """The last axis as (rows, runs, run), and the largest entry of each."""
+    entries = ops.reshape(x, (-1, x.shape[-1] // run, run))
+    peaks = ops.max(entries, axis=-1, initial=formulas.FORBIDDEN)
+    return entries, backend.materialize(peaks)
+
+
+def _one_run(entries: Tensor, which: Tensor) -> Tensor:
+    """Of each row the run `which`, (rows, run)."""
+    runs, run = entries.shape[1:]
+    rows = ops.arange(ops.shape(entries)[0], dtype="int32")[:, None]
+    flat = ops.reshape(entries, (-1, run))
+    return ops.take(flat, ops.squeeze(rows * runs + which, 1), axis=0)
 
 
 def sample(draw: Draw) -> Tensor:

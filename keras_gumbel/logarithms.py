@@ -69,6 +69,13 @@ def small_exponential(t: Tensor) -> Tensor:
     return t * _polynomial(_LOG1P, t)
 
 
+def exponential_up_to_half(t: Tensor) -> Tensor:
+    """-log(1 - t) for 0 <= t <= 1/2, to full relative precision."""
+    if t.dtype != "float32":
+        return -ops.log1p(-t)
+    return t * _polynomial(_LOG1P, t)
+
+
 def minus_log(x: Tensor) -> Tensor:
     """-log(x) for a positive normal number.
 

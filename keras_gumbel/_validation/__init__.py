@@ -52,6 +52,11 @@ from keras_gumbel._validation.scalars import (
     check_seed as check_seed,
     check_sequence as check_sequence,
 )
+from keras_gumbel._validation.subsets import (
+    check_enough_allowed as check_enough_allowed,
+    check_k as check_k,
+    check_k_fits as check_k_fits,
+)
 from keras_gumbel._validation.tensors import (
     canonical_axis as canonical_axis,
     categorical_arguments as categorical_arguments,

@@ -9,6 +9,8 @@ written with `keras.ops`, so another framework is one more file like
     random_half(shape, key, dtype, start)   in (0, 1/2), and a coin
     compiled(function)          one program, in eager and graph mode alike
     differentiable(...)         a forward program with its own backward program
+    with_gradient(...)          the same, of passes compiled by the caller
+    once_only(backward, why)    an error, should it be differentiated again
     traced_gradient(function)        x -> d sum(function(x)) / dx
     unfused_unless_zero(...)    computed once, however many read it
     materialize(x)              not to be simplified across
@@ -36,6 +38,7 @@ from keras_gumbel.backend.tensorflow import (
     differentiable as differentiable,
     materialize as materialize,
     next_key as next_key,
+    once_only as once_only,
     random_half as random_half,
     random_unit as random_unit,
     static_value as static_value,
@@ -45,4 +48,5 @@ from keras_gumbel.backend.tensorflow import (
     to_tensor as to_tensor,
     traced_gradient as traced_gradient,
     unfused_unless_zero as unfused_unless_zero,
+    with_gradient as with_gradient,
 )

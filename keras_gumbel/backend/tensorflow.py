@@ -86,7 +86,15 @@ def differentiable(
         `(*args) -> output`, a tuple where there are several. Higher
         derivatives are those of `backward`.
     """
-    run_forward, run_backward = compiled(forward), compiled(backward)
+    return with_gradient(compiled(forward), compiled(backward), outputs)
+
+
+def with_gradient(
+    run_forward: Callable[..., tuple[Tensor, ...]],
+    run_backward: Callable[..., tuple[Tensor | None, ...]],
+    outputs: int = 1,
+) -> Callable[..., Any]:
+    """`differentiable`, of passes that are compiled already, or never."""
 
     # Two compiled functions in a gradient rule, and not a rule in one: there
     # TensorFlow has the function return its arguments too, a copy of each.
@@ -103,6 +111,32 @@ def differentiable(
         return given if outputs > 1 else given[0], grad
 
     return call
+
+
+def once_only(
+    run_backward: Callable[..., tuple[Tensor | None, ...]], why: str
+) -> Callable[..., tuple[Tensor | None, ...]]:
+    """A backward pass that raises a LookupError when it is differentiated."""
+
+    def run(*args: Tensor) -> tuple[Tensor | None, ...]:
+        wanted: list[bool] = []
+
+        @tf.custom_gradient
+        def call(*args: Tensor) -> Any:
+            # An outer tape may have no use for second derivatives.
+            with record.stop_recording():
+                found = run_backward(*args)
+            wanted.extend(x is not None for x in found)
+
+            def grad(*_: Tensor) -> None:
+                raise LookupError(why)
+
+            return [x for x in found if x is not None], grad
+
+        gradients = iter(call(*args))
+        return tuple(next(gradients) if one else None for one in wanted)
+
+    return run
 
 
 def traced_gradient(

@@ -14,3 +14,4 @@ from keras_gumbel.ops.sigmoid import gumbel_sigmoid as gumbel_sigmoid
 from keras_gumbel.ops.straight_through import (
     straight_through as straight_through,
 )
+from keras_gumbel.ops.top_k import gumbel_top_k as gumbel_top_k

@@ -1,0 +1,189 @@
+"""Several classes without replacement."""
+
+from typing import Any
+
+import keras
+
+from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
+from keras_gumbel._validation import (
+    canonical_axis,
+    check_integer,
+    check_k,
+    check_k_fits,
+)
+from keras_gumbel.layers.logits import LogitsLayer
+from keras_gumbel.ops.top_k import noiseless_subset, sample_subset
+
+
+@keras.saving.register_keras_serializable(package="keras_gumbel")
+class GumbelTopK(LogitsLayer):
+    """`k` of n classes without replacement, inside a network that trains.
+
+    For features to select, items to recommend, experts to route to. Noise is
+    drawn in training only: `model(x)` and `predict` are inference, and give
+    the noise-free choice unless `inference="sample"`.
+
+        perturbed = logits + noise_scale * gumbel
+        hard:  1 at the k largest of perturbed, 0 elsewhere
+        soft:  a_1 + ... + a_k,  w_1 = perturbed,
+               a_j = softmax(w_j / temperature),  w_{j+1} = w_j + log(1 - a_j)
+
+    A hard sample has the law of drawing one class after another from
+    softmax(logits), each time without those drawn before, whatever the
+    temperature. A soft one sums to k, but an entry of it may exceed 1, and
+    does where the temperature is not small.
+
+    Args:
+        k: Positive integer, how many classes, at most all.
+        temperature: Positive number, dimensionless, or a
+            `keras.optimizers.schedules.LearningRateSchedule`, as for
+            `GumbelSoftmax`. Defaults to `1.0`.
+        hard: True for exactly k-hot samples. Defaults to `False`.
+        axis: Integer, the category axis. Defaults to `-1`.
+        inference: What happens when not training. `"argmax"`: k-hot of the
+            likeliest classes, the first on ties. `"softmax"`: the noise-free
+            relaxation at the live temperature. `"sample"`: a sample as in
+            training. `None`: `"argmax"` if hard, else `"softmax"`. Gradients
+            of the first two are those of the relaxation. Defaults to `None`.
+        noise_scale: Number >= 0, dimensionless. Defaults to `1.0`.
+        from_logits: False if the input holds probabilities, whose log is then
+            taken (0 stays impossible). Defaults to `True`.
+        seed: An integer in [0, 2**32) for a reproducible stream, a
+            `keras.random.SeedGenerator` to share one, None to follow
+            `keras.utils.set_random_seed`; as for `GumbelSoftmax`. Defaults
+            to `None`.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+
+    Call arguments:
+        logits: Float tensor, unnormalised log-probabilities in nats. -inf
+            forbids a class.
+        class_mask: Optional bool tensor, True where a class is allowed, that
+            broadcasts to the logits. Forbidden classes get exactly 0 and no
+            gradient; a row with none allowed is all zeros. One that allows
+            m < k is an error where the values of the mask are known at the
+            call; otherwise all m are taken, and the row sums to m.
+        temperature: Optional, in place of the layer's own in this call:
+            positive number, or float tensor that broadcasts to the logits
+            with size 1 along `axis` (`(batch, 1)` for one an example).
+        training: True to sample. False and None are inference.
+
+    Returns:
+        A tensor of the shape of the logits, in the compute dtype, which sums
+        to k along `axis`. It is computed in float32 under any policy (float64
+        for float64 logits). (The classes in the order of drawing come from
+        `keras_gumbel.ops.gumbel_top_k`.)
+
+    Attributes:
+        temperature: The live temperature, a float32 variable: assignable,
+            saved with the weights, no retracing.
+
+    Gradient:
+        Soft: exact for the relaxed sample. Hard: that of the soft one of the
+        same noise, straight through, and so biased. There are no second
+        derivatives: to ask for them raises a LookupError.
+
+    Raises:
+        ValueError: For a `k`, temperature, axis, mask, seed or `inference`
+            out of range.
+        TypeError: For arguments of another type, integer logits among them.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> layer = kg.GumbelTopK(2, hard=True, seed=1)
+    >>> logits = keras.ops.log([[0.1, 0.2, 0.3, 0.4]])
+    >>> float(keras.ops.sum(layer(logits, training=True)))
+    2.0
+    >>> layer(logits).numpy().tolist()
+    [[0.0, 0.0, 1.0, 1.0]]
+
+    Reference:
+        Kool, van Hoof, Welling, "Stochastic Beams and Where to Find Them",
+        2019, section 2.3, https://arxiv.org/abs/1903.06059;
+        Xie, Ermon, "Reparameterizable Subset Sampling via Continuous
+        Relaxations", 2019, algorithm 1, https://arxiv.org/abs/1901.10517
+    """
+
+    def __init__(
+        self,
+        k: int,
+        temperature: float | LearningRateSchedule = 1.0,
+        hard: bool = False,
+        axis: int = -1,
+        *,
+        inference: str | None = None,
+        noise_scale: float = 1.0,
+        from_logits: bool = True,
+        seed: int | keras.random.SeedGenerator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_k(k)
+        check_integer(axis, "axis")
+        super().__init__(
+            temperature,
+            hard,
+            inference=inference,
+            noise_scale=noise_scale,
+            from_logits=from_logits,
+            seed=seed,
+            **kwargs,
+        )
+        self.k = int(k)
+        self.axis = int(axis)
+
+    def build(self, logits_shape: Shape) -> None:
+        """Check `k` and the axis against the shape; there is no weight."""
+        check_k_fits(
+            self.k, logits_shape, canonical_axis(self.axis, logits_shape)
+        )
+        self.built = True
+
+    def compute_output_shape(self, logits_shape: Shape) -> Shape:
+        """The shape of the logits."""
+        return tuple(logits_shape)
+
+    def _draw(
+        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+    ) -> Tensor:
+        return sample_subset(
+            logits,
+            self.k,
+            temperature,
+            hard=self.hard,
+            axis=self.axis,
+            class_mask=class_mask,
+            noise_scale=self.noise_scale,
+            seed=self.seed_generator,
+            outputs=1,
+        )
+
+    def _mode(
+        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+    ) -> Tensor:
+        return self._noiseless(logits, temperature, class_mask, hard=True)
+
+    def _relax(
+        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+    ) -> Tensor:
+        return self._noiseless(logits, temperature, class_mask, hard=False)
+
+    def _noiseless(
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        class_mask: Tensor | None,
+        *,
+        hard: bool,
+    ) -> Tensor:
+        return noiseless_subset(
+            logits,
+            self.k,
+            temperature,
+            hard=hard,
+            axis=self.axis,
+            class_mask=class_mask,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "k": self.k, "axis": self.axis}

@@ -1,0 +1,209 @@
+"""Several classes at once, relaxed: softmaxes one after another.
+
+    w_1 = x,  a_j = softmax(w_j / t),  w_{j+1} = w_j + log(1 - a_j)
+    k-hot = a_1 + ... + a_k
+
+Of a row only the peak, if it is the only one, can have a share above 1/2, and
+so a complement that is not simply 1 - a. With d = (peak - second) / t and R
+the sum of exp((w - second) / t) over all but the peak,
+
+    a = 1 / (1 + R exp(-d))  and  1 - a = R exp(-d) / (1 + R exp(-d))
+
+at the peak, whose logarithm is finite however cold it is. Rows are those of a
+matrix here, forbidden classes -inf, +inf in place of NaN. A row is finished
+when it has had as many softmaxes as it has classes that are allowed.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_gumbel import choices, formulas, logarithms
+from keras_gumbel._typing import Tensor
+from keras_gumbel.formulas import FORBIDDEN
+
+# In place of the weight of a peak that is the only one.
+_PEAK = -1.0
+
+
+class Reductions(NamedTuple):
+    """How a row is gone through.
+
+    `few` gives entries among which its two largest are, and `total` the sum.
+    """
+
+    few: Callable[[Tensor], Tensor]
+    total: Callable[[Tensor], Tensor]
+
+
+ANYWHERE = Reductions(lambda w: w, lambda x: ops.sum(x, axis=1, keepdims=True))
+COMPILED = Reductions(choices.contenders, lambda x: formulas.sum_in_lanes(x, 1))
+
+
+def relaxed_k_hot(
+    x: Tensor, temperature: Tensor, k: int, by: Reductions
+) -> Tensor:
+    """a_1 + ... + a_k, each row of which sums to `k`."""
+    allowed = _number_allowed(x)
+
+    def add(j: Tensor, w: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+        weight, spread = _weigh(w, temperature, by)
+        row = _Row.of(spread, temperature, j < allowed)
+        return j + 1, _lower(w, weight, row), total + _share(weight, row)
+
+    zero = ops.zeros_like(x)
+    _, _, total = ops.while_loop(lambda j, *_: j < k, add, (0, x, zero))
+    return ops.where(_is_bad(x), float("nan"), total)
+
+
+def relaxed_k_hot_vjp(
+    x: Tensor, temperature: Tensor, dy: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
+    """Gradient `dy` at `relaxed_k_hot`, taken back to its arguments.
+
+    Inside a compiled program only.
+
+        da_j = dy - dw_{j+1} / (1 - a_j)
+        dw_j = dw_{j+1} + (a_j da_j - a_j sum(a_j da_j)) / t
+
+    Returns:
+        The gradient to `x`, and each entry's part of that to `temperature`.
+    """
+    allowed = _number_allowed(x)
+    rows, size = ops.shape(x)
+
+    def again(
+        j: Tensor, w: Tensor, weights: Tensor, spreads: Tensor
+    ) -> tuple[Tensor, ...]:
+        weight, spread = _weigh(w, temperature, COMPILED)
+        row = _Row.of(spread, temperature, j < allowed)
+        weights = ops.slice_update(weights, (j, 0, 0), weight[None])
+        spreads = ops.slice_update(spreads, (j, 0, 0), spread[None])
+        return j + 1, _lower(w, weight, row), weights, spreads
+
+    weights = ops.zeros((k, rows, size), x.dtype)
+    spreads = ops.zeros((k, rows, 3), x.dtype)
+    _, _, weights, spreads = ops.while_loop(
+        lambda j, *_: j < k, again, (0, x, weights, spreads)
+    )
+
+    def back(j: Tensor, dw: Tensor, parts: Tensor) -> tuple[Tensor, ...]:
+        weight = ops.slice(weights, (j, 0, 0), (1, rows, size))[0]
+        spread = ops.slice(spreads, (j, 0, 0), (1, rows, 3))[0]
+        row = _Row.of(spread, temperature, j < allowed)
+        step = _softmax_vjp(weight, row, dy, dw) * (1.0 / temperature)
+        parts = parts - step * _log_weight(weight, row)
+        return j - 1, dw + step, parts
+
+    zero = ops.zeros_like(x)
+    _, dx, parts = ops.while_loop(
+        lambda j, *_: j >= 0, back, (k - 1, zero, zero)
+    )
+    bad = _is_bad(x)
+    return tuple(ops.where(bad, float("nan"), d) for d in (dx, parts))
+
+
+class _Row(NamedTuple):
+    """What the entries of a row have in common, (rows, 1) each.
+
+    All are 0 in a row that is finished.
+    """
+
+    gap: Tensor  # d; 0 where there are several peaks
+    peak: Tensor  # the share of the only peak, 0 where there are several
+    others: Tensor  # the share of all others, 1 where there are several
+    unit: Tensor  # 1 / R, one other's part of that for a weight of 1
+    log_others: Tensor
+
+    @classmethod
+    def of(cls, spread: Tensor, temperature: Tensor, live: Tensor) -> "_Row":
+        """From what `_weigh` says of the row."""
+        peak, second, rest = (spread[:, i : i + 1] for i in range(3))
+        gap = (peak - second) / temperature
+        left = rest * ops.exp(-gap)
+        total = ops.where(second < peak, 1.0 + left, left)
+        fields = cls(
+            gap,
+            ops.where(second < peak, 1.0 / total, 0.0),
+            left / total,
+            # With the only class there is, no other has a part.
+            ops.where(rest == 0.0, 0.0, 1.0 / rest),
+            ops.log(rest) - gap - ops.log(total),
+        )
+        return cls(*(ops.where(live, field, 0.0) for field in fields))
+
+
+def _weigh(
+    w: Tensor, temperature: Tensor, by: Reductions
+) -> tuple[Tensor, Tensor]:
+    """exp((w - second) / t), or the mark of the only peak; and the spread.
+
+    That is the peak, the second, which is the peak too where there are
+    several, and the sum R of the weights: (rows, 3).
+    """
+    few = by.few(w)
+    peak = formulas.maximum(few, 1)
+    top = few == peak
+    several = ops.sum(ops.cast(top, "int32"), axis=1, keepdims=True) > 1
+    second = formulas.maximum(ops.where(top & ~several, FORBIDDEN, few), 1)
+    weight = ops.exp((w - second) * (1.0 / temperature))
+    weight = ops.where(w == FORBIDDEN, 0.0, weight)
+    weight = ops.where((w == peak) & ~several, _PEAK, weight)
+    # Not by a maximum, which XLA has drop a NaN.
+    rest = by.total(ops.where(weight < 0.0, 0.0, weight))
+    return weight, ops.concatenate([peak, second, rest], axis=1)
+
+
+def _share(weight: Tensor, row: _Row) -> Tensor:
+    """a = softmax(w / t)."""
+    other = weight * (row.others * row.unit)
+    return ops.where(weight < 0.0, row.peak, other)
+
+
+def _lower(w: Tensor, weight: Tensor, row: _Row) -> Tensor:
+    """w + log(1 - a)."""
+    other = weight * (row.others * row.unit)
+    fall = logarithms.exponential_up_to_half(other)
+    return w + ops.where(weight < 0.0, row.log_others, -fall)
+
+
+def _softmax_vjp(weight: Tensor, row: _Row, dy: Tensor, dw: Tensor) -> Tensor:
+    """a (da - sum(a da)), for da = dy - dw / (1 - a).
+
+    At the only peak a / (1 - a) has no bound, but only its products with
+    what the others' shares are come in: a_i a / (1 - a) = a weight_i / R.
+    """
+    share = weight * (row.others * row.unit)
+    # An infinite gradient at a class that is 0 (a log) must not become NaN.
+    other = ops.where(share > 0.0, share * (dy - dw / (1.0 - share)), 0.0)
+    only = (weight < 0.0) & (row.peak > 0.0)
+    peak = ops.where(only, row.peak * (row.others * dy - dw), 0.0)
+    other_sum, peak_sum = COMPILED.total(other), COMPILED.total(peak)
+    mean = row.others * other_sum + peak_sum
+    return ops.where(
+        weight < 0.0,
+        peak_sum - row.peak * other_sum,
+        other - weight * (row.unit * mean),
+    )
+
+
+def _log_weight(weight: Tensor, row: _Row) -> Tensor:
+    """(w - peak) / t, and 0 at classes without weight."""
+    highest = float(np.finfo(keras.backend.standardize_dtype(weight.dtype)).max)
+    log = ops.log(ops.where(weight > 0.0, weight, 1.0))
+    log = log - ops.minimum(row.gap, highest)
+    return ops.where(weight > 0.0, log, 0.0)
+
+
+def _number_allowed(x: Tensor) -> Tensor:
+    """(rows, 1), int32."""
+    allowed = ops.cast(x != FORBIDDEN, "int32")
+    return ops.sum(allowed, axis=1, keepdims=True)
+
+
+def _is_bad(x: Tensor) -> Tensor:
+    """Whether a row has a +inf, (rows, 1)."""
+    return formulas.maximum(x, 1) == float("inf")
