@@ -12,6 +12,7 @@ from keras_gumbel._version import __version__ as __version__
 from keras_gumbel.callbacks import TemperatureScheduler as TemperatureScheduler
 from keras_gumbel.layers import (
     GumbelEmbedding as GumbelEmbedding,
+    GumbelSinkhorn as GumbelSinkhorn,
     GumbelSoftmax as GumbelSoftmax,
     SampleArgmaxIndex as SampleArgmaxIndex,
 )

@@ -5,6 +5,11 @@ Values inside a traced program cannot be read: those are left to the program,
 where a temperature that is not positive gives NaN.
 """
 
+from keras_gumbel._validation.matrices import (
+    check_matrices as check_matrices,
+    check_square as check_square,
+    matrix_arguments as matrix_arguments,
+)
 from keras_gumbel._validation.objectives import (
     check_number_of_states as check_number_of_states,
     check_objective_batch as check_objective_batch,

@@ -1,11 +1,15 @@
 """Pure functions of tensors and a seed."""
 
 from keras_gumbel.ops.embedding import sample_embedding as sample_embedding
+from keras_gumbel.ops.linear_assignment import (
+    linear_assignment as linear_assignment,
+)
 from keras_gumbel.ops.noise import sample_gumbel as sample_gumbel
 from keras_gumbel.ops.relaxation import (
     gumbel_softmax as gumbel_softmax,
     sample_argmax_index as sample_argmax_index,
 )
+from keras_gumbel.ops.sinkhorn import gumbel_sinkhorn as gumbel_sinkhorn
 from keras_gumbel.ops.straight_through import (
     straight_through as straight_through,
 )
