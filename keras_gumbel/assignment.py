@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_gumbel.formulas import FORBIDDEN
 from keras_gumbel._typing import Tensor
+from keras_gumbel.formulas import FORBIDDEN
 
 _FAR = float("inf")
 _NONE = -1
@@ -123,7 +123,6 @@ class _State(NamedTuple):
     distances: (m, n) from the start, as far as is known.
     previous: (m, n) the column before on that path; -1 for the start.
     final: (m, n) whether a distance is the shortest.
-    free: (m, n) whether a row is without a column.
     """
 
     start: Tensor
@@ -135,7 +134,6 @@ class _State(NamedTuple):
     distances: Tensor
     previous: Tensor
     final: Tensor
-    free: Tensor
 
 
 def _search(costs: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
@@ -143,6 +141,8 @@ def _search(costs: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
     numbers = _numbers(costs)
     free = ops.all(owners[:, None, :] != numbers[:, None], axis=-1)
     start = _first(free, numbers, -1)
+    later = free[:, None, :] & (numbers > numbers[:, None])
+    following = _first(later, numbers, -1)
     none = ops.full(ops.shape(owners), _NONE, "int32")
     state = _State(
         start=start,
@@ -154,7 +154,6 @@ def _search(costs: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
         distances=ops.full(ops.shape(owners), _FAR, "float64"),
         previous=none,
         final=none != _NONE,
-        free=free,
     )
 
     def unfinished(*state: Tensor) -> Tensor:
@@ -162,13 +161,17 @@ def _search(costs: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
         return ops.any(start < ops.cast(ops.shape(costs)[-1], "int32"))
 
     def body(*state: Tensor) -> tuple[Tensor, ...]:
-        return tuple(_step(costs, _State(*state)))
+        return tuple(_step(costs, following, _State(*state)))
 
     return _State(*ops.while_loop(unfinished, body, tuple(state))).owners
 
 
-def _step(costs: Tensor, at: _State) -> _State:
-    """Look from one row in each matrix, and go to the nearest column."""
+def _step(costs: Tensor, following: Tensor, at: _State) -> _State:
+    """Look from one row in each matrix, and go to the nearest column.
+
+    Where that is free, the row at the start is let in, and the row that is
+    `following` it among those left over looks for one.
+    """
     numbers = _numbers(costs)
     size = ops.cast(ops.shape(costs)[-1], "int32")
     distances, previous = _look(costs, at)
@@ -182,8 +185,7 @@ def _step(costs: Tensor, at: _State) -> _State:
     found = (at.start < size) & (rank < size)
     done = found[:, None]
     shorter = ops.where(at.final, distances - length[:, None], 0.0)
-    free = at.free & (ops.where(found, at.start, _NONE)[:, None] != numbers)
-    start = ops.where(found, _first(free, numbers, -1), at.start)
+    start = ops.where(found, _pick(following, at.start), at.start)
     return _State(
         start=start,
         row=ops.where(found, start, _pick(at.owners, column)),
@@ -194,7 +196,6 @@ def _step(costs: Tensor, at: _State) -> _State:
         distances=ops.where(done, _FAR, distances),
         previous=previous,
         final=~done & (at.final | (numbers == column[:, None])),
-        free=free,
     )
 
 
@@ -237,7 +238,8 @@ def _let_in(
 
 
 def _pick(x: Tensor, column: Tensor) -> Tensor:
-    """One entry of each row of `x`, any where `column` is -1."""
+    """One entry of each row of `x`, any where the column is none of its."""
     rows, size = (ops.cast(n, "int32") for n in ops.shape(x))
-    place = ops.arange(rows, dtype="int32") * size + ops.maximum(column, 0)
+    place = ops.arange(rows, dtype="int32") * size
+    place += ops.clip(column, 0, size - 1)
     return ops.take(ops.reshape(x, (-1,)), place)

@@ -19,7 +19,23 @@ from keras_gumbel import formulas
 from keras_gumbel._typing import Tensor
 from keras_gumbel.formulas import FORBIDDEN
 
-_ROW, _COLUMN = -1, -2  # the axis to sum over
+# Below this size of a matrix, sums go over whole batches of entries, in which
+# compilers find more to vectorise than in a row.
+_SHORT_ROW = 32
+
+
+class Matrices(NamedTuple):
+    """What is normalised, at which temperature.
+
+    x: (m, n, n), or (n, n, m) where n is small.
+    temperature: one number, or of that shape with 1 for each n.
+    across, down: the axes along a row and along a column.
+    """
+
+    x: Tensor
+    temperature: Tensor
+    across: int
+    down: int
 
 
 class Sums(NamedTuple):
@@ -48,17 +64,47 @@ class Path(NamedTuple):
     column: Sums
 
 
-def center(x: Tensor, num_iterations: int) -> Tensor:
-    """`x` less the largest of each row, which changes nothing.
+def arrange(x: Tensor, temperature: Tensor, num_iterations: int) -> Matrices:
+    """Matrices (..., n, n), less the largest of each row.
 
-    Gaps that could add up beyond the largest number are cut to what cannot.
+    That changes nothing of what they normalise to. Gaps that could add up
+    beyond the largest number are cut to what cannot.
     """
     allowed = x != FORBIDDEN
     gap = ops.where(allowed, x - formulas.maximum(x, -1), 0.0)
     dtype = keras.backend.standardize_dtype(x.dtype)
     lowest = float(np.finfo(dtype).min) / (4 * num_iterations + 4)
     gap = ops.where(gap < lowest, lowest, gap)
-    return ops.where(allowed, gap, FORBIDDEN)
+    if len(temperature.shape):
+        goal = (*ops.shape(x)[:-2], 1, 1)
+        temperature = _pack(ops.broadcast_to(temperature, goal), _is_small(x))
+    packed = pack(ops.where(allowed, gap, FORBIDDEN))
+    across, down = (1, 0) if _is_small(x) else (2, 1)
+    return Matrices(packed, temperature, across, down)
+
+
+def _is_small(x: Tensor) -> bool:
+    size = x.shape[-1]
+    return size is not None and size <= _SHORT_ROW
+
+
+def pack(x: Tensor) -> Tensor:
+    """(..., n, n) as in `Matrices`."""
+    return _pack(x, _is_small(x))
+
+
+def _pack(x: Tensor, small: bool) -> Tensor:
+    shape = ops.shape(x)
+    count = ops.prod(ops.cast(shape[:-2], "int32"))
+    x = ops.reshape(x, (count, *shape[-2:]))
+    return ops.transpose(x, (1, 2, 0)) if small else x
+
+
+def restore(y: Tensor, like: Tensor) -> Tensor:
+    """`y` of `Matrices`, in the shape that they had."""
+    if _is_small(like):
+        y = ops.transpose(y, (2, 0, 1))
+    return ops.reshape(y, ops.shape(like))
 
 
 def _sums(z: Tensor, temperature: Tensor, axis: int) -> Sums:
@@ -69,53 +115,50 @@ def _sums(z: Tensor, temperature: Tensor, axis: int) -> Sums:
     return Sums(peak, ops.where(total == 0.0, 1.0, total))
 
 
-def balance(
-    x: Tensor, temperature: Tensor, num_iterations: int
-) -> tuple[Tensor, Path]:
+def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
     """The normalised matrices, and the way there.
 
     Columns sum to 1, rows nearly; where nothing is allowed, to 0.
     """
-    lead = ops.shape(x)[:-2]
-    size = ops.shape(x)[-1]
-    row, column = (*lead, size, 1), (*lead, 1, size)
+    x, temperature, across, down = matrices
+    one_a_row, one_a_column = (
+        ops.zeros_like(formulas.maximum(x, axis)) for axis in (across, down)
+    )
 
     def step(
         number: Tensor, log_columns: Tensor, *kept: Tensor
     ) -> tuple[Tensor, ...]:
-        rows = _sums(x - log_columns, temperature, _ROW)
-        columns = _sums(x - rows.log(temperature), temperature, _COLUMN)
-        origin = (0,) * len(x.shape)
+        rows = _sums(x - log_columns, temperature, across)
+        columns = _sums(x - rows.log(temperature), temperature, down)
         kept = tuple(
-            ops.slice_update(all_of_them, (number, *origin), new[None])
-            for all_of_them, new in zip(kept, (*rows, *columns), strict=True)
+            ops.slice_update(every, (number, 0, 0, 0), new[None])
+            for every, new in zip(kept, (*rows, *columns), strict=True)
         )
         return number + 1, columns.log(temperature), *kept
 
-    start = (
-        ops.cast(0, "int32"),
-        ops.zeros(column, x.dtype),
-        *(
-            ops.zeros((num_iterations, *shape), x.dtype)
-            for shape in (row, row, column, column)
-        ),
+    kept = (
+        ops.zeros((num_iterations, *ops.shape(like)), x.dtype)
+        for like in (one_a_row, one_a_row, one_a_column, one_a_column)
     )
     _, _, *kept = ops.while_loop(
-        lambda number, *_: number < num_iterations, step, start
+        lambda number, *_: number < num_iterations,
+        step,
+        (ops.cast(0, "int32"), one_a_column, *kept),
     )
     path = Path(Sums(*kept[:2]), Sums(*kept[2:]))
-    return _last(x, temperature, path), path
+    return _last(matrices, path), path
 
 
-def _last(x: Tensor, temperature: Tensor, path: Path) -> Tensor:
+def _last(matrices: Matrices, path: Path) -> Tensor:
+    x, temperature, *_ = matrices
     rows, columns = (Sums(*(kept[-1] for kept in sums)) for sums in path)
     return columns.normalize(x - rows.log(temperature), temperature)
 
 
 def balance_vjp(
-    x: Tensor, temperature: Tensor, dy: Tensor, path: Path
+    matrices: Matrices, dy: Tensor, path: Path
 ) -> tuple[Tensor, Tensor]:
-    """Gradient `dy` at `balance(x, temperature)`, taken back to its arguments.
+    """Gradient `dy` at the normalised matrices, taken back to the arguments.
 
     A normalisation X' = X - log(sum(exp(X))) has the transpose
     dX = dX' - exp(X') sum(dX').
@@ -123,7 +166,8 @@ def balance_vjp(
     Returns:
         The gradient to `x`, and each entry's part of that to `temperature`.
     """
-    y = _last(x, temperature, path)
+    x, temperature, across, down = matrices
+    y = _last(matrices, path)
     # An infinite gradient at an entry that is 0 (a log) must not become NaN.
     d = ops.where(y != 0.0, y * dy, 0.0)
     log_rows = path.row.log(temperature)
@@ -133,12 +177,12 @@ def balance_vjp(
     def step(number: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         number = number - 1
         for sums, logs, axis in (
-            (path.column, log_rows, _COLUMN),
-            (path.row, log_columns, _ROW),
+            (path.column, log_rows, down),
+            (path.row, log_columns, across),
         ):
             here = Sums(*(kept[number] for kept in sums))
             share = here.normalize(x - logs[number], temperature)
-            d = d - share * formulas.sum_in_lanes(d, len(d.shape) + axis)
+            d = d - share * formulas.sum_in_lanes(d, axis)
         return number, d
 
     number = ops.shape(after)[0]

@@ -16,7 +16,16 @@ from keras_gumbel._validation import (
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops.linear_assignment import assign, is_bad
 from keras_gumbel.ops.relaxation import is_learned
-from keras_gumbel.sinkhorn import Path, Sums, balance, balance_vjp, center
+from keras_gumbel.sinkhorn import (
+    Matrices,
+    Path,
+    Sums,
+    arrange,
+    balance,
+    balance_vjp,
+    pack,
+    restore,
+)
 
 
 def gumbel_sinkhorn(
@@ -184,10 +193,9 @@ def _rule(
         axis = len(logits.shape) - 1
         return formulas.perturb(Draw(prepared, scale, key, axis))
 
-    def soft(x: Tensor, temperature: Tensor) -> tuple[Tensor, ...]:
+    def matrices(x: Tensor, temperature: Tensor) -> Matrices:
         tau = formulas.positive_or_nan(temperature, x.dtype)
-        y, path = balance(_matrices(x, num_iterations), tau, num_iterations)
-        return y, *path.row, *path.column
+        return arrange(ops.where(is_bad(x), 0.0, x), tau, num_iterations)
 
     def forward(
         logits: Tensor, temperature: Tensor, *rest: Tensor
@@ -195,29 +203,28 @@ def _rule(
         x = perturb(logits, *rest)
         kept: tuple[Tensor, ...] = ()
         if hard:
-            y = ops.cast(formulas.classes(x, -1) == assign(x)[..., None], x.dtype)
+            hot = formulas.classes(x, -1) == assign(x)[..., None]
+            y = ops.cast(hot, x.dtype)
         else:
-            y, *kept = soft(x, temperature)
+            balanced, path = balance(matrices(x, temperature), num_iterations)
+            y, kept = restore(balanced, x), (*path.row, *path.column)
         y = ops.where(is_bad(x), float("nan"), y)
         return ops.cast(y, logits.dtype), x, *kept
 
     def backward(
         dy: Tensor, x: Tensor, *saved: Tensor
     ) -> tuple[Tensor | None, ...]:
-        path = saved[: 0 if hard else 4]
-        logits, temperature, *rest = saved[len(path) :]
+        kept = saved[: 0 if hard else 4]
+        logits, temperature, *rest = saved[len(kept) :]
+        given = matrices(x, temperature)
         if hard:
-            _, *path = soft(x, temperature)
-        tau = formulas.positive_or_nan(temperature, x.dtype)
-        d_logits, parts = balance_vjp(
-            _matrices(x, num_iterations),
-            tau,
-            ops.cast(dy, x.dtype),
-            Path(Sums(*path[:2]), Sums(*path[2:])),
-        )
-        bad = is_bad(x)
+            _, path = balance(given, num_iterations)
+        else:
+            path = Path(Sums(*kept[:2]), Sums(*kept[2:]))
+        dy = pack(ops.cast(dy, x.dtype))
         d_logits, parts = (
-            ops.where(bad, float("nan"), d) for d in (d_logits, parts)
+            ops.where(is_bad(x), float("nan"), restore(d, x))
+            for d in balance_vjp(given, dy, path)
         )
         d_temperature = formulas.temperature_gradient(
             parts, temperature, learn_temperature
@@ -230,8 +237,3 @@ def _rule(
 
 def _once(d: Tensor | None) -> Tensor | None:
     return None if d is None else backend.last_derivative(d, "gumbel_sinkhorn")
-
-
-def _matrices(x: Tensor, num_iterations: int) -> Tensor:
-    """Perturbed logits as `balance` takes them, zeros for a bad matrix."""
-    return center(ops.where(is_bad(x), 0.0, x), num_iterations)
