@@ -204,7 +204,9 @@ def _look(costs: Tensor, at: _State) -> tuple[Tensor, Tensor]:
     matrices, size = (ops.cast(x, "int32") for x in ops.shape(at.owners))
     row = ops.arange(matrices, dtype="int32") * size
     row += ops.minimum(at.row, size - 1)
-    entry = row * size + ops.maximum(at.column, 0)
+    # Of all the entries there may be more than an int32 can count.
+    entry = ops.cast(row, "int64") * ops.cast(size, "int64")
+    entry += ops.cast(ops.maximum(at.column, 0), "int64")
     # What is behind: the path to the row's own column, less the last leg.
     own = ops.take(ops.reshape(costs, (-1,)), entry)
     own -= _pick(at.prices, at.column)

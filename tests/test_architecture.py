@@ -32,6 +32,8 @@ ARROWS = {
         "_typing",
     },
     "ops": {
+        "assignment",
+        "sinkhorn",
         "estimators",
         "choices",
         "formulas",
@@ -46,6 +48,8 @@ ARROWS = {
         "_validation",
         "_typing",
     },
+    "assignment": {"formulas", "_typing"},
+    "sinkhorn": {"formulas", "_typing"},
     "choices": {"formulas", "backend", "_typing"},
     "formulas": {"logarithms", "backend", "_typing"},
     "logarithms": {"backend", "_typing"},

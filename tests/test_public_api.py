@@ -19,6 +19,7 @@ from tests.conformance.registry import LAYERS
 NAMES = {
     kg: {
         "GumbelEmbedding",
+        "GumbelSinkhorn",
         "GumbelSoftmax",
         "SampleArgmaxIndex",
         "TemperatureScheduler",
@@ -30,7 +31,9 @@ NAMES = {
         "schedules",
     },
     kg.ops: {
+        "gumbel_sinkhorn",
         "gumbel_softmax",
+        "linear_assignment",
         "sample_argmax_index",
         "sample_embedding",
         "sample_gumbel",
@@ -54,7 +57,12 @@ NAMES = {
         "exact_gradient",
         "gradient_report",
     },
-    kg.layers: {"GumbelEmbedding", "GumbelSoftmax", "SampleArgmaxIndex"},
+    kg.layers: {
+        "GumbelEmbedding",
+        "GumbelSinkhorn",
+        "GumbelSoftmax",
+        "SampleArgmaxIndex",
+    },
     kg.callbacks: {"TemperatureScheduler"},
     kg.schedules: {"ExponentialAnnealing"},
 }
@@ -80,6 +88,11 @@ SIGNATURES = {
         "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
     ),
     kg.GumbelEmbedding.call: CATEGORICAL_CALL,
+    kg.GumbelSinkhorn: (
+        "(temperature=1.0, num_iterations=20, hard=False, *, inference=None, "
+        "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
+    ),
+    kg.GumbelSinkhorn.call: CATEGORICAL_CALL,
     kg.SampleArgmaxIndex: CATEGORICAL_LAYER,
     kg.SampleArgmaxIndex.call: CATEGORICAL_CALL,
     kg.TemperatureScheduler: (
@@ -90,6 +103,11 @@ SIGNATURES = {
         "(initial_temperature, decay_rate, minimum, every=1)"
     ),
     kg.ops.gumbel_softmax: CATEGORICAL_FUNCTION,
+    kg.ops.gumbel_sinkhorn: (
+        "(logits, temperature=1.0, num_iterations=20, *, hard=False, "
+        "class_mask=None, noise_scale=1.0, seed=None)"
+    ),
+    kg.ops.linear_assignment: "(logits)",
     kg.ops.sample_argmax_index: CATEGORICAL_FUNCTION,
     kg.ops.sample_embedding: (
         "(logits, table, temperature=1.0, *, estimator='st_gumbel', "
@@ -160,7 +178,14 @@ def test_public_names(module):
     found = public_names(module)
     if module is kg:
         # Parts of the package that anyone may read, and nobody should use.
-        found -= {"backend", "choices", "formulas", "logarithms"}
+        found -= {
+            "assignment",
+            "backend",
+            "choices",
+            "formulas",
+            "logarithms",
+            "sinkhorn",
+        }
     if module is kg.schedules:
         found -= {name for name in found if name.startswith("check_")}
     if module is kg.estimators:
@@ -252,6 +277,7 @@ def test_serialised_names_are_stable():
     assert {
         keras.saving.get_registered_name(thing)
         for thing in (
+            kg.GumbelSinkhorn,
             kg.GumbelSoftmax,
             kg.SampleArgmaxIndex,
             kg.schedules.ExponentialAnnealing,
@@ -262,6 +288,7 @@ def test_serialised_names_are_stable():
             kg.estimators.StraightThroughGumbel,
         )
     } == {
+        "keras_gumbel>GumbelSinkhorn",
         "keras_gumbel>GumbelSoftmax",
         "keras_gumbel>SampleArgmaxIndex",
         "keras_gumbel>ExponentialAnnealing",

@@ -30,7 +30,9 @@ class Row:
         is_sample: Whether a NumPy array, in float64, could be a sample of
             this variant from logits that forbid nothing.
         is_index: Whether the output is float32 under every policy.
-        takes_class_mask: Whether calls take `class_mask`.
+        takes_class_mask: Whether calls take `class_mask`, and apply it to each
+            row by itself.
+        square: Whether the last two sizes must be the same.
         weights: How many the layer has, none of them trainable.
     """
 
@@ -43,6 +45,7 @@ class Row:
     is_sample: Callable[[np.ndarray], bool]
     is_index: bool = False
     takes_class_mask: bool = True
+    square: bool = False
     weights: int = 1
 
     def __str__(self) -> str:
@@ -61,6 +64,19 @@ class Row:
         batch = self.input_shape[0] if batch is None else batch
         shape = (batch, *self.input_shape[1:])
         return np.random.default_rng(0).normal(size=shape).astype(dtype)
+
+    def target(self, logits: np.ndarray) -> np.ndarray:
+        """What `model` can learn to make of the logits."""
+        target = np.zeros((len(logits), *self.output_shape[1:]), "float32")
+        if self.is_index:
+            return target + 3
+        if self.square:
+            columns = keras.ops.one_hot(
+                kg.ops.linear_assignment(logits), logits.shape[-1]
+            )
+            return keras.ops.convert_to_numpy(columns)
+        target[..., 3] = 1
+        return target
 
     def model(self, **overrides: Any) -> keras.Model:
         """A Functional model with weights to train before the layer.
@@ -90,6 +106,14 @@ def _rows_are_relaxed(y: np.ndarray) -> bool:
     # Half precision rounds each entry by itself.
     sums = np.abs(y.sum(axis=-1) - 1)
     return bool((y >= 0).all() and (sums < 0.02).all() and (y % 1 > 0).any())
+
+
+def _are_permutations(y: np.ndarray) -> bool:
+    return _rows_are_one_hot(y) and _rows_are_one_hot(np.swapaxes(y, -1, -2))
+
+
+def _columns_are_relaxed(y: np.ndarray) -> bool:
+    return _rows_are_relaxed(np.swapaxes(y, -1, -2))
 
 
 def _are_indices(y: np.ndarray) -> bool:
@@ -136,7 +160,18 @@ _EMBEDDING_SETTINGS = {
     },
 }
 
+_SINKHORN_SETTINGS = {
+    "temperature": _CATEGORICAL_SETTINGS["temperature"],
+    "num_iterations": (7, 7),
+    **{
+        name: setting
+        for name, setting in _CATEGORICAL_SETTINGS.items()
+        if name not in ("temperature", "axis", "estimator")
+    },
+}
+
 _SHAPE = (4, 3, 5)
+_SQUARE = (4, 5, 5)
 
 LAYERS = (
     Row(
@@ -202,6 +237,28 @@ LAYERS = (
         hard=True,
         is_sample=_rows_are_one_hot,
         weights=2,
+    ),
+    Row(
+        kg.GumbelSinkhorn,
+        {"hard": False},
+        input_shape=_SQUARE,
+        output_shape=_SQUARE,
+        settings=_SINKHORN_SETTINGS,
+        hard=False,
+        is_sample=_columns_are_relaxed,
+        takes_class_mask=False,
+        square=True,
+    ),
+    Row(
+        kg.GumbelSinkhorn,
+        {"hard": True},
+        input_shape=_SQUARE,
+        output_shape=_SQUARE,
+        settings=_SINKHORN_SETTINGS,
+        hard=True,
+        is_sample=_are_permutations,
+        takes_class_mask=False,
+        square=True,
     ),
 )
 
