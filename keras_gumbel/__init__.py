@@ -17,6 +17,7 @@ from keras_gumbel.layers import (
     GumbelEmbedding as GumbelEmbedding,
     GumbelQuantizer as GumbelQuantizer,
     GumbelSigmoid as GumbelSigmoid,
+    GumbelSinkhorn as GumbelSinkhorn,
     GumbelSoftmax as GumbelSoftmax,
     GumbelTopK as GumbelTopK,
     HardConcreteGate as HardConcreteGate,

@@ -53,6 +53,8 @@ ARROWS = {
         "_typing",
     },
     "ops": {
+        "assignment",
+        "sinkhorn",
         "estimators",
         "choices",
         "formulas",
@@ -67,6 +69,8 @@ ARROWS = {
         "_validation",
         "_typing",
     },
+    "assignment": {"formulas", "_typing"},
+    "sinkhorn": {"formulas", "_typing"},
     "choices": {"formulas", "backend", "_typing"},
     "formulas": {"logarithms", "backend", "_typing"},
     "logarithms": {"backend", "_typing"},

@@ -21,6 +21,7 @@ NAMES = {
         "GumbelEmbedding",
         "GumbelSigmoid",
         "GumbelQuantizer",
+        "GumbelSinkhorn",
         "GumbelSoftmax",
         "HardConcreteGate",
         "SampleArgmaxIndex",
@@ -39,6 +40,8 @@ NAMES = {
         "gumbel_sigmoid",
         "gumbel_softmax",
         "hard_concrete",
+        "gumbel_sinkhorn",
+        "linear_assignment",
         "sample_argmax_index",
         "sample_embedding",
         "sample_gumbel",
@@ -74,6 +77,7 @@ NAMES = {
         "GumbelEmbedding",
         "GumbelQuantizer",
         "GumbelSigmoid",
+        "GumbelSinkhorn",
         "GumbelSoftmax",
         "HardConcreteGate",
         "SampleArgmaxIndex",
@@ -131,6 +135,11 @@ SIGNATURES = {
     kg.GumbelQuantizer.logits: "(self, inputs, class_mask=None)",
     kg.GumbelQuantizer.encode: "(self, inputs, class_mask=None)",
     kg.GumbelQuantizer.decode: "(self, codes)",
+    kg.GumbelSinkhorn: (
+        "(temperature=1.0, num_iterations=20, hard=False, *, inference=None, "
+        "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
+    ),
+    kg.GumbelSinkhorn.call: CATEGORICAL_CALL,
     kg.SampleArgmaxIndex: CATEGORICAL_LAYER,
     kg.SampleArgmaxIndex.call: CATEGORICAL_CALL,
     kg.TemperatureScheduler: (
@@ -145,6 +154,11 @@ SIGNATURES = {
         "(log_alpha, temperature=0.6666666666666666, *, stretch=(-0.1, 1.1), "
         "class_mask=None, noise_scale=1.0, seed=None)"
     ),
+    kg.ops.gumbel_sinkhorn: (
+        "(logits, temperature=1.0, num_iterations=20, *, hard=False, "
+        "class_mask=None, noise_scale=1.0, seed=None)"
+    ),
+    kg.ops.linear_assignment: "(logits)",
     kg.ops.sample_argmax_index: CATEGORICAL_FUNCTION,
     kg.ops.sample_embedding: (
         "(logits, table, temperature=1.0, *, estimator='st_gumbel', "
@@ -236,7 +250,14 @@ def test_public_names(module):
     found = public_names(module)
     if module is kg:
         # Parts of the package that anyone may read, and nobody should use.
-        found -= {"backend", "choices", "formulas", "logarithms"}
+        found -= {
+            "assignment",
+            "backend",
+            "choices",
+            "formulas",
+            "logarithms",
+            "sinkhorn",
+        }
     if module in (kg.losses, kg.schedules):
         # Of one file: what it imports is no part of it.
         found = {
@@ -336,6 +357,7 @@ def test_serialised_names_are_stable():
         for thing in (
             kg.GumbelSigmoid,
             kg.GumbelQuantizer,
+            kg.GumbelSinkhorn,
             kg.GumbelSoftmax,
             kg.HardConcreteGate,
             kg.SampleArgmaxIndex,
@@ -351,6 +373,7 @@ def test_serialised_names_are_stable():
     } == {
         "keras_gumbel>GumbelSigmoid",
         "keras_gumbel>GumbelQuantizer",
+        "keras_gumbel>GumbelSinkhorn",
         "keras_gumbel>GumbelSoftmax",
         "keras_gumbel>HardConcreteGate",
         "keras_gumbel>SampleArgmaxIndex",

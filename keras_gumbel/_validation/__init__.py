@@ -34,6 +34,11 @@ from keras_gumbel._validation.hard_concrete import (
     gate_axes as gate_axes,
     hard_concrete_arguments as hard_concrete_arguments,
 )
+from keras_gumbel._validation.matrices import (
+    check_matrices as check_matrices,
+    check_square as check_square,
+    matrix_arguments as matrix_arguments,
+)
 from keras_gumbel._validation.objectives import (
     check_number_of_states as check_number_of_states,
     check_objective_batch as check_objective_batch,

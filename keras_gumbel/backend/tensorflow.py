@@ -227,6 +227,12 @@ def straight_through(hard: Tensor, soft: Tensor) -> Any:
     return tf.identity(hard), grad
 
 
+def last_derivative(x: Tensor, what: str) -> Tensor:
+    """`x`, which `what` calls by name: an error to differentiate further."""
+    message = f"{what} has first derivatives only."
+    return tf.raw_ops.PreventGradient(input=x, message=message)
+
+
 def next_key(seed: Seed) -> Tensor:
     """The key of the next draw: int64, shape (2,), other on every replica.
 

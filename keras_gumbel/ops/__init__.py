@@ -2,6 +2,9 @@
 
 from keras_gumbel.ops.embedding import sample_embedding as sample_embedding
 from keras_gumbel.ops.hard_concrete import hard_concrete as hard_concrete
+from keras_gumbel.ops.linear_assignment import (
+    linear_assignment as linear_assignment,
+)
 from keras_gumbel.ops.noise import (
     sample_gumbel as sample_gumbel,
     sample_logistic as sample_logistic,
@@ -11,6 +14,7 @@ from keras_gumbel.ops.relaxation import (
     sample_argmax_index as sample_argmax_index,
 )
 from keras_gumbel.ops.sigmoid import gumbel_sigmoid as gumbel_sigmoid
+from keras_gumbel.ops.sinkhorn import gumbel_sinkhorn as gumbel_sinkhorn
 from keras_gumbel.ops.straight_through import (
     straight_through as straight_through,
 )

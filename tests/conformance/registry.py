@@ -32,7 +32,9 @@ class Row:
         is_index: Whether the output is float32 under every policy.
         is_gates: Whether each entry is a variable of its own, so that one
             that is alone in being allowed need not be chosen.
-        takes_class_mask: Whether calls take `class_mask`.
+        takes_class_mask: Whether calls take `class_mask`, and apply it to each
+            row by itself.
+        square: Whether the last two sizes must be the same.
         takes_logits: Whether the input is the logits of the sample.
         weights: How many the layer has that are not trained.
         trained_weights: How many that are.
@@ -52,6 +54,7 @@ class Row:
     is_gates: bool = False
     takes_class_mask: bool = True
     takes_logits: bool = True
+    square: bool = False
     weights: int = 1
     trained_weights: int = 0
     losses: int = 0
@@ -73,6 +76,19 @@ class Row:
         batch = self.input_shape[0] if batch is None else batch
         shape = (batch, *self.input_shape[1:])
         return np.random.default_rng(0).normal(size=shape).astype(dtype)
+
+    def target(self, logits: np.ndarray) -> np.ndarray:
+        """What `model` can learn to make of the logits."""
+        target = np.zeros((len(logits), *self.output_shape[1:]), "float32")
+        if self.is_index:
+            return target + 3
+        if self.square:
+            columns = keras.ops.one_hot(
+                kg.ops.linear_assignment(logits), logits.shape[-1]
+            )
+            return keras.ops.convert_to_numpy(columns)
+        target[..., 3] = 1
+        return target
 
     def model(self, **overrides: Any) -> keras.Model:
         """A Functional model with weights to train before the layer.
@@ -102,6 +118,14 @@ def _rows_are_relaxed(y: np.ndarray) -> bool:
     # Half precision rounds each entry by itself.
     sums = np.abs(y.sum(axis=-1) - 1)
     return bool((y >= 0).all() and (sums < 0.02).all() and (y % 1 > 0).any())
+
+
+def _are_permutations(y: np.ndarray) -> bool:
+    return _rows_are_one_hot(y) and _rows_are_one_hot(np.swapaxes(y, -1, -2))
+
+
+def _columns_are_relaxed(y: np.ndarray) -> bool:
+    return _rows_are_relaxed(np.swapaxes(y, -1, -2))
 
 
 def _are_indices(y: np.ndarray) -> bool:
@@ -201,7 +225,18 @@ _QUANTIZER_SETTINGS = {
     },
 }
 
+_SINKHORN_SETTINGS = {
+    "temperature": _CATEGORICAL_SETTINGS["temperature"],
+    "num_iterations": (7, 7),
+    **{
+        name: setting
+        for name, setting in _CATEGORICAL_SETTINGS.items()
+        if name not in ("temperature", "axis", "estimator")
+    },
+}
+
 _SHAPE = (4, 3, 5)
+_SQUARE = (4, 5, 5)
 
 # With these weights features are logits, and the vector of a code its one-hot.
 _IDENTITY = {
@@ -337,6 +372,29 @@ LAYERS = (
         is_sample=_rows_are_one_hot,
         takes_class_mask=False,
         weights=3,
+    ),
+    Row(
+        kg.GumbelSinkhorn,
+        {"hard": False},
+        input_shape=_SQUARE,
+        output_shape=_SQUARE,
+        settings=_SINKHORN_SETTINGS,
+        hard=False,
+        slow=True,
+        is_sample=_columns_are_relaxed,
+        takes_class_mask=False,
+        square=True,
+    ),
+    Row(
+        kg.GumbelSinkhorn,
+        {"hard": True},
+        input_shape=_SQUARE,
+        output_shape=_SQUARE,
+        settings=_SINKHORN_SETTINGS,
+        hard=True,
+        is_sample=_are_permutations,
+        takes_class_mask=False,
+        square=True,
     ),
 )
 

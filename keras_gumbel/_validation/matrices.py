@@ -1,0 +1,74 @@
+"""Square matrices of logits."""
+
+from typing import Any
+
+import keras
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel._validation.tensors import (
+    check_class_mask,
+    check_logits,
+    check_temperature,
+    dtype_name,
+)
+
+
+def check_square(shape: Shape) -> None:
+    """(..., n, n) with n at least 1, as far as it is known."""
+    shape = tuple(shape)
+    sides = {size for size in shape[-2:] if size is not None}
+    if len(shape) < 2 or len(sides) > 1 or 0 in sides:
+        raise ValueError(
+            "`logits` must be square matrices, of shape (..., n, n) with n "
+            f"at least 1. Received: logits of shape {shape}"
+        )
+
+
+def check_matrices(logits: Any) -> Tensor:
+    """A float tensor of square matrices."""
+    if isinstance(logits, keras.KerasTensor):
+        raise TypeError(
+            "The functions of `keras_gumbel.ops` take tensors. In a "
+            "Functional model use the layer: `keras_gumbel.GumbelSinkhorn`. "
+            f"Received: logits={logits}"
+        )
+    logits = backend.to_tensor(logits)
+    check_logits(logits)
+    check_square(logits.shape)
+    return logits
+
+
+def matrix_arguments(
+    logits: Any, temperature: Any, class_mask: Any
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Logits, temperature and mask of square matrices, checked, as tensors.
+
+    The temperature becomes float32, or float64 for float64 logits.
+    """
+    check_temperature(temperature)
+    logits = check_matrices(logits)
+    dtype = "float64" if dtype_name(logits) == "float64" else "float32"
+    temperature = backend.to_tensor(temperature, dtype)
+    _check_one_a_matrix(temperature, logits)
+    if class_mask is not None:
+        class_mask = backend.to_tensor(class_mask)
+        check_class_mask(class_mask, logits)
+    return logits, temperature, class_mask
+
+
+def _check_one_a_matrix(temperature: Tensor, logits: Tensor) -> None:
+    """Broadcastable to the logits, and one number for a whole matrix."""
+    shape, target = tuple(temperature.shape), tuple(logits.shape)
+    goal = (*target[:-2], 1, 1)
+    pairs = zip(reversed(shape), reversed(goal), strict=False)
+    if len(shape) > len(goal) or not all(
+        size in (1, side) or None in (size, side) for size, side in pairs
+    ):
+        raise ValueError(
+            "`temperature` must broadcast to the logits and have size 1 "
+            "along the last two axes (one temperature for each matrix is "
+            "`temperature[:, None, None]`). "
+            f"Received: temperature of shape {shape}, logits of shape "
+            f"{target}"
+        )

@@ -1,0 +1,177 @@
+"""Permutation matrices, hard or relaxed."""
+
+from typing import Any
+
+import keras
+
+from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
+from keras_gumbel._validation import check_integer, check_square
+from keras_gumbel.layers.logits import LogitsLayer
+from keras_gumbel.ops.sinkhorn import gumbel_sinkhorn, noiseless_sinkhorn
+
+
+@keras.saving.register_keras_serializable(package="keras_gumbel")
+class GumbelSinkhorn(LogitsLayer):
+    """A permutation inside a network that still trains.
+
+    Noise is drawn in training only: `model(x)` and `predict` are inference,
+    and give the noise-free permutation unless `inference="sample"`.
+
+        perturbed = logits + noise_scale * gumbel
+        soft:  perturbed / temperature, its rows and columns normalised in
+               turn, `num_iterations` times: each column sums to 1, each row
+               nearly
+        hard:  the permutation matrix P with the largest sum(P * perturbed)
+
+    To sort `items` of shape (batch, n, d) by the result P, row i being item
+    i and column j place j: `matmul(transpose(P), items)`.
+
+    Args:
+        temperature: Positive number, dimensionless, or a
+            `keras.optimizers.schedules.LearningRateSchedule`. With a schedule
+            the layer counts its own training calls, from 0, and sets its
+            temperature inside the program. Defaults to `1.0`.
+        num_iterations: Integer >= 1. Rows sum to 1 the better the more there
+            are; the lower the temperature, the more it takes. Defaults to
+            `20`.
+        hard: True for permutation matrices of exactly 0 and 1, found by an
+            exact solver, at O(n**3). Defaults to `False`.
+        inference: What happens when not training. `"argmax"`: the best
+            permutation for the logits. `"sinkhorn"`: the relaxation without
+            noise, at the live temperature. `"sample"`: a sample as in
+            training. `None`: `"argmax"` if hard, else `"sinkhorn"`. Gradients
+            of the first two are those of `"sinkhorn"`. Each is a compiled
+            program, which a SavedModel holds. Defaults to `None`.
+        noise_scale: Number >= 0, dimensionless. Defaults to `1.0`.
+        from_logits: False if the input holds affinities, positive numbers
+            whose log is then taken (0 forbids a pair). Defaults to `True`.
+        seed: An integer in [0, 2**32) for a reproducible stream, a
+            `keras.random.SeedGenerator` to share one, None to follow
+            `keras.utils.set_random_seed`. The first draw of the stream of an
+            integer is that of `keras_gumbel.ops.gumbel_sinkhorn` with it.
+            The stream is saved and restored with the weights. Defaults to
+            `None`.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+
+    Call arguments:
+        logits: Float tensor `(..., n, n)`: how well row i fits column j, in
+            nats. -inf forbids a pair.
+        class_mask: Optional bool tensor, True where a pair is allowed, that
+            broadcasts to the logits. Forbidden pairs get exactly 0 and no
+            gradient; rows and columns with nothing allowed are zeros, as in
+            padded sets.
+        temperature: Optional, in place of the layer's own in this call:
+            positive number, or float tensor that broadcasts to the logits
+            with size 1 along the last two axes (`(batch, 1, 1)`).
+        training: True to sample. False and None are inference.
+
+    Returns:
+        A tensor of the shape of the logits, in the compute dtype. All within
+        is float32 under any policy (float64 for float64 logits).
+
+    Attributes:
+        temperature: The live temperature, a float32 variable: assignable,
+            saved with the weights, no retracing.
+
+    Gradient:
+        Soft: exact for the relaxed sample. Hard: biased, that of the soft
+        sample of the same noise. A second derivative is an error.
+
+    Raises:
+        ValueError: For logits that are not square, a temperature, number of
+            iterations, mask, seed or `inference` out of range.
+        TypeError: For arguments of another type, integer logits among them.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> layer = kg.GumbelSinkhorn(hard=True, seed=1)
+    >>> logits = keras.ops.convert_to_tensor([[9.0, 8.0], [7.0, 1.0]])
+    >>> layer(logits).numpy().tolist()  # 8 + 7 is more than 9 + 1
+    [[0.0, 1.0], [1.0, 0.0]]
+
+    Reference:
+        Mena, Belanger, Linderman, Snoek, "Learning Latent Permutations with
+        Gumbel-Sinkhorn Networks", 2018, sections 3 and 4,
+        https://arxiv.org/abs/1802.08665
+    """
+
+    _relaxed_mode = "sinkhorn"
+
+    def __init__(
+        self,
+        temperature: float | LearningRateSchedule = 1.0,
+        num_iterations: int = 20,
+        hard: bool = False,
+        *,
+        inference: str | None = None,
+        noise_scale: float = 1.0,
+        from_logits: bool = True,
+        seed: int | keras.random.SeedGenerator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            temperature,
+            hard,
+            inference=inference,
+            noise_scale=noise_scale,
+            from_logits=from_logits,
+            seed=seed,
+            **kwargs,
+        )
+        check_integer(num_iterations, "num_iterations", minimum=1)
+        self.num_iterations = int(num_iterations)
+
+    def build(self, logits_shape: Shape) -> None:
+        """Check that matrices are square; there is nothing to create."""
+        check_square(logits_shape)
+        self.built = True
+
+    def compute_output_shape(self, logits_shape: Shape) -> Shape:
+        """The shape of the logits."""
+        return tuple(logits_shape)
+
+    def _draw(
+        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+    ) -> Tensor:
+        return gumbel_sinkhorn(
+            logits,
+            temperature,
+            self.num_iterations,
+            hard=self.hard,
+            class_mask=class_mask,
+            noise_scale=self.noise_scale,
+            seed=self.seed_generator,
+        )
+
+    def _mode(
+        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+    ) -> Tensor:
+        return self._without_noise(logits, temperature, class_mask, True)
+
+    def _relax(
+        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+    ) -> Tensor:
+        return self._without_noise(logits, temperature, class_mask, False)
+
+    def _without_noise(
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        class_mask: Tensor | None,
+        hard: bool,
+    ) -> Tensor:
+        return noiseless_sinkhorn(
+            logits,
+            temperature,
+            self.num_iterations,
+            hard=hard,
+            class_mask=class_mask,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_iterations": self.num_iterations,
+        }

@@ -1,0 +1,75 @@
+"""The best one-to-one assignment."""
+
+from keras import ops
+
+from keras_gumbel import assignment, backend, formulas
+from keras_gumbel._typing import Tensor
+from keras_gumbel._validation import check_matrices
+
+
+def linear_assignment(logits: Tensor) -> Tensor:
+    """The column of each row, one for one, whose entries sum to the most.
+
+        argmax over permutations p of sum_i logits[i, p(i)]
+
+    Exact, for each matrix of the batch: no assignment has a larger sum, to
+    the last digits of the largest entry in float64, in which the sums are
+    taken. Of several that are best, one. Where -inf forbids pairs, as many
+    rows as possible get a partner, and these partners the largest sum. One
+    compiled program in eager, graph and XLA code, in which the matrices are
+    worked on side by side: O(n**3) in the worst case, as the sequential
+    algorithm.
+
+    Args:
+        logits: Float tensor `(..., n, n)`. -inf forbids a pair.
+
+    Returns:
+        An int32 tensor `(..., n)`, a permutation of 0, 1, ..., n - 1; -1 for a
+        row without a partner, and for every row of a matrix with NaN or +inf
+        in it. It has no gradient.
+
+    Raises:
+        ValueError: If the logits are not square matrices.
+        TypeError: For logits that are not floats.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> logits = keras.ops.convert_to_tensor([[9.0, 8.0], [7.0, 1.0]])
+    >>> kg.ops.linear_assignment(logits).numpy().tolist()
+    [1, 0]
+
+    Reference:
+        Crouse, "On Implementing 2D Rectangular Assignment Algorithms", 2016,
+        section 2, https://doi.org/10.1109/TAES.2016.140952; Jonker,
+        Volgenant, "A Shortest Augmenting Path Algorithm for Dense and Sparse
+        Linear Assignment Problems", 1987,
+        https://doi.org/10.1007/BF02278710
+    """
+    return _assign(check_matrices(logits))
+
+
+@backend.compiled
+def _assign(logits: Tensor) -> Tensor:
+    return assign(formulas.nan_to_inf(formulas.widen(logits)))
+
+
+def assign(scores: Tensor) -> Tensor:
+    """`linear_assignment` of scores that hold +inf in place of NaN.
+
+    Inside a compiled program only.
+    """
+    shape = ops.shape(scores)
+    bad = is_bad(scores)
+    matrices = ops.where(bad, 0.0, scores)
+    # A number to each side: of an empty batch -1 tells nothing.
+    count = ops.prod(ops.cast(shape[:-2], "int32"))
+    columns = assignment.best_columns(
+        ops.reshape(matrices, (count, *shape[-2:]))
+    )
+    return ops.where(bad[..., 0], -1, ops.reshape(columns, shape[:-1]))
+
+
+def is_bad(scores: Tensor) -> Tensor:
+    """Whether a matrix holds +inf, which stands for NaN: (..., 1, 1)."""
+    return ops.any(scores == float("inf"), axis=(-2, -1), keepdims=True)

@@ -1,0 +1,239 @@
+"""Permutations with a gradient: hard, or relaxed by Sinkhorn's iterations."""
+
+import functools
+from collections.abc import Callable
+
+from keras import ops
+
+from keras_gumbel import backend, formulas
+from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._validation import (
+    check_integer,
+    check_not_negative,
+    check_seed,
+    matrix_arguments,
+)
+from keras_gumbel.formulas import Draw
+from keras_gumbel.ops.linear_assignment import assign, is_bad
+from keras_gumbel.ops.relaxation import is_learned
+from keras_gumbel.sinkhorn import (
+    Matrices,
+    Path,
+    Sums,
+    arrange,
+    balance,
+    balance_vjp,
+    pack,
+    restore,
+)
+
+
+def gumbel_sinkhorn(
+    logits: Tensor,
+    temperature: Tensor = 1.0,
+    num_iterations: int = 20,
+    *,
+    hard: bool = False,
+    class_mask: Tensor | None = None,
+    noise_scale: float = 1.0,
+    seed: Seed = None,
+) -> Tensor:
+    """A random permutation that a network trains through.
+
+        perturbed = logits + noise_scale * gumbel
+        soft:  X = perturbed / temperature, then num_iterations times
+                   X_ij -= log(sum_j exp(X_ij))   each row
+                   X_ij -= log(sum_i exp(X_ij))   each column
+               and exp(X)
+        hard:  the permutation matrix P with the largest sum(P * perturbed)
+
+    In the soft sample every column sums to 1, and every row nearly: the more
+    iterations, and the higher the temperature, the nearer. As temperature ->
+    0 it approaches the hard sample of the same seed if the iterations grow
+    with 1 / temperature; hard samples do not depend on either. (No simple
+    law is known: with n = 2 the identity has probability
+    P(L1 + L2 > -d), d = sum of the diagonal less the other two, L1 and L2
+    standard logistic.) All is computed in float32, in float64 for float64
+    logits; the best permutation in float64, exactly.
+
+    Args:
+        logits: Float tensor `(..., n, n)`: how well row i fits column j, in
+            nats. -inf forbids a pair.
+        temperature: Positive number, or float tensor of positive numbers
+            that broadcasts to the logits with size 1 along the last two axes
+            (such as `(batch, 1, 1)`). A value that is not positive and is
+            only known when the program runs gives NaN: a soft sample, and
+            the gradient of either.
+        num_iterations: Integer >= 1, of one normalisation each of rows and
+            columns.
+        hard: True for a permutation matrix, of exactly 0 and 1.
+        class_mask: Optional bool tensor, True where a pair is allowed, that
+            broadcasts to the logits. Forbidden pairs get exactly 0 and no
+            gradient; so do rows and columns in which nothing is allowed. A
+            hard sample then has as many pairs as possible, and of these the
+            largest sum; rows without a partner are zeros. A soft one is
+            finite also where the allowed pairs hold no permutation, and rows
+            do not sum to 1.
+        noise_scale: Number >= 0, dimensionless; 0 leaves the noise out.
+        seed: An integer in [0, 2**32) for the same sample at every call
+            (hard and soft then share their noise), a
+            `keras.random.SeedGenerator` for its stream, None for fresh noise
+            that follows `keras.utils.set_random_seed`.
+
+    Returns:
+        A tensor of the shape and dtype of `logits`. A logit of NaN or +inf
+        makes its whole matrix NaN.
+
+    Gradient:
+        Soft: exact for the relaxed sample, to `logits` and to `temperature`
+        where that is a tensor. Hard: biased, that of the soft sample of the
+        same noise, straight through. A second derivative is an error.
+
+    Raises:
+        ValueError: For logits that are not square, a temperature, number of
+            iterations, mask or seed out of range.
+        TypeError: For arguments of another type, integer logits among them.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> logits = keras.ops.convert_to_tensor([[0.0, 9.0], [0.0, 0.0]])
+    >>> kg.ops.gumbel_sinkhorn(logits, hard=True, seed=1).numpy().tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    >>> y = kg.ops.gumbel_sinkhorn(logits, 2.0, seed=1)
+    >>> keras.ops.round(keras.ops.sum(y, axis=0), 3).numpy().tolist()
+    [1.0, 1.0]
+
+    Reference:
+        Mena, Belanger, Linderman, Snoek, "Learning Latent Permutations with
+        Gumbel-Sinkhorn Networks", 2018, sections 3 and 4,
+        https://arxiv.org/abs/1802.08665
+    """
+    check_not_negative(noise_scale, "noise_scale")
+    check_seed(seed)
+
+    def noise(dtype: str) -> tuple[Tensor, Tensor]:
+        return backend.next_key(seed), backend.to_tensor(noise_scale, dtype)
+
+    return _run(logits, temperature, num_iterations, hard, class_mask, noise)
+
+
+def noiseless_sinkhorn(
+    logits: Tensor,
+    temperature: Tensor,
+    num_iterations: int,
+    *,
+    hard: bool,
+    class_mask: Tensor | None = None,
+) -> Tensor:
+    """What remains without noise: the best permutation, or its relaxation."""
+
+    def noise(dtype: str) -> tuple[()]:
+        del dtype
+        return ()
+
+    return _run(logits, temperature, num_iterations, hard, class_mask, noise)
+
+
+def _run(
+    logits: Tensor,
+    temperature: Tensor,
+    num_iterations: int,
+    hard: bool,
+    class_mask: Tensor | None,
+    noise: Callable[[str], tuple[Tensor, ...]],
+) -> Tensor:
+    """Check the arguments, draw a key, and run the compiled rule."""
+    check_integer(num_iterations, "num_iterations", minimum=1)
+    learn_temperature = is_learned(temperature, None)
+    logits, temperature, class_mask = matrix_arguments(
+        logits, temperature, class_mask
+    )
+    mask = () if class_mask is None else (class_mask,)
+    drawn = noise(temperature.dtype)
+    rule = _rule(
+        bool(hard),
+        int(num_iterations),
+        learn_temperature,
+        bool(drawn),
+        # What TensorFlow would generalise, and lose speed by.
+        (logits.shape[-1], *(len(x.shape) for x in (logits, temperature))),
+    )
+    return rule(logits, temperature, *drawn, *mask)
+
+
+@functools.cache
+def _rule(
+    hard: bool,
+    num_iterations: int,
+    learn_temperature: bool,
+    noisy: bool,
+    signature: tuple[int | None, ...],
+) -> Callable[..., Tensor]:
+    """A sample between its inputs and its output, compiled.
+
+    Its arguments are logits, temperature, perhaps key and noise scale, and
+    perhaps a mask.
+    """
+    del signature
+
+    def perturb(logits: Tensor, *rest: Tensor) -> Tensor:
+        noise, class_mask = (rest[:2], rest[2:]) if noisy else ((), rest)
+
+        def prepared() -> Tensor:
+            wide = formulas.widen(logits)
+            if not class_mask:
+                return wide
+            return ops.where(*class_mask, wide, formulas.FORBIDDEN)
+
+        if not noise:
+            return formulas.nan_to_inf(prepared())
+        key, scale = noise
+        scale = ops.cast(scale, formulas.wide_dtype(logits))
+        axis = len(logits.shape) - 1
+        return formulas.perturb(Draw(prepared, scale, key, axis))
+
+    def matrices(x: Tensor, temperature: Tensor) -> Matrices:
+        tau = formulas.positive_or_nan(temperature, x.dtype)
+        return arrange(ops.where(is_bad(x), 0.0, x), tau, num_iterations)
+
+    def forward(
+        logits: Tensor, temperature: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        x = perturb(logits, *rest)
+        kept: tuple[Tensor, ...] = ()
+        if hard:
+            hot = formulas.classes(x, -1) == assign(x)[..., None]
+            y = ops.cast(hot, x.dtype)
+        else:
+            balanced, path = balance(matrices(x, temperature), num_iterations)
+            y, kept = restore(balanced, x), (*path.row, *path.column)
+        y = ops.where(is_bad(x), float("nan"), y)
+        return ops.cast(y, logits.dtype), x, *kept
+
+    def backward(
+        dy: Tensor, x: Tensor, *saved: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        kept = saved[: 0 if hard else 4]
+        logits, temperature, *rest = saved[len(kept) :]
+        given = matrices(x, temperature)
+        if hard:
+            _, path = balance(given, num_iterations)
+        else:
+            path = Path(Sums(*kept[:2]), Sums(*kept[2:]))
+        dy = pack(ops.cast(dy, x.dtype))
+        d_logits, parts = (
+            ops.where(is_bad(x), float("nan"), restore(d, x))
+            for d in balance_vjp(given, dy, path)
+        )
+        d_temperature = formulas.temperature_gradient(
+            parts, temperature, learn_temperature
+        )
+        d_logits = ops.cast(d_logits, logits.dtype)
+        return *map(_once, (d_logits, d_temperature)), *(None for _ in rest)
+
+    return backend.differentiable(forward, backward)
+
+
+def _once(d: Tensor | None) -> Tensor | None:
+    return None if d is None else backend.last_derivative(d, "gumbel_sinkhorn")

@@ -1,0 +1,192 @@
+"""Sinkhorn's alternating normalisation in logarithms, and its gradient.
+
+    X = x / temperature
+    num_iterations times:
+        X_ij -= log(sum_j exp(X_ij)),  X_ij -= log(sum_i exp(X_ij))
+
+What is subtracted is a number for each row and one for each column, so that
+all of X's way is known from `x` and these: no matrix is kept. For inside a
+compiled program alone.
+"""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_gumbel import formulas
+from keras_gumbel._typing import Tensor
+from keras_gumbel.formulas import FORBIDDEN
+
+# Below this size of a matrix, sums go over whole batches of entries, in which
+# compilers find more to vectorise than in a row.
+_SHORT_ROW = 32
+
+
+class Matrices(NamedTuple):
+    """What is normalised, at which temperature.
+
+    x: (m, n, n), or (n, n, m) where n is small.
+    temperature: one number, or of that shape with 1 for each n.
+    across, down: the axes along a row and along a column.
+    """
+
+    x: Tensor
+    temperature: Tensor
+    across: int
+    down: int
+
+
+class Sums(NamedTuple):
+    """The sums of exp(z / temperature) along an axis.
+
+    exp((z - peak) / temperature) / total is what they normalise to. Where
+    nothing is allowed it is 0: the peak is 0 there, and the total 1.
+    """
+
+    peak: Tensor
+    total: Tensor
+
+    def log(self, temperature: Tensor) -> Tensor:
+        """temperature * log(sum(exp(z / temperature)))."""
+        return self.peak + temperature * ops.log(self.total)
+
+    def normalize(self, z: Tensor, temperature: Tensor) -> Tensor:
+        """exp(z / temperature), divided by its sum."""
+        return ops.exp((z - self.peak) / temperature) / self.total
+
+
+class Path(NamedTuple):
+    """The sums of every iteration, numbered along the first axis."""
+
+    row: Sums
+    column: Sums
+
+
+def arrange(x: Tensor, temperature: Tensor, num_iterations: int) -> Matrices:
+    """Matrices (..., n, n), less the largest of each row.
+
+    That changes nothing of what they normalise to. Gaps that could add up
+    beyond the largest number are cut to what cannot.
+    """
+    allowed = x != FORBIDDEN
+    gap = ops.where(allowed, x - formulas.maximum(x, -1), 0.0)
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    lowest = float(np.finfo(dtype).min) / (4 * num_iterations + 4)
+    gap = ops.where(gap < lowest, lowest, gap)
+    if len(temperature.shape):
+        goal = (*ops.shape(x)[:-2], 1, 1)
+        temperature = _pack(ops.broadcast_to(temperature, goal), _is_small(x))
+    packed = pack(ops.where(allowed, gap, FORBIDDEN))
+    across, down = (1, 0) if _is_small(x) else (2, 1)
+    return Matrices(packed, temperature, across, down)
+
+
+def _is_small(x: Tensor) -> bool:
+    size = x.shape[-1]
+    return size is not None and size <= _SHORT_ROW
+
+
+def pack(x: Tensor) -> Tensor:
+    """(..., n, n) as in `Matrices`."""
+    return _pack(x, _is_small(x))
+
+
+def _pack(x: Tensor, small: bool) -> Tensor:
+    shape = ops.shape(x)
+    count = ops.prod(ops.cast(shape[:-2], "int32"))
+    x = ops.reshape(x, (count, *shape[-2:]))
+    return ops.transpose(x, (1, 2, 0)) if small else x
+
+
+def restore(y: Tensor, like: Tensor) -> Tensor:
+    """`y` of `Matrices`, in the shape that they had."""
+    if _is_small(like):
+        y = ops.transpose(y, (2, 0, 1))
+    return ops.reshape(y, ops.shape(like))
+
+
+def _sums(z: Tensor, temperature: Tensor, axis: int) -> Sums:
+    peak = formulas.maximum(z, axis)
+    peak = ops.where(peak == FORBIDDEN, 0.0, peak)
+    weights = ops.exp((z - peak) / temperature)
+    total = ops.sum(weights, axis=axis, keepdims=True)
+    return Sums(peak, ops.where(total == 0.0, 1.0, total))
+
+
+def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
+    """The normalised matrices, and the way there.
+
+    Columns sum to 1, rows nearly; where nothing is allowed, to 0.
+    """
+    x, temperature, across, down = matrices
+    one_a_row, one_a_column = (
+        ops.zeros_like(formulas.maximum(x, axis)) for axis in (across, down)
+    )
+
+    def step(
+        number: Tensor, log_columns: Tensor, *kept: Tensor
+    ) -> tuple[Tensor, ...]:
+        rows = _sums(x - log_columns, temperature, across)
+        columns = _sums(x - rows.log(temperature), temperature, down)
+        kept = tuple(
+            ops.slice_update(every, (number, 0, 0, 0), new[None])
+            for every, new in zip(kept, (*rows, *columns), strict=True)
+        )
+        return number + 1, columns.log(temperature), *kept
+
+    kept = (
+        ops.zeros((num_iterations, *ops.shape(like)), x.dtype)
+        for like in (one_a_row, one_a_row, one_a_column, one_a_column)
+    )
+    _, _, *kept = ops.while_loop(
+        lambda number, *_: number < num_iterations,
+        step,
+        (ops.cast(0, "int32"), one_a_column, *kept),
+    )
+    path = Path(Sums(*kept[:2]), Sums(*kept[2:]))
+    return _last(matrices, path), path
+
+
+def _last(matrices: Matrices, path: Path) -> Tensor:
+    x, temperature, *_ = matrices
+    rows, columns = (Sums(*(kept[-1] for kept in sums)) for sums in path)
+    return columns.normalize(x - rows.log(temperature), temperature)
+
+
+def balance_vjp(
+    matrices: Matrices, dy: Tensor, path: Path
+) -> tuple[Tensor, Tensor]:
+    """Gradient `dy` at the normalised matrices, taken back to the arguments.
+
+    A normalisation X' = X - log(sum(exp(X))) has the transpose
+    dX = dX' - exp(X') sum(dX').
+
+    Returns:
+        The gradient to `x`, and each entry's part of that to `temperature`.
+    """
+    x, temperature, across, down = matrices
+    y = _last(matrices, path)
+    # An infinite gradient at an entry that is 0 (a log) must not become NaN.
+    d = ops.where(y != 0.0, y * dy, 0.0)
+    log_rows = path.row.log(temperature)
+    after = path.column.log(temperature)
+    log_columns = ops.concatenate([ops.zeros_like(after[:1]), after[:-1]])
+
+    def step(number: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        number = number - 1
+        for sums, logs, axis in (
+            (path.column, log_rows, down),
+            (path.row, log_columns, across),
+        ):
+            here = Sums(*(kept[number] for kept in sums))
+            share = here.normalize(x - logs[number], temperature)
+            d = d - share * formulas.sum_in_lanes(d, axis)
+        return number, d
+
+    number = ops.shape(after)[0]
+    _, d = ops.while_loop(lambda number, _: number > 0, step, (number, d))
+    dx = d / temperature
+    parts = ops.where(x == FORBIDDEN, 0.0, -dx * x / temperature)
+    return dx, parts
