@@ -113,7 +113,7 @@ class GumbelQuantizer(CodebookLayer):
     The metrics appear in the logs of `fit` and `evaluate` as
     `<name>_perplexity` and `<name>_usage`. They count the codes that were
     chosen, in every call where `training` is True or False: so in `predict`
-    too, but not in `model(x)`, nor in a SavedModel.
+    too, but not in `model(x)`, which is what a SavedModel holds.
 
     Gradient:
         To the codebooks: exact for the chosen rows, or the relaxed sample.

@@ -75,6 +75,7 @@ class LogitsLayer(SamplingLayer):
         temperature: Tensor | None,
         training: bool | None,
     ) -> Tensor:
+        """What `_draw`, `_mode` or `_relax` gives in such a call."""
         temperature = self.current_temperature(temperature, training)
         what = "sample" if training else self.resolved_inference
         give = {"sample": self._draw, "argmax": self._mode}
