@@ -156,7 +156,7 @@ def _stretched(s: Tensor, stretch: tuple[float, float]) -> Tensor:
 
 def _clip(x: Tensor) -> Tensor:
     """`x` between 0 and 1, and NaN where that is NaN."""
-    # Minimum and maximum lose it in compiled programs.
+    # Whatever a compiler makes of minimum and maximum.
     return ops.where(x <= 0, 0.0, ops.where(x >= 1, 1.0, x))
 
 
