@@ -323,9 +323,8 @@ def sigmoid_vjp(
     """
     # On the side where it is small, and keeps its digits.
     y = ops.sigmoid(-ops.abs(x / temperature))
-    slope = y * (1.0 - y) / temperature
-    dx = scaled(slope, dy)
-    return dx, ops.where(slope != 0.0, -dx * x / temperature, 0.0)
+    dx = scaled(y * (1.0 - y) / temperature, dy)
+    return dx, -dx * x / temperature
 
 
 def scaled(weight: Tensor, dy: Tensor) -> Tensor:

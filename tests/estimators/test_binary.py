@@ -88,7 +88,12 @@ def test_rule_is_that_of_two_classes(kind, temperature, seed):
 
 @pytest.mark.parametrize(
     "estimator",
-    [StraightThroughGumbel(), *(e for e, _ in RULES.values())],
+    [
+        StraightThroughGumbel(),
+        StraightThrough(),
+        ReinMax(),
+        GappedStraightThrough(gap=None),
+    ],
     ids=repr,
 )
 def test_formula_is_what_follows_from_two_classes(estimator, seed):
@@ -326,6 +331,37 @@ def test_conditional_noise_is_finite_and_of_its_sign(dtype):
         assert np.all(np.abs(np.abs(x) - lead)[far] <= 20 + 1e-6 * lead[far])
         # Against its sign what is left is exponential noise.
         assert 0.9 < np.abs(x)[lead < -70].mean() < 1.1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rtol"), [("float32", 1e-6), ("float64", 1e-13)]
+)
+def test_conditional_noise_against_numpy(dtype, rtol, monkeypatch):
+    """Over all t, dense at 0, at which small x come from; relatively exact."""
+    t = np.geomspace(2.0**-65, 0.999, 500).astype(dtype)
+    lead = np.array([-200.0, -20, -1, 0, 1, 20, 40, 79, 81, 200], dtype)
+    lead, t = (np.ravel(x) for x in np.meshgrid(lead, t))
+
+    def unit(shape, key, dtype, start=0):
+        return tf.reshape(tf.constant(t), shape)
+
+    monkeypatch.setattr(backend, "random_unit", unit)
+
+    @backend.compiled
+    def run():
+        scale = tf.constant(0.5, dtype)
+        draw = formulas.Draw(
+            lambda: tf.constant(lead / 2), scale, backend.next_key(5), axis=0
+        )
+        args = tf.constant(lead / 2), tf.fill([lead.size], True), 0
+        return formulas.conditional_logistic(draw, *args)
+
+    x = run().numpy()
+    t, lead = t.astype("float64"), lead.astype("float64")
+    large = lead > 100
+    odds = np.log1p(np.exp(np.where(large, 0, lead)) * t)
+    odds = np.where(large, lead + np.log(t), odds)
+    np.testing.assert_allclose(x, 0.5 * (odds - np.log1p(-t)), rtol=rtol)
 
 
 def test_gumbel_rao_has_the_mean_of_straight_through_gumbel(seed):
