@@ -33,6 +33,7 @@ ARROWS = {
     },
     "ops": {
         "estimators",
+        "subsets",
         "choices",
         "formulas",
         "backend",
@@ -46,6 +47,7 @@ ARROWS = {
         "_validation",
         "_typing",
     },
+    "subsets": {"choices", "formulas", "logarithms", "_typing"},
     "choices": {"formulas", "backend", "_typing"},
     "formulas": {"logarithms", "backend", "_typing"},
     "logarithms": {"backend", "_typing"},

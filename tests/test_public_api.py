@@ -20,6 +20,7 @@ NAMES = {
     kg: {
         "GumbelEmbedding",
         "GumbelSoftmax",
+        "GumbelTopK",
         "SampleArgmaxIndex",
         "TemperatureScheduler",
         "callbacks",
@@ -31,6 +32,7 @@ NAMES = {
     },
     kg.ops: {
         "gumbel_softmax",
+        "gumbel_top_k",
         "sample_argmax_index",
         "sample_embedding",
         "sample_gumbel",
@@ -54,7 +56,12 @@ NAMES = {
         "exact_gradient",
         "gradient_report",
     },
-    kg.layers: {"GumbelEmbedding", "GumbelSoftmax", "SampleArgmaxIndex"},
+    kg.layers: {
+        "GumbelEmbedding",
+        "GumbelSoftmax",
+        "GumbelTopK",
+        "SampleArgmaxIndex",
+    },
     kg.callbacks: {"TemperatureScheduler"},
     kg.schedules: {"ExponentialAnnealing"},
 }
@@ -80,6 +87,11 @@ SIGNATURES = {
         "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
     ),
     kg.GumbelEmbedding.call: CATEGORICAL_CALL,
+    kg.GumbelTopK: (
+        "(k, temperature=1.0, hard=False, axis=-1, *, inference=None, "
+        "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
+    ),
+    kg.GumbelTopK.call: CATEGORICAL_CALL,
     kg.SampleArgmaxIndex: CATEGORICAL_LAYER,
     kg.SampleArgmaxIndex.call: CATEGORICAL_CALL,
     kg.TemperatureScheduler: (
@@ -90,6 +102,10 @@ SIGNATURES = {
         "(initial_temperature, decay_rate, minimum, every=1)"
     ),
     kg.ops.gumbel_softmax: CATEGORICAL_FUNCTION,
+    kg.ops.gumbel_top_k: (
+        "(logits, k, temperature=1.0, *, hard=False, axis=-1, "
+        "class_mask=None, noise_scale=1.0, seed=None)"
+    ),
     kg.ops.sample_argmax_index: CATEGORICAL_FUNCTION,
     kg.ops.sample_embedding: (
         "(logits, table, temperature=1.0, *, estimator='st_gumbel', "
@@ -160,7 +176,7 @@ def test_public_names(module):
     found = public_names(module)
     if module is kg:
         # Parts of the package that anyone may read, and nobody should use.
-        found -= {"backend", "choices", "formulas", "logarithms"}
+        found -= {"backend", "choices", "formulas", "logarithms", "subsets"}
     if module is kg.schedules:
         found -= {name for name in found if name.startswith("check_")}
     if module is kg.estimators:
@@ -178,6 +194,7 @@ def test_public_names(module):
 
 def test_what_is_at_the_top_is_what_is_below():
     assert kg.GumbelSoftmax is kg.layers.GumbelSoftmax
+    assert kg.GumbelTopK is kg.layers.GumbelTopK
     assert kg.SampleArgmaxIndex is kg.layers.SampleArgmaxIndex
     assert kg.TemperatureScheduler is kg.callbacks.TemperatureScheduler
 
@@ -253,6 +270,7 @@ def test_serialised_names_are_stable():
         keras.saving.get_registered_name(thing)
         for thing in (
             kg.GumbelSoftmax,
+            kg.GumbelTopK,
             kg.SampleArgmaxIndex,
             kg.schedules.ExponentialAnnealing,
             kg.estimators.GappedStraightThrough,
@@ -263,6 +281,7 @@ def test_serialised_names_are_stable():
         )
     } == {
         "keras_gumbel>GumbelSoftmax",
+        "keras_gumbel>GumbelTopK",
         "keras_gumbel>SampleArgmaxIndex",
         "keras_gumbel>ExponentialAnnealing",
         "keras_gumbel>GappedStraightThrough",

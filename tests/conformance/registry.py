@@ -32,6 +32,7 @@ class Row:
         is_index: Whether the output is float32 under every policy.
         takes_class_mask: Whether calls take `class_mask`.
         weights: How many the layer has, none of them trainable.
+        k: How many classes a sample has, which sums to that.
     """
 
     layer: type[keras.Layer]
@@ -44,6 +45,7 @@ class Row:
     is_index: bool = False
     takes_class_mask: bool = True
     weights: int = 1
+    k: int = 1
 
     def __str__(self) -> str:
         kind = "hard" if self.hard else "soft"
@@ -92,6 +94,15 @@ def _rows_are_relaxed(y: np.ndarray) -> bool:
     return bool((y >= 0).all() and (sums < 0.02).all() and (y % 1 > 0).any())
 
 
+def _rows_are_two_hot(y: np.ndarray) -> bool:
+    return bool(np.isin(y, (0.0, 1.0)).all() and (y.sum(axis=-1) == 2.0).all())
+
+
+def _rows_are_relaxed_two_hot(y: np.ndarray) -> bool:
+    sums = np.abs(y.sum(axis=-1) - 2)
+    return bool((y >= 0).all() and (sums < 0.04).all() and (y % 1 > 0).any())
+
+
 def _are_indices(y: np.ndarray) -> bool:
     return bool((y == np.floor(y)).all() and (y >= 0).all() and (y < 5).all())
 
@@ -112,6 +123,15 @@ _CATEGORICAL_SETTINGS = {
     "noise_scale": (0.5, 0.5),
     "from_logits": (False, False),
     "seed": (3, 3),
+}
+
+_SUBSET_SETTINGS = {
+    "k": (3, 3),
+    **{
+        name: setting
+        for name, setting in _CATEGORICAL_SETTINGS.items()
+        if name != "estimator"
+    },
 }
 
 _EMBEDDING_SETTINGS = {
@@ -202,6 +222,26 @@ LAYERS = (
         hard=True,
         is_sample=_rows_are_one_hot,
         weights=2,
+    ),
+    Row(
+        kg.GumbelTopK,
+        {"k": 2, "hard": False},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_SUBSET_SETTINGS,
+        hard=False,
+        is_sample=_rows_are_relaxed_two_hot,
+        k=2,
+    ),
+    Row(
+        kg.GumbelTopK,
+        {"k": 2, "hard": True},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_SUBSET_SETTINGS,
+        hard=True,
+        is_sample=_rows_are_two_hot,
+        k=2,
     ),
 )
 
