@@ -24,6 +24,7 @@ NAMES = {
         "GumbelSinkhorn",
         "GumbelSoftmax",
         "HardConcreteGate",
+        "GumbelTopK",
         "SampleArgmaxIndex",
         "TemperatureScheduler",
         "callbacks",
@@ -42,6 +43,7 @@ NAMES = {
         "hard_concrete",
         "gumbel_sinkhorn",
         "linear_assignment",
+        "gumbel_top_k",
         "sample_argmax_index",
         "sample_embedding",
         "sample_gumbel",
@@ -79,6 +81,7 @@ NAMES = {
         "GumbelSigmoid",
         "GumbelSinkhorn",
         "GumbelSoftmax",
+        "GumbelTopK",
         "HardConcreteGate",
         "SampleArgmaxIndex",
     },
@@ -140,6 +143,11 @@ SIGNATURES = {
         "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
     ),
     kg.GumbelSinkhorn.call: CATEGORICAL_CALL,
+    kg.GumbelTopK: (
+        "(k, temperature=1.0, hard=False, axis=-1, *, inference=None, "
+        "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
+    ),
+    kg.GumbelTopK.call: CATEGORICAL_CALL,
     kg.SampleArgmaxIndex: CATEGORICAL_LAYER,
     kg.SampleArgmaxIndex.call: CATEGORICAL_CALL,
     kg.TemperatureScheduler: (
@@ -159,6 +167,10 @@ SIGNATURES = {
         "class_mask=None, noise_scale=1.0, seed=None)"
     ),
     kg.ops.linear_assignment: "(logits)",
+    kg.ops.gumbel_top_k: (
+        "(logits, k, temperature=1.0, *, hard=False, axis=-1, "
+        "class_mask=None, noise_scale=1.0, seed=None)"
+    ),
     kg.ops.sample_argmax_index: CATEGORICAL_FUNCTION,
     kg.ops.sample_embedding: (
         "(logits, table, temperature=1.0, *, estimator='st_gumbel', "
@@ -257,6 +269,7 @@ def test_public_names(module):
             "formulas",
             "logarithms",
             "sinkhorn",
+            "subsets",
         }
     if module in (kg.losses, kg.schedules):
         # Of one file: what it imports is no part of it.
@@ -281,6 +294,7 @@ def test_public_names(module):
 def test_what_is_at_the_top_is_what_is_below():
     assert kg.GumbelSoftmax is kg.layers.GumbelSoftmax
     assert kg.GumbelSigmoid is kg.layers.GumbelSigmoid
+    assert kg.GumbelTopK is kg.layers.GumbelTopK
     assert kg.SampleArgmaxIndex is kg.layers.SampleArgmaxIndex
     assert kg.TemperatureScheduler is kg.callbacks.TemperatureScheduler
 
@@ -360,6 +374,7 @@ def test_serialised_names_are_stable():
             kg.GumbelSinkhorn,
             kg.GumbelSoftmax,
             kg.HardConcreteGate,
+            kg.GumbelTopK,
             kg.SampleArgmaxIndex,
             kg.metrics.CategoryUsage,
             kg.metrics.CodePerplexity,
@@ -376,6 +391,7 @@ def test_serialised_names_are_stable():
         "keras_gumbel>GumbelSinkhorn",
         "keras_gumbel>GumbelSoftmax",
         "keras_gumbel>HardConcreteGate",
+        "keras_gumbel>GumbelTopK",
         "keras_gumbel>SampleArgmaxIndex",
         "keras_gumbel>CategoryUsage",
         "keras_gumbel>CodePerplexity",

@@ -35,6 +35,7 @@ class Row:
         takes_class_mask: Whether calls take `class_mask`, and apply it to each
             row by itself.
         square: Whether the last two sizes must be the same.
+        k: How many classes a sample has, which sums to that.
         takes_logits: Whether the input is the logits of the sample.
         weights: How many the layer has that are not trained.
         trained_weights: How many that are.
@@ -56,6 +57,7 @@ class Row:
     takes_logits: bool = True
     square: bool = False
     weights: int = 1
+    k: int = 1
     trained_weights: int = 0
     losses: int = 0
     slow: bool = False
@@ -87,7 +89,7 @@ class Row:
                 kg.ops.linear_assignment(logits), logits.shape[-1]
             )
             return keras.ops.convert_to_numpy(columns)
-        target[..., 3] = 1
+        target[..., 3 : 3 + self.k] = 1
         return target
 
     def model(self, **overrides: Any) -> keras.Model:
@@ -128,6 +130,15 @@ def _columns_are_relaxed(y: np.ndarray) -> bool:
     return _rows_are_relaxed(np.swapaxes(y, -1, -2))
 
 
+def _rows_are_two_hot(y: np.ndarray) -> bool:
+    return bool(np.isin(y, (0.0, 1.0)).all() and (y.sum(axis=-1) == 2.0).all())
+
+
+def _rows_are_relaxed_two_hot(y: np.ndarray) -> bool:
+    sums = np.abs(y.sum(axis=-1) - 2)
+    return bool((y >= 0).all() and (sums < 0.04).all() and (y % 1 > 0).any())
+
+
 def _are_indices(y: np.ndarray) -> bool:
     return bool((y == np.floor(y)).all() and (y >= 0).all() and (y < 5).all())
 
@@ -166,6 +177,15 @@ _GATE_SETTINGS = {
     name: setting
     for name, setting in _CATEGORICAL_SETTINGS.items()
     if name != "axis"
+}
+
+_SUBSET_SETTINGS = {
+    "k": (3, 3),
+    **{
+        name: setting
+        for name, setting in _CATEGORICAL_SETTINGS.items()
+        if name != "estimator"
+    },
 }
 
 _EMBEDDING_SETTINGS = {
@@ -395,6 +415,27 @@ LAYERS = (
         is_sample=_are_permutations,
         takes_class_mask=False,
         square=True,
+    ),
+    Row(
+        kg.GumbelTopK,
+        {"k": 2, "hard": False},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_SUBSET_SETTINGS,
+        hard=False,
+        slow=True,
+        is_sample=_rows_are_relaxed_two_hot,
+        k=2,
+    ),
+    Row(
+        kg.GumbelTopK,
+        {"k": 2, "hard": True},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_SUBSET_SETTINGS,
+        hard=True,
+        is_sample=_rows_are_two_hot,
+        k=2,
     ),
 )
 

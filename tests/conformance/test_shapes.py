@@ -100,16 +100,19 @@ def test_class_mask_as_an_input_of_a_model(row, training):
     layer = row.create(seed=3)
     model = keras.Model([inputs, allowed], layer(inputs, class_mask=allowed))
     mask = np.zeros(row.input_shape, bool)
-    mask[..., 2] = True
+    mask[..., 2 : 2 + row.k] = True
     mask[0] = False
     logits = row.logits()
     y = as_array(model([logits, mask], training=training))
     plain = as_array(row.create(seed=3)(logits, training=training))
-    expected = np.zeros(row.output_shape)
-    expected[1:, ...] = 2 if row.is_index else np.eye(classes)[2]
-    if row.is_gates:
-        expected *= plain
-    np.testing.assert_allclose(y, expected, atol=1e-6 * row.is_gates)
+    if row.is_index:
+        np.testing.assert_array_equal(y, 2 * mask[..., 2])
+    elif row.is_gates:
+        np.testing.assert_allclose(y, mask * plain, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(y[~mask], 0)
+        rounding = 1e-6 * (row.k - 1)
+        np.testing.assert_allclose(y.sum(-1), mask.sum(-1), atol=rounding)
     # With every class allowed the mask changes nothing.
     layer.seed_generator.state.assign([3, 0])
     y = as_array(model([logits, np.ones_like(mask)], training=training))

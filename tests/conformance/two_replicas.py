@@ -25,6 +25,7 @@ FUNCTIONS = {
     "sample_argmax_index": lambda x, seed: kg.ops.sample_argmax_index(
         x, seed=seed
     ),
+    "gumbel_top_k": lambda x, seed: kg.ops.gumbel_top_k(x, 2, seed=seed)[0],
     "sample_gumbel": lambda x, seed: kg.ops.sample_gumbel(x.shape, seed=seed),
     "gumbel_sigmoid": lambda x, seed: kg.ops.gumbel_sigmoid(x, seed=seed),
     "sample_logistic": lambda x, seed: kg.ops.sample_logistic(
