@@ -122,11 +122,19 @@ class TestLaw:
 
 
 class TestForward:
-    @pytest.mark.parametrize("mode", MODES)
-    @pytest.mark.parametrize("hard", [True, False])
-    def test_is_its_parts_in_value_and_gradients(self, hard, mode):
+    @pytest.mark.parametrize(
+        ("hard", "estimator", "mode"),
+        [
+            (True, "st_gumbel", "eager"),
+            (True, "reinmax", "XLA"),
+            (False, "st_gumbel", "eager"),
+            (False, "st_gumbel", "XLA"),
+        ],
+    )
+    def test_is_its_parts_in_value_and_gradients(self, hard, estimator, mode):
         """With the same noise: project, sample, multiply by the tables."""
-        layer = quantizer(hard=hard, temperature=0.7)
+        options = {"hard": hard, "estimator": estimator, "noise_scale": 0.5}
+        layer = quantizer(temperature=0.7, **options)
         x = tf.constant(features(5, 3))
         weight = tf.constant(np.random.default_rng(1).normal(size=(5, 3, 6)))
         weight = tf.cast(weight, "float32")
@@ -137,7 +145,7 @@ class TestForward:
             kernel, bias, tables = given
             logits = tf.einsum("btf,fk->btk", x, kernel) + bias
             logits = tf.reshape(logits, (5, 3, GROUPS, CODES))
-            y = kg.ops.gumbel_softmax(logits, 0.7, hard=hard, seed=3)
+            y = kg.ops.gumbel_softmax(logits, 0.7, seed=3, **options)
             return tf.reshape(
                 tf.einsum("btgv,gvd->btgd", y, tables), (5, 3, -1)
             )
