@@ -69,12 +69,13 @@ def categorical_kl(
     p, log_p = formulas.log_softmax(prior, axis)
     possible, foreseen = wide != formulas.FORBIDDEN, prior != formulas.FORBIDDEN
     both = ops.logical_and(possible, foreseen)
-    terms = _terms(q, p, ops.where(both, log_q - log_p, 0.0))
+    ratio = ops.where(both, log_q - log_p, 0.0)
     # p is what is left of a term without q, and 0 where p is forbidden.
-    kl = ops.sum(ops.where(both, terms, p), axis=axis)
-    unforeseen = ops.any(
-        ops.logical_and(possible, ops.logical_not(foreseen)), axis=axis
-    )
+    kl = ops.sum(ops.where(both, _terms(q, p, ratio), p), axis=axis)
+    # The shorter formula has the same gradient.
+    kl = backend.straight_through(kl, ops.sum(q * ratio, axis=axis))
+    unforeseen = ops.logical_and(possible, ops.logical_not(foreseen))
+    unforeseen = ops.any(unforeseen, axis=axis)
     kl = ops.where(unforeseen, kl + float("inf"), kl)
     return ops.where(ops.any(possible, axis=axis), kl, 0.0)
 
@@ -85,5 +86,5 @@ def _terms(q: Tensor, p: Tensor, ratio: Tensor) -> Tensor:
     size = ops.where(above, ratio, -ratio)
     # Of q where that is the larger, of p otherwise: nothing overflows.
     rest = ops.expm1(-size)
-    of_q, of_p = size + rest, -rest - size * ops.exp(-size)
+    of_q, of_p = size + rest, -rest - size * (1.0 + rest)
     return ops.where(above, q, p) * ops.where(above, of_q, of_p)

@@ -132,8 +132,8 @@ def test_small_divergences_keep_their_digits(distance, digits):
     assert categorical_kl(logits, near).numpy().min() > -1e-10
     assert np.all(categorical_kl(logits, logits) == 0)
     _, d_logits, d_prior = gradients(logits, logits)
-    np.testing.assert_allclose(d_logits, 0, atol=1e-9)
-    np.testing.assert_allclose(d_prior, 0, atol=1e-9)
+    np.testing.assert_allclose(d_logits, 0, atol=1e-7)
+    np.testing.assert_allclose(d_prior, 0, atol=1e-7)
 
 
 def test_large_logits():

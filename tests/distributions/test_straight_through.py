@@ -88,6 +88,9 @@ def test_densities_by_closed_forms():
     np.testing.assert_allclose(tfd.kl_divergence(d, prior), kl, 1e-5)
     np.testing.assert_allclose(tfd.kl_divergence(prior, d), back, 1e-5)
     np.testing.assert_allclose(d.kl_divergence(make(PRIOR)), kl, 1e-5)
+    one = tfd.kl_divergence(make(LOGITS[0]), prior)
+    np.testing.assert_allclose(one[0], kl[0], 1e-5)
+    assert one.shape == (4,)
     np.testing.assert_allclose(
         d.cross_entropy(prior), kl + stats.entropy(q, axis=-1), 1e-5
     )
@@ -115,6 +118,8 @@ def test_forbidden_classes():
         log_prob[:, 0], [np.log(q[0]), -INF, np.log(q[1])], rtol=1e-5
     )
     assert np.all(np.isnan(log_prob[:, 2]))
+    (found,) = gradient(d[0].log_prob, np.array([1.0, 0.0, 0.0], "float32"))
+    np.testing.assert_allclose(found, np.insert(np.log(q), 1, 0), rtol=1e-5)
     # By probabilities: the same, and no NaN comes back from their logarithm.
     probs = np.array([[0.6, 0.0, 0.4]], "float32")
     of_probs = make(None, probs=probs)
