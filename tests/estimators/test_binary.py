@@ -180,8 +180,12 @@ def test_reinmax_has_no_gradient_to_the_temperature(seed):
 
 @pytest.mark.parametrize("kind", ["st", "reinmax", "mean gap", "gumbel_rao"])
 def test_second_derivatives_are_those_of_the_rule(kind, seed):
-    """Of the gradient, given the sample, by central differences."""
-    logits, dy = inputs(seed, shape=(5,))
+    """Of the gradient, given the sample, by central differences.
+
+    Gates that are certain have none, and bring no NaN.
+    """
+    logits, dy = inputs(seed, shape=(7,))
+    logits[:2] = np.inf, -np.inf
     rao = kind == "gumbel_rao"
     estimator = GumbelRao(3) if rao else RULES[kind][0]
     x = tf.constant(logits)
@@ -195,6 +199,8 @@ def test_second_derivatives_are_those_of_the_rule(kind, seed):
         slope = inner.gradient(y, x, output_gradients=tf.constant(dy))
     second = outer.gradient(slope, x).numpy()
     assert np.abs(second).max() > 1e-3
+    np.testing.assert_array_equal(second[:2], 0)
+    logits[:2] = 0.0
     sign = 2 * y.numpy() - 1
     if rao:
         moved = [conditional(logits, y.numpy(), seed, n) for n in range(3)]
@@ -218,7 +224,23 @@ def test_second_derivatives_are_those_of_the_rule(kind, seed):
 
     # Each gate has its own second derivative.
     expected = (rule(1e-6) - rule(-1e-6)) / 2e-6
-    np.testing.assert_allclose(second, expected, atol=1e-6)
+    np.testing.assert_allclose(second[2:], expected[2:], atol=1e-6)
+
+
+def test_the_mean_gap_of_a_state_that_was_all_but_impossible(seed):
+    """Its limit is 1, where -log(1 - p) / p is 0 / 0 in float32."""
+    logits = np.resize([-150.0, 150.0], SHAPE).astype("float32")
+    y, gradient, _ = value_and_gradients(
+        logits,
+        np.ones(SHAPE),
+        estimator=GappedStraightThrough(gap=None),
+        noise_scale=100.0,
+        seed=seed,
+    )
+    rare = (y == 1) != (logits > 0)
+    assert 10 < rare.sum() < 100
+    expected, _ = reference.sigmoid_vjp(1.0, 0.7, 1.0)
+    np.testing.assert_allclose(gradient[rare], expected, rtol=1e-5)
 
 
 # ---------------------------------------------------------------------------
