@@ -1,5 +1,8 @@
 """The best one-to-one assignment."""
 
+import functools
+from collections.abc import Callable
+
 from keras import ops
 
 from keras_gumbel import assignment, backend, formulas
@@ -46,12 +49,20 @@ def linear_assignment(logits: Tensor) -> Tensor:
         Linear Assignment Problems", 1987,
         https://doi.org/10.1007/BF02278710
     """
-    return _assign(check_matrices(logits))
+    logits = check_matrices(logits)
+    return _program(logits.shape[-1], len(logits.shape))(logits)
 
 
-@backend.compiled
-def _assign(logits: Tensor) -> Tensor:
-    return assign(formulas.nan_to_inf(formulas.widen(logits)))
+@functools.cache
+def _program(*signature: int | None) -> Callable[[Tensor], Tensor]:
+    """One for each size and rank, which TensorFlow would generalise."""
+    del signature
+
+    @backend.compiled
+    def run(logits: Tensor) -> Tensor:
+        return assign(formulas.nan_to_inf(formulas.widen(logits)))
+
+    return run
 
 
 def assign(scores: Tensor) -> Tensor:

@@ -157,7 +157,10 @@ def _run(
         learn_temperature,
         bool(drawn),
         # What TensorFlow would generalise, and lose speed by.
-        (logits.shape[-1], *(len(x.shape) for x in (logits, temperature))),
+        (
+            logits.shape[-1],
+            *(len(x.shape) for x in (logits, temperature, *mask)),
+        ),
     )
     return rule(logits, temperature, *drawn, *mask)
 
