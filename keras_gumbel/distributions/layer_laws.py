@@ -19,7 +19,11 @@ from keras_gumbel._validation import (
 from keras_gumbel.distributions.straight_through import (
     StraightThroughOneHotCategorical,
 )
-from keras_gumbel.layers import GumbelSoftmax, SampleArgmaxIndex
+from keras_gumbel.layers import (
+    GumbelSigmoid,
+    GumbelSoftmax,
+    SampleArgmaxIndex,
+)
 from keras_gumbel.layers.logits import LogitsLayer
 
 
@@ -31,6 +35,8 @@ def from_layer(
         GumbelSoftmax soft:      RelaxedOneHotCategorical
         GumbelSoftmax hard:      StraightThroughOneHotCategorical
         SampleArgmaxIndex hard:  Categorical, float32
+        GumbelSigmoid soft:      RelaxedBernoulli
+        GumbelSigmoid hard:      Bernoulli, float32
 
     of logits / noise_scale and temperature / noise_scale. The temperature is
     the layer's live one: the distribution reads it at each use, so that what
@@ -218,5 +224,7 @@ _LAWS = {
     (GumbelSoftmax, False): _relaxed,
     (GumbelSoftmax, True): _one_hot,
     (SampleArgmaxIndex, True): _index,
+    (GumbelSigmoid, False): _relaxed_gate,
+    (GumbelSigmoid, True): _gate,
 }
 _LOG_LAWS = {(GumbelSoftmax, False): _log_relaxed}

@@ -9,8 +9,7 @@ from keras import ops
 from scipy import integrate, special, stats
 
 import keras_gumbel as kg
-from keras_gumbel.distributions import from_layer, layer_laws, log_from_layer
-from keras_gumbel.layers.logits import LogitsLayer
+from keras_gumbel.distributions import from_layer, log_from_layer
 from tests import statistics
 from tests.distributions import concrete
 from tests.statistics import FALSE_FAIL_RATE
@@ -18,36 +17,6 @@ from tests.statistics import FALSE_FAIL_RATE
 tfd = tfp.distributions
 TWO, THREE = np.array([0.4, -0.3]), np.array([0.5, -0.4, 0.1])
 N = 200_000
-
-
-class StubGates(LogitsLayer):
-    """sigmoid((logits + noise_scale * logistic) / temperature)."""
-
-    _relaxed_mode = "sigmoid"
-
-    def _logits(self, probs):
-        return ops.log(probs) - ops.log1p(-probs)
-
-    def _draw(self, logits, temperature, class_mask):
-        del class_mask
-        y = kg.ops.gumbel_softmax(
-            ops.stack([logits, ops.zeros_like(logits)], -1),
-            temperature,
-            hard=self.hard,
-            noise_scale=self.noise_scale,
-            seed=self.seed_generator,
-        )
-        return y[..., 0]
-
-
-GATES = getattr(kg, "GumbelSigmoid", StubGates)
-
-
-@pytest.fixture
-def _gates(monkeypatch):
-    laws = {False: layer_laws._relaxed_gate, True: layer_laws._gate}
-    for hard, law in laws.items():
-        monkeypatch.setitem(layer_laws._LAWS, (GATES, hard), law)
 
 
 def samples(layer, logits, n=N):
@@ -203,10 +172,9 @@ def test_hard_samples(scale):
     assert of_index.dtype == "float32"
 
 
-@pytest.mark.usefixtures("_gates")
 def test_gates():
     logits = np.array([[0.4, -0.8]], "float32")
-    layer = GATES(0.8, noise_scale=0.6, seed=5)
+    layer = kg.GumbelSigmoid(0.8, noise_scale=0.6, seed=5)
     d = from_layer(layer, logits)
     assert isinstance(d, tfd.RelaxedBernoulli)
     x = np.array([[0.2, 0.9], [0.5, 0.01]], "float32")
@@ -222,7 +190,7 @@ def test_gates():
         cdf = concrete.cdf_of_two(of_two[0, place], 0.8 / 0.6)
         marginal = np.clip(y[:, place], 1e-30, 1 - 1e-7)
         assert statistics.ks_p(marginal, cdf) > FALSE_FAIL_RATE
-    hard = GATES(hard=True, noise_scale=0.6, seed=6)
+    hard = kg.GumbelSigmoid(hard=True, noise_scale=0.6, seed=6)
     d = from_layer(hard, logits)
     probs = special.expit(logits / 0.6)
     np.testing.assert_allclose(d.mean(), probs, 1e-5)
@@ -231,7 +199,9 @@ def test_gates():
     for count, prob in zip(ones, probs[0], strict=True):
         assert statistics.binomial_p(count, N, prob) > FALSE_FAIL_RATE
         assert statistics.binomial_p(count, N, 1 - prob) < FALSE_FAIL_RATE
-    of_probs = from_layer(GATES(0.8, from_logits=False), special.expit(logits))
+    of_probs = from_layer(
+        kg.GumbelSigmoid(0.8, from_logits=False), special.expit(logits)
+    )
     np.testing.assert_allclose(of_probs.logits, logits, rtol=1e-5)
     one_each = from_layer(layer, logits, temperature=tf.fill((1, 2), 0.3))
     np.testing.assert_allclose(one_each.temperature, np.full((1, 2), 0.5))
