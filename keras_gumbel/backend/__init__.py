@@ -10,12 +10,11 @@ written with `keras.ops`, so another framework is one more file like
     compiled(function)          one program, in eager and graph mode alike
     differentiable(...)         a forward program with its own backward program
     with_gradient(...)          the same, of passes compiled by the caller
-    once_only(backward, why)    an error, should it be differentiated again
+    once_only(backward, what)   compiled; an error to differentiate it again
     traced_gradient(function)        x -> d sum(function(x)) / dx
     unfused_unless_zero(...)    computed once, however many read it
     materialize(x)              not to be simplified across
     sum_over(count, term, ...)  a sum that holds one term at a time
-    last_derivative(x, what)    an error where a derivative of it is asked for
     straight_through(hard, soft)     value of `hard`, gradient to `soft`
     bitcast(x, dtype)           the same bits
     sum_to_shape(x, shape)      the transpose of broadcasting
@@ -37,7 +36,6 @@ from keras_gumbel.backend.tensorflow import (
     bitcast as bitcast,
     compiled as compiled,
     differentiable as differentiable,
-    last_derivative as last_derivative,
     materialize as materialize,
     next_key as next_key,
     once_only as once_only,

@@ -114,9 +114,13 @@ def with_gradient(
 
 
 def once_only(
-    run_backward: Callable[..., tuple[Tensor | None, ...]], why: str
+    backward: Callable[..., tuple[Tensor | None, ...]], what: str
 ) -> Callable[..., tuple[Tensor | None, ...]]:
-    """A backward pass that raises a LookupError when it is differentiated."""
+    """A backward pass of `what`, compiled, that is not to be differentiated.
+
+    That is a LookupError, and not before a second derivative is asked for.
+    """
+    run_backward = compiled(backward)
 
     def run(*args: Tensor) -> tuple[Tensor | None, ...]:
         wanted: list[bool] = []
@@ -129,7 +133,10 @@ def once_only(
             wanted.extend(x is not None for x in found)
 
             def grad(*_: Tensor) -> None:
-                raise LookupError(why)
+                raise LookupError(
+                    f"{what} has first derivatives only: its gradient is not "
+                    "to be differentiated again."
+                )
 
             return [x for x in found if x is not None], grad
 
@@ -225,12 +232,6 @@ def straight_through(hard: Tensor, soft: Tensor) -> Any:
         return None, tf.cast(dy, soft.dtype)
 
     return tf.identity(hard), grad
-
-
-def last_derivative(x: Tensor, what: str) -> Tensor:
-    """`x`, which `what` calls by name: an error to differentiate further."""
-    message = f"{what} has first derivatives only."
-    return tf.raw_ops.PreventGradient(input=x, message=message)
 
 
 def next_key(seed: Seed) -> Tensor:

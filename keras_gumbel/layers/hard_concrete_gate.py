@@ -17,7 +17,7 @@ from keras_gumbel._validation import (
     hard_concrete_arguments,
 )
 from keras_gumbel.layers.sampling import SamplingLayer
-from keras_gumbel.ops.hard_concrete import (
+from keras_gumbel.ops.gates import (
     noiseless_gates,
     open_probability,
     sample_gates,

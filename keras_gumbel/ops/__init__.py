@@ -1,7 +1,7 @@
 """Pure functions of tensors and a seed."""
 
 from keras_gumbel.ops.embedding import sample_embedding as sample_embedding
-from keras_gumbel.ops.hard_concrete import hard_concrete as hard_concrete
+from keras_gumbel.ops.gates import hard_concrete as hard_concrete
 from keras_gumbel.ops.linear_assignment import (
     linear_assignment as linear_assignment,
 )

@@ -308,7 +308,11 @@ def _rule(
         d_table = choices.row_transpose(dy, place, table)
         return d_logits, d_temperature, d_table, *(None for _ in rest)
 
-    return backend.differentiable(forward, backward, outputs=2)
+    return backend.with_gradient(
+        backend.compiled(forward),
+        backend.once_only(backward, "sample_embedding"),
+        outputs=2,
+    )
 
 
 def _place(choice: Tensor, table: Tensor, groups: int) -> Tensor:

@@ -233,10 +233,9 @@ def _rule(
             parts, temperature, learn_temperature
         )
         d_logits = ops.cast(d_logits, logits.dtype)
-        return *map(_once, (d_logits, d_temperature)), *(None for _ in rest)
+        return d_logits, d_temperature, *(None for _ in rest)
 
-    return backend.differentiable(forward, backward)
-
-
-def _once(d: Tensor | None) -> Tensor | None:
-    return None if d is None else backend.last_derivative(d, "gumbel_sinkhorn")
+    return backend.with_gradient(
+        backend.compiled(forward),
+        backend.once_only(backward, "gumbel_sinkhorn"),
+    )

@@ -285,11 +285,7 @@ def _trained_once(
     outputs: int,
 ) -> Callable[..., Tensor]:
     """Tied by a gradient whose loops nothing can differentiate."""
-    run_backward = backend.once_only(
-        backend.compiled(backward),
-        "The gradient of a k-hot sample has no gradient of its own: second "
-        "derivatives are not to be had.",
-    )
+    run_backward = backend.once_only(backward, "gumbel_top_k")
     return backend.with_gradient(run_forward, run_backward, outputs)
 
 
