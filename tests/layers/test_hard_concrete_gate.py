@@ -44,10 +44,13 @@ class TestTraining:
         assert statistics.correlation_p(*y.T) > FALSE_FAIL_RATE
 
     def test_a_first_call_is_the_op(self):
-        layer = at(shape=(6, 5), seed=3)
+        settings = {"stretch": (-0.3, 1.2), "noise_scale": 0.7, "seed": 3}
+        layer = kg.HardConcreteGate(
+            temperature=0.5, log_alpha_initializer="ones", **settings
+        )
         y = layer(INPUTS[:, 0], training=True)
-        rows = np.tile(LOG_ALPHA, (6, 1))
-        z = kg.ops.hard_concrete(rows, seed=3)
+        rows = np.ones((6, 5), "float32")
+        z = kg.ops.hard_concrete(rows, 0.5, **settings)
         np.testing.assert_array_equal(y, INPUTS[:, 0] * z)
 
     @pytest.mark.parametrize(
