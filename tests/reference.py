@@ -171,3 +171,20 @@ def of_gates(rule):
         return rule(pair(logits), one_hot, temperature, pair(dy))[..., 1]
 
     return gate_rule
+
+
+def successive_softmaxes(x, temperature, k):
+    """Xie and Ermon's relaxed k-hot, algorithm 1, along the last axis.
+
+    log(1 - a) is that of the sum over all other classes, one by one.
+    """
+    w = np.asarray(x, "float64")
+    k_hot = np.zeros(w.shape)
+    others = ~np.eye(w.shape[-1], dtype=bool)
+    for _ in range(k):
+        z = w / temperature
+        log_a = z - np.logaddexp.reduce(z, -1, keepdims=True)
+        k_hot += np.exp(log_a)
+        every = np.broadcast_to(log_a[..., None, :], (*w.shape, w.shape[-1]))
+        w = w + np.logaddexp.reduce(every, -1, where=others, initial=-np.inf)
+    return k_hot
