@@ -63,14 +63,7 @@ def exponential(t: Tensor) -> Tensor:
 
 
 def small_exponential(t: Tensor) -> Tensor:
-    """`exponential` for 0 < t <= 1/2."""
-    if t.dtype != "float32":
-        return -ops.log1p(-t)
-    return t * _polynomial(_LOG1P, t)
-
-
-def exponential_up_to_half(t: Tensor) -> Tensor:
-    """-log(1 - t) for 0 <= t <= 1/2, to full relative precision."""
+    """`exponential` for 0 <= t <= 1/2."""
     if t.dtype != "float32":
         return -ops.log1p(-t)
     return t * _polynomial(_LOG1P, t)

@@ -166,7 +166,7 @@ def _share(weight: Tensor, row: _Row) -> Tensor:
 def _lower(w: Tensor, weight: Tensor, row: _Row) -> Tensor:
     """w + log(1 - a)."""
     other = weight * (row.others * row.unit)
-    fall = logarithms.exponential_up_to_half(other)
+    fall = logarithms.small_exponential(other)
     return w + ops.where(weight < 0.0, row.log_others, -fall)
 
 

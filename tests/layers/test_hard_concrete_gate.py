@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_gumbel as kg
 from tests import reference, statistics
 from tests.conformance.registry import as_array
-from tests.ops.test_gates import check_law, gates
+from tests.ops.test_hard_concrete import check_law, gates
 from tests.statistics import FALSE_FAIL_RATE
 
 LOG_ALPHA = np.array([-4.0, -1.0, 0.0, 2.0, 6.0], "float32")

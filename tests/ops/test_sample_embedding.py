@@ -165,6 +165,21 @@ def test_a_table_that_does_not_fit(table, exception):
         kg.ops.sample_embedding(np.zeros((2, 3), "float32"), table)
 
 
+def test_second_derivatives_are_refused(seed):
+    """And only they: an outer tape that is not asked is no matter."""
+    logits, table, *_ = inputs(5, 7, 3, seed)
+    with tf.GradientTape(persistent=True) as outer:
+        outer.watch([logits, table])
+        with tf.GradientTape() as inner:
+            inner.watch(logits)
+            y = kg.ops.sample_embedding(logits, table, seed=seed)
+            loss = tf.reduce_sum(y**2)
+        first = inner.gradient(loss, logits)
+    assert np.abs(outer.gradient(loss, table)).max() > 0
+    with pytest.raises(LookupError, match="sample_embedding has first deriv"):
+        outer.gradient(first, table)
+
+
 class TestLayer:
     def test_trains_as_gumbel_softmax_and_dense(self, seed):
         """The same weights after steps of the same noise."""
