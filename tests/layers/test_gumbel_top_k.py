@@ -1,0 +1,166 @@
+"""`GumbelTopK`: what the layer adds to `gumbel_top_k`."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+from tests import reference
+
+X = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
+TAU = 0.75
+
+
+def test_the_first_draw_is_that_of_the_function(seed):
+    for hard in (False, True):
+        layer = kg.GumbelTopK(2, TAU, hard=hard, seed=seed)
+        y, _ = kg.ops.gumbel_top_k(X, 2, TAU, hard=hard, seed=seed)
+        np.testing.assert_array_equal(layer(X, training=True), y)
+        assert not np.array_equal(layer(X, training=True), y)
+
+
+@pytest.mark.parametrize(
+    ("hard", "inference", "mode"),
+    [
+        (False, None, "softmax"),
+        (True, None, "argmax"),
+        (False, "argmax", "argmax"),
+        (True, "softmax", "softmax"),
+    ],
+)
+def test_inference(hard, inference, mode):
+    """The k likeliest, or the relaxation at the live temperature."""
+    layer = kg.GumbelTopK(2, hard=hard, inference=inference)
+    assert layer.resolved_inference == mode
+    layer.temperature = TAU
+    if mode == "argmax":
+        expected = np.sort(X)[:, -2:-1] <= X
+    else:
+        expected = reference.successive_softmaxes(X, TAU, 2)
+    for _ in range(2):
+        np.testing.assert_allclose(layer(X), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(("mode", "axis"), [("argmax", 0), ("softmax", -1)])
+def test_gradient_at_inference_is_that_of_the_relaxation(mode, axis):
+    """As of a sample without noise, to a temperature too."""
+    x, tau = tf.constant(X), tf.constant(TAU)
+    upstream = tf.constant(X[::-1])
+    layer = kg.GumbelTopK(2, axis=axis, inference=mode)
+    found = []
+    for function in (
+        lambda: layer(x, temperature=tau),
+        lambda: kg.ops.gumbel_top_k(x, 2, tau, axis=axis, noise_scale=0.0)[0],
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch([x, tau])
+            y = function()
+        found.append(tape.gradient(y, [x, tau], output_gradients=upstream))
+    assert np.abs(found[0][0]).max() > 0.1
+    for mine, right in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, right, rtol=1e-5, atol=1e-6)
+
+
+def test_inference_with_masks_and_what_is_not_a_number():
+    """As of samples: rows of few, of none, and NaN."""
+    x = np.array([[2.0, 1.0, 0.0], [1.0, 3.0, 2.0], [0.0] * 3, [np.nan] * 3])
+    x = x.astype("float32")
+    mask = np.array([[0, 1, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1]], bool)
+    hard, soft = (
+        # In a program, where the values of the mask are not known.
+        tf.function(kg.GumbelTopK(2, TAU, hard=hard).call)(
+            x, tf.constant(mask)
+        ).numpy()
+        for hard in (True, False)
+    )
+    right = [[0, 1, 1], [0, 1, 0], [0, 0, 0], [np.nan] * 3]
+    np.testing.assert_array_equal(hard, right)
+    np.testing.assert_array_equal(soft[1:], right[1:])
+    assert soft[0, 0] == 0
+    np.testing.assert_allclose(soft[0, 1:].sum(), 2, rtol=1e-6)
+
+
+def test_probabilities():
+    probs = keras.ops.softmax(X[:, :3])
+    probs = keras.ops.concatenate([probs, keras.ops.zeros((6, 2))], axis=1)
+    y = kg.GumbelTopK(2, hard=True, from_logits=False, seed=1)(
+        probs, training=True
+    )
+    np.testing.assert_array_equal(keras.ops.sum(y, axis=1), 2)
+    np.testing.assert_array_equal(y[:, 3:], 0)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_inference_is_plain(hard):
+    """No program of XLA's, so that every format can have it."""
+    layer = kg.GumbelTopK(2, hard=hard)
+
+    def program(training):
+        run = tf.function(lambda x: layer(x, training=training))
+        graph = run.get_concrete_function(tf.constant(X)).graph
+        return str(graph.as_graph_def())
+
+    assert "_XlaMustCompile" in program(training=True)
+    assert "_XlaMustCompile" not in program(training=False)
+    assert "Xla" not in program(training=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: kg.GumbelTopK(0), ValueError, "`k` must be at least 1"),
+        (lambda: kg.GumbelTopK(1.5), TypeError, "`k` must be an integer"),
+        (lambda: kg.GumbelTopK(2, axis=0.5), TypeError, "`axis` must be"),
+        (
+            lambda: kg.GumbelTopK(6)(X),
+            ValueError,
+            "Received: k=6, logits of shape (6, 5), axis=1",
+        ),
+        (
+            lambda: kg.GumbelTopK(3)(keras.Input((2,))),
+            ValueError,
+            "Received: k=3, logits of shape (None, 2), axis=1",
+        ),
+        (
+            lambda: kg.GumbelTopK(2)(X, class_mask=np.arange(5) == 1),
+            ValueError,
+            "a class_mask of shape (5,) in which 1 of 1 rows allow fewer",
+        ),
+    ],
+)
+def test_messages(make, error, message):
+    with pytest.raises(error) as caught:
+        make()
+    assert message in str(caught.value)
+
+
+class Select(keras.layers.Layer):
+    """Features times a k-hot, of logits that are learned."""
+
+    def __init__(self, choice):
+        super().__init__()
+        self.choice = choice
+
+    def build(self, shape):
+        self.logits = self.add_weight(shape=(1, shape[-1]), initializer="zeros")
+
+    def call(self, x, training=None):
+        logits = keras.ops.broadcast_to(self.logits, keras.ops.shape(x))
+        return x * self.choice(logits, training=training)
+
+
+def test_it_finds_the_features_that_inform(seed):
+    """Three of twelve, by `fit`; the others are noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2048, 12)).astype("float32")
+    informative = [1, 6, 10]
+    y = x[:, informative] @ np.array([[2.0], [-3.0], [2.5]], "float32")
+    select = Select(kg.GumbelTopK(3, 0.5, hard=True, seed=seed))
+    model = keras.Sequential([select, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.05), "mse")
+    history = model.fit(x, y, batch_size=128, epochs=20, verbose=0)
+    assert history.history["loss"][-1] < 0.5 * history.history["loss"][0]
+    k_hot = select.choice(select.logits)
+    assert np.flatnonzero(k_hot[0]).tolist() == informative
+    assert model.evaluate(x, y, verbose=0) < 0.3 * np.var(y)
