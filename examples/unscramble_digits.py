@@ -1,9 +1,9 @@
 """Put the pieces of handwritten digits back in their places, unsupervised.
 
 The 8 x 8 images of scikit-learn are cut into tiles and shuffled. A network
-sees the tiles as a set: for each it gives a score for every place, from the
-tile and the mean of all. `GumbelSinkhorn` makes a permutation of the scores,
-and the loss is how far the tiles, moved to their places, are from the digit.
+sees the tiles as a set, by attention: for each it gives a score for every
+place. `GumbelSinkhorn` makes a permutation of the scores, and the loss is how
+far the tiles, moved to their places, are from the digit.
 Nobody tells the network which tile went where.
 
 An image counts as solved if no pixel differs (tiles may be equal: many are
@@ -49,10 +49,12 @@ def shuffle(tiles: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def network(grid: int) -> keras.Model:
     x = inputs = keras.Input((grid**2, (SIDE // grid) ** 2))
-    for _ in range(3):
-        seen = layers.GlobalAveragePooling1D(keepdims=True)(x)
-        mine, all_of_them = layers.Dense(128)(x), layers.Dense(128)(seen)
-        x = layers.Activation("relu")(mine + all_of_them)
+    x = layers.Dense(64, "relu")(x)
+    for _ in range(2):
+        x += layers.MultiHeadAttention(4, 16)(x, x)
+        x = layers.LayerNormalization()(x)
+        x += layers.Dense(64)(layers.Dense(128, "relu")(x))
+        x = layers.LayerNormalization()(x)
     scores = layers.Dense(grid**2)(x)
     schedule = kg.schedules.ExponentialAnnealing(1.0, 2e-3, 0.2)
     choice = kg.GumbelSinkhorn(schedule, inference="argmax", seed=0)

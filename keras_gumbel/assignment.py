@@ -105,8 +105,7 @@ def _bid(
     bids = ops.where(wanted & (bid >= 0), bid, -1.0)
     highest = ops.max(bids, axis=1, initial=-1.0)
     row = _first(bids == highest[:, None, :], numbers[:, None], 1)
-    # Of an equal bid nobody would gain, and two rows could go on for ever.
-    sold = (highest > 0) | ((highest == 0) & (owners == _NONE))
+    sold = highest >= 0
     # With one column there is no second.
     fall = ops.where(sold & (highest < _FAR), highest, 0.0)
     return prices - fall, ops.where(sold, row, owners)

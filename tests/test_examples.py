@@ -165,6 +165,28 @@ def test_choose_an_estimator(run, tmp_path):
         assert ink(tmp_path / "new" / f"{name}.png").std() > 0.05
 
 
+def test_sort_numbers(run, tmp_path):
+    output = run("sort_numbers.py", "--output", tmp_path / "new")
+    rows = re.findall(r"^ *(\d+) +([\d.]+)% +([\d.]+)%$", output, re.M)
+    assert [size for size, *_ in rows] == ["8", "4"]
+    # By chance one list of 4 in 24 is sorted, and one of 8 in 40320.
+    by_size = {size: float(share) for size, share, _ in rows}
+    assert by_size["4"] > 50
+    assert by_size["8"] > 5
+    assert all(float(argmax) < float(share) for _, share, argmax in rows)
+    assert ink(tmp_path / "new" / "sort_numbers.png").std() > 0.05
+
+
+def test_unscramble_digits(run, tmp_path):
+    output = run("unscramble_digits.py", "--output", tmp_path / "new")
+    shares = r"tiles +([\d.]+)%, digits +([\d.]+)%"
+    found = re.findall(rf"{shares}\n   by chance: {shares}", output)
+    assert len(found) == 2
+    for tiles, _, tiles_by_chance, _ in found:
+        assert float(tiles) > 1.5 * float(tiles_by_chance)
+    assert ink(tmp_path / "new" / "unscramble_digits.png").std() > 0.05
+
+
 def test_every_example_is_run():
     assert {f"test_{path.stem}" for path in EXAMPLES} <= set(globals())
 
