@@ -73,26 +73,12 @@ def relaxed_k_hot_vjp(
         The gradient to `x`, and each entry's part of that to `temperature`.
     """
     allowed = _number_allowed(x)
-    rows, size = ops.shape(x)
-
-    def again(
-        j: Tensor, w: Tensor, weights: Tensor, spreads: Tensor
-    ) -> tuple[Tensor, ...]:
-        weight, spread = _weigh(w, temperature, COMPILED)
-        row = _Row.of(spread, temperature, j < allowed)
-        weights = ops.slice_update(weights, (j, 0, 0), weight[None])
-        spreads = ops.slice_update(spreads, (j, 0, 0), spread[None])
-        return j + 1, _lower(w, weight, row), weights, spreads
-
-    weights = ops.zeros((k, rows, size), x.dtype)
-    spreads = ops.zeros((k, rows, 3), x.dtype)
-    _, _, weights, spreads = ops.while_loop(
-        lambda j, *_: j < k, again, (0, x, weights, spreads)
-    )
+    weights, spreads = _weigh_again(x, temperature, k)
+    shape = ops.shape(x)
 
     def back(j: Tensor, dw: Tensor, parts: Tensor) -> tuple[Tensor, ...]:
-        weight = ops.slice(weights, (j, 0, 0), (1, rows, size))[0]
-        spread = ops.slice(spreads, (j, 0, 0), (1, rows, 3))[0]
+        weight = ops.slice(weights, (j, 0, 0), (1, *shape))[0]
+        spread = ops.slice(spreads, (j, 0, 0), (1, shape[0], 3))[0]
         row = _Row.of(spread, temperature, j < allowed)
         step = _softmax_vjp(weight, row, dy, dw) * (1.0 / temperature)
         parts = parts - step * _log_weight(weight, row)
@@ -104,6 +90,30 @@ def relaxed_k_hot_vjp(
     )
     bad = _is_bad(x)
     return tuple(ops.where(bad, float("nan"), d) for d in (dx, parts))
+
+
+def _weigh_again(
+    x: Tensor, temperature: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
+    """What `_weigh` gives in each of the k softmaxes, stacked."""
+    allowed = _number_allowed(x)
+
+    def add(
+        j: Tensor, w: Tensor, weights: Tensor, spreads: Tensor
+    ) -> tuple[Tensor, ...]:
+        weight, spread = _weigh(w, temperature, COMPILED)
+        row = _Row.of(spread, temperature, j < allowed)
+        weights = ops.slice_update(weights, (j, 0, 0), weight[None])
+        spreads = ops.slice_update(spreads, (j, 0, 0), spread[None])
+        return j + 1, _lower(w, weight, row), weights, spreads
+
+    rows, size = ops.shape(x)
+    weights = ops.zeros((k, rows, size), x.dtype)
+    spreads = ops.zeros((k, rows, 3), x.dtype)
+    _, _, weights, spreads = ops.while_loop(
+        lambda j, *_: j < k, add, (0, x, weights, spreads)
+    )
+    return weights, spreads
 
 
 class _Row(NamedTuple):
