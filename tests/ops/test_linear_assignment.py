@@ -109,7 +109,8 @@ def test_as_many_pairs_as_possible_and_then_the_largest_sum(seed):
 def test_float64_keeps_its_digits():
     logits = np.array([[1.0, 1.0 + 1e-12], [1.0, 1.0]])
     assert solve(logits).tolist() == [1, 0]
-    assert solve(logits[::-1] * 1e300).tolist() == [0, 1]
+    # Differences of these would be infinite.
+    assert solve(np.where(np.eye(2), -1.7e308, 1.7e308)).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -127,21 +128,19 @@ def test_any_batch_in_every_mode(seed):
     assert here.shape == (2, 3, 4)
     np.testing.assert_array_equal(solve(logits[1, 2]), here[1, 2])
     assert solve(logits[:, :0]).shape == (2, 0, 4)
-    for jit in (False, True):
-        call = tf.function(
-            kg.ops.linear_assignment,
-            jit_compile=jit,
-            input_signature=[tf.TensorSpec([None] * 4)],
-        )
-        np.testing.assert_array_equal(call(logits), here)
+    call = tf.function(
+        kg.ops.linear_assignment,
+        jit_compile=True,
+        input_signature=[tf.TensorSpec([None] * 4)],
+    )
+    np.testing.assert_array_equal(call(logits), here)
 
 
 def test_half_precision(seed):
-    logits = np.random.default_rng(seed).normal(size=(5, 6, 6))
+    logits = np.random.default_rng(seed).normal(size=(6, 6))
     logits = keras.ops.cast(logits, "bfloat16")
-    np.testing.assert_array_equal(
-        solve(logits), solve(keras.ops.cast(logits, "float32"))
-    )
+    wide = keras.ops.convert_to_numpy(keras.ops.cast(logits, "float32"))
+    assert total(wide, solve(logits)) == pytest.approx(best(wide))
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (4, 3, 2), (2, 0, 0)])
