@@ -5,7 +5,7 @@ one layer is tested of all.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import keras
@@ -440,27 +440,35 @@ LAYERS = (
 )
 
 
-def each_of(rows: Iterable[Row]) -> pytest.MarkDecorator:
-    """A test over these rows, each marked as it says."""
+def each_of(
+    rows: Iterable[Row], gate: Container[str] | None = None
+) -> pytest.MarkDecorator:
+    """A test over these rows, each marked as it says.
+
+    Where the test is dear, `gate` names the only ones that are not slow.
+    """
+
+    def marks(row: Row) -> list[pytest.MarkDecorator]:
+        left_out = row.slow if gate is None else str(row) not in gate
+        return [pytest.mark.slow] if left_out else []
+
     return pytest.mark.parametrize(
-        "row",
-        [
-            pytest.param(row, marks=[pytest.mark.slow] if row.slow else [])
-            for row in rows
-        ],
-        ids=str,
+        "row", [pytest.param(row, marks=marks(row)) for row in rows], ids=str
     )
 
 
 each_layer = each_of(LAYERS)
 
 
-def chosen_rows(request: pytest.FixtureRequest) -> list[Row]:
-    """Those that some test of the fixture's module is to run over."""
+def chosen_rows(
+    request: pytest.FixtureRequest, test: str | None = None
+) -> list[Row]:
+    """Those that this test, or any of the fixture's module, is to run over."""
     rows = {
         str(item.callspec.params["row"])
         for item in request.session.items
         if item.path == request.path
+        and test in (None, item.originalname)
         and "row" in getattr(getattr(item, "callspec", None), "params", ())
     }
     return [row for row in LAYERS if str(row) in rows]

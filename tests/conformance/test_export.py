@@ -6,7 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conformance.registry import as_array, chosen_rows, each_layer
+from tests.conformance.registry import (
+    LAYERS,
+    as_array,
+    chosen_rows,
+    each_layer,
+    each_of,
+)
 
 # Runs in a process of its own, on every SavedModel of the folder in argv.
 SERVE = """
@@ -44,8 +50,12 @@ def exports(tmp_path_factory, request):
     """What each layer gave here, and twice in the other process."""
     root = tmp_path_factory.mktemp("exports")
     here = {}
-    for row in chosen_rows(request):
-        for inference in (None, "sample"):
+    tests = {
+        None: "test_equals_the_model_at_inference",
+        "sample": "test_samples_go_on_with_the_stream",
+    }
+    for inference, test in tests.items():
+        for row in chosen_rows(request, test):
             model = row.model(seed=3, inference=inference)
             model.get_layer("choice").temperature.assign(0.5)
             folder = root / f"{row}-{inference}"
@@ -81,7 +91,8 @@ def test_equals_the_model_at_inference(row, exports):
     assert there[0].dtype == "float32"
 
 
-@each_layer
+# The compiled program of a sample is exported alike by all.
+@each_of(LAYERS, gate=("GumbelSoftmax-hard", "GumbelQuantizer-hard"))
 def test_samples_go_on_with_the_stream(row, exports):
     """`inference="sample"`: as the model itself draws, and never twice."""
     here, there = exports(row, "sample")

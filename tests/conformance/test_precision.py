@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.conformance.registry import LAYERS, as_array, each_layer
+from tests.conformance.registry import LAYERS, as_array, each_layer, each_of
 
 POLICIES = {
     "float16": "float16",
@@ -73,7 +73,7 @@ def test_float32_logits_are_not_rounded_on_the_way_in(row, policy):
         np.testing.assert_array_equal(chosen, [[1]])
 
 
-@each_layer
+@each_of(LAYERS, gate=("GumbelSoftmax-hard", "HardConcreteGate-soft"))
 def test_mixed_policy_trains(row):
     keras.config.set_dtype_policy("mixed_float16")
     try:

@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 import keras_gumbel as kg
 from tests.statistics import FALSE_FAIL_RATE, binomial_p
+from tests.variants import slow
 
 SHAPE = (3, 5, 5)
 INF = np.inf
@@ -160,7 +161,7 @@ def test_a_hard_sample_is_the_best_permutation_of_the_same_noise(seed):
     np.testing.assert_array_equal(quiet, hard(logits))
 
 
-@pytest.mark.parametrize("is_hard", [True, False])
+@pytest.mark.parametrize("is_hard", [True, *slow(False)])
 def test_rows_and_columns_in_another_order(is_hard, seed):
     """Without noise: the sample in that order."""
     logits, rng = normal(SHAPE, seed), np.random.default_rng(seed)
@@ -277,7 +278,7 @@ def test_the_check_of_three_can_fail(wrong, seed):
 # Gradients.
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", *slow("float64")])
 def test_gradients_are_those_of_float64_differences(dtype, seed):
     """To logits, and to one temperature a matrix."""
     logits = normal(SHAPE, seed).astype(dtype)
@@ -315,7 +316,7 @@ def test_a_scalar_temperature_gets_the_sum(seed):
     assert one == pytest.approx(each.sum(), rel=1e-5)
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e4, 1e30, 3e38])
+@pytest.mark.parametrize("scale", [1.0, 3e38, *slow(1e4, 1e30)])
 def test_finite_at_every_temperature(scale, seed):
     logits = normal(SHAPE, seed) * np.float32(scale / 4)
     for temperature in (1e-6, 1e-3, 1.0, 1e6):
@@ -354,7 +355,7 @@ def padded(sizes, n=5):
     return inside[:, :, None] & inside[:, None, :]
 
 
-@pytest.mark.parametrize("is_hard", [True, False])
+@pytest.mark.parametrize("is_hard", [True, *slow(False)])
 def test_padded_sets(is_hard, seed):
     """A block is a matrix of its own, all else is zeros without gradient."""
     sizes, logits = (3, 5, 0), normal(SHAPE, seed)
@@ -382,7 +383,7 @@ def test_padded_sets(is_hard, seed):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("is_hard", [True, False])
+@pytest.mark.parametrize("is_hard", [True, *slow(False)])
 def test_pairs_that_hold_no_permutation(is_hard, seed):
     """Two rows have one column between them."""
     mask = np.ones((5, 5), bool)
@@ -435,7 +436,7 @@ def test_what_is_no_number_spoils_its_matrix_alone(is_hard, seed):
             np.testing.assert_array_equal(a[[0, 2]], b[[0, 2]])
 
 
-@pytest.mark.parametrize("is_hard", [True, False])
+@pytest.mark.parametrize("is_hard", [True, *slow(False)])
 def test_a_temperature_that_turns_out_wrong(is_hard):
     # The value of a variable is read when the program runs.
     temperature = tf.Variable(-np.ones((3, 1, 1), "float32"))
@@ -451,7 +452,7 @@ def test_a_temperature_that_turns_out_wrong(is_hard):
 # Shapes, dtypes and modes.
 
 
-@pytest.mark.parametrize("is_hard", [True, False])
+@pytest.mark.parametrize("is_hard", [True, *slow(False)])
 def test_any_batch(is_hard, seed):
     logits = normal((2, 3, 4, 4), seed)
     tau = np.linspace(0.5, 2, 6, dtype="float32").reshape(2, 3, 1, 1)
@@ -463,7 +464,7 @@ def test_any_batch(is_hard, seed):
     np.testing.assert_allclose(alone, here[0, 0], atol=1e-6)
 
 
-@pytest.mark.parametrize("n", [32, 40])
+@pytest.mark.parametrize("n", [40, *slow(32)])
 def test_both_layouts_of_matrices(n, seed):
     """Wide matrices are laid out as they come, narrow ones are not."""
     logits, dy = normal((2, n, n), seed), normal((2, n, n), seed + 1)
