@@ -69,7 +69,7 @@ def draw(scores: keras.Model, path: pathlib.Path) -> None:
     """The scores of one list in order, and its soft and hard permutation."""
     x = np.sort(lists(1, SIZE, 3), axis=1)
     logits = scores(x)
-    soft = kg.ops.gumbel_sinkhorn(logits, 0.2, noise_scale=0.0)
+    soft = kg.ops.gumbel_sinkhorn(logits, 0.2, 500, noise_scale=0.0)
     hard = kg.ops.gumbel_sinkhorn(logits, hard=True, noise_scale=0.0)
     figure, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="constrained")
     names = "scores", "relaxed, temperature 0.2", "best permutation"
