@@ -7,6 +7,8 @@ import re
 import keras
 import pytest
 
+import keras_gumbel as kg
+
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
@@ -62,6 +64,23 @@ def test_the_readme_says_true_things_of_its_first_model(page_and_namespace):
     history = namespace["history"].history
     assert history["temperature"][-1] == pytest.approx(0.32, abs=0.01)
     assert history["loss"][-1] < 0.7 * history["loss"][0]
+
+
+def test_the_layers_of_the_table_are_used_as_it_shows():
+    shown = re.findall(
+        r"^\| `(kg\.\w+\(.*?\)\(\w+\))`", README.read_text(), re.M
+    )
+    inputs = {
+        "logits": keras.ops.ones((2, 512)),
+        "features": keras.ops.ones((2, 16)),
+        "matrices": keras.ops.ones((2, 4, 4)),
+    }
+    used = set()
+    for use in shown:
+        output = eval(use, {"kg": kg, **inputs})
+        assert len(output) == 2
+        used.add(re.match(r"kg\.(\w+)", use)[1])
+    assert used == {name for name in vars(kg.layers) if name[0].isupper()}
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.name)
