@@ -25,6 +25,14 @@ def widen(logits: Tensor) -> Tensor:
     return ops.cast(logits, wide_dtype(logits))
 
 
+def allowed(logits: Tensor, *class_mask: Tensor | None) -> Tensor:
+    """The logits, wide; -inf where there is a mask and it forbids."""
+    wide = widen(logits)
+    for mask in class_mask:
+        wide = wide if mask is None else ops.where(mask, wide, FORBIDDEN)
+    return wide
+
+
 def wide_dtype(logits: Tensor) -> str:
     """The type that `widen` gives."""
     dtype = keras.backend.standardize_dtype(logits.dtype)

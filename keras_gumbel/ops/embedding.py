@@ -226,10 +226,10 @@ def _rule(
 
     And the choice, -1 where there is none. Where there are groups, row i is
     of group i modulo their number, and the table holds one after the other.
-    One rule serves any batch; `classes` is what TensorFlow would generalise,
-    and lose speed by, if one were called with several.
+    One rule serves any batch; `masked` and `classes` are what TensorFlow
+    would generalise, and lose speed by, if one were called with several.
     """
-    del classes
+    del masked, classes
 
     def draw_from(
         block: _Block,
@@ -239,10 +239,7 @@ def _rule(
         *class_mask: Tensor,
     ) -> Draw:
         def prepared() -> Tensor:
-            wide = formulas.widen(block.of(logits))
-            if not masked:
-                return wide
-            return ops.where(block.of(*class_mask), wide, formulas.FORBIDDEN)
+            return formulas.allowed(*map(block.of, (logits, *class_mask)))
 
         scale = ops.cast(noise_scale, formulas.wide_dtype(logits))
         return Draw(prepared, scale, key, axis=1, first_row=block.start)

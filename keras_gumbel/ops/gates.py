@@ -176,9 +176,7 @@ def _rule(
         log_alpha: Tensor, key: Tensor, noise_scale: Tensor, *mask: Tensor
     ) -> Tensor:
         def prepared() -> Tensor:
-            wide = formulas.widen(log_alpha)
-            if mask:
-                wide = ops.where(*mask, wide, formulas.FORBIDDEN)
+            wide = formulas.allowed(log_alpha, *mask)
             # A number alone has no axis to count rows along.
             return ops.reshape(wide, (-1,))
 

@@ -52,9 +52,7 @@ def _prepare(
     logits, temperature, axis, class_mask = categorical_arguments(
         logits, temperature, axis, class_mask
     )
-    logits = formulas.widen(logits)
-    if class_mask is not None:
-        logits = ops.where(class_mask, logits, formulas.FORBIDDEN)
+    logits = formulas.allowed(logits, class_mask)
     return logits, formulas.positive_or_nan(temperature, logits.dtype), axis
 
 
@@ -90,7 +88,5 @@ def _prepare_gates(
     logits, temperature, class_mask = gate_arguments(
         logits, temperature, class_mask
     )
-    logits = formulas.widen(logits)
-    if class_mask is not None:
-        logits = ops.where(class_mask, logits, formulas.FORBIDDEN)
+    logits = formulas.allowed(logits, class_mask)
     return logits, formulas.positive_or_nan(temperature, logits.dtype)

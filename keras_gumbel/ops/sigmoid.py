@@ -122,10 +122,7 @@ def _rule(
         logits: Tensor, key: Tensor, noise_scale: Tensor, *class_mask: Tensor
     ) -> Draw:
         def prepared() -> Tensor:
-            wide = formulas.widen(logits)
-            if not class_mask:
-                return wide
-            return ops.where(*class_mask, wide, formulas.FORBIDDEN)
+            return formulas.allowed(logits, *class_mask)
 
         scale = ops.cast(noise_scale, formulas.wide_dtype(logits))
         return Draw(prepared, scale, key, axis=-1)

@@ -184,10 +184,7 @@ def _rule(
         noise, class_mask = (rest[:2], rest[2:]) if noisy else ((), rest)
 
         def prepared() -> Tensor:
-            wide = formulas.widen(logits)
-            if not class_mask:
-                return wide
-            return ops.where(*class_mask, wide, formulas.FORBIDDEN)
+            return formulas.allowed(logits, *class_mask)
 
         if not noise:
             return formulas.nan_to_inf(prepared())

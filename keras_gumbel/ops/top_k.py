@@ -215,7 +215,7 @@ def _rule(
         *mask: Tensor,
     ) -> tuple[Tensor, ...]:
         def prepared() -> Tensor:
-            return _prepare(logits, *mask)
+            return formulas.allowed(logits, *mask)
 
         scale = ops.cast(noise_scale, formulas.wide_dtype(logits))
         perturbed = formulas.perturb(Draw(prepared, scale, key, axis))
@@ -260,7 +260,7 @@ def _noiseless_rule(
     def forward(
         logits: Tensor, temperature: Tensor, *mask: Tensor
     ) -> tuple[Tensor, ...]:
-        x = formulas.nan_to_inf(_prepare(logits, *mask))
+        x = formulas.nan_to_inf(formulas.allowed(logits, *mask))
         rows = _Rows(x, axis)
         if hard:
             k_hot, _ = choices.largest(rows.of(x), k)
@@ -272,7 +272,7 @@ def _noiseless_rule(
     def backward(
         dy: Tensor, logits: Tensor, temperature: Tensor, *mask: Tensor
     ) -> tuple[Tensor | None, ...]:
-        x = formulas.nan_to_inf(_prepare(logits, *mask))
+        x = formulas.nan_to_inf(formulas.allowed(logits, *mask))
         gradients = pull_back(dy, x, logits, temperature)
         return *gradients, *(None for _ in mask)
 
@@ -287,12 +287,6 @@ def _trained_once(
     """Tied by a gradient whose loops nothing can differentiate."""
     run_backward = backend.once_only(backward, "gumbel_top_k")
     return backend.with_gradient(run_forward, run_backward, outputs)
-
-
-def _prepare(logits: Tensor, *mask: Tensor) -> Tensor:
-    """The logits, wide, and -inf where the mask forbids."""
-    wide = formulas.widen(logits)
-    return ops.where(*mask, wide, formulas.FORBIDDEN) if mask else wide
 
 
 class _Rows:
