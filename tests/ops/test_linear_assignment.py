@@ -156,3 +156,14 @@ def test_refuses_what_is_not_float():
         kg.ops.linear_assignment(np.zeros((2, 2), "int32"))
     with pytest.raises(TypeError, match="GumbelSinkhorn"):
         kg.ops.linear_assignment(keras.Input((2, 2)))
+
+
+def test_the_largest_numbers_do_not_overflow():
+    """Of float64, whose differences would be infinite."""
+    far = np.finfo("float64").max
+    logits = far * np.array([[1.0, 0.0], [-0.5, -1.0]])
+    for rows in ([0, 1], [1, 0]):
+        for columns in ([0, 1], [1, 0]):
+            found = kg.ops.linear_assignment(logits[rows][:, columns])
+            expected = np.argsort(columns)[rows]
+            np.testing.assert_array_equal(found, expected)
