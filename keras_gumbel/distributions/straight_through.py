@@ -5,6 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 from tensorflow_probability import distributions as tfd, random as tfp_random
+
+# It keeps a variable a variable, so that the distribution follows it; TFP's own
+# distributions use it, and it has no public name.
 from tensorflow_probability.python.internal import tensor_util
 
 from keras_gumbel import backend, estimators, formulas

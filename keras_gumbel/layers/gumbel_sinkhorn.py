@@ -35,7 +35,9 @@ class GumbelSinkhorn(LogitsLayer):
             are; the lower the temperature, the more it takes. Defaults to
             `20`.
         hard: True for permutation matrices of exactly 0 and 1, found by an
-            exact solver, at O(n**3). Defaults to `False`.
+            exact solver, at O(n**3). That is part of the compiled program in
+            eager, graph and XLA code alike, and of a SavedModel; SciPy is not
+            called. Defaults to `False`.
         inference: What happens when not training. `"argmax"`: the best
             permutation for the logits. `"sinkhorn"`: the relaxation without
             noise, at the live temperature. `"sample"`: a sample as in

@@ -81,6 +81,20 @@ def test_inference_with_masks_and_what_is_not_a_number():
     np.testing.assert_allclose(soft[0, 1:].sum(), 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_gradient_at_inference_of_what_is_not_a_number(at):
+    """Shows in its row, wherever it stands, and in no other."""
+    x = np.array([[2.0, 1.0, 0.0], [1.0, 3.0, 2.0]], "float32")
+    x[1, at] = np.nan
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = tf.reduce_sum(kg.GumbelTopK(2, TAU)(x) ** 2)
+    gradient = tape.gradient(loss, x).numpy()
+    assert np.isnan(gradient[1]).all()
+    assert np.isfinite(gradient[0]).all()
+
+
 def test_probabilities():
     probs = keras.ops.softmax(X[:, :3])
     probs = keras.ops.concatenate([probs, keras.ops.zeros((6, 2))], axis=1)
