@@ -1,0 +1,1 @@
+"""The examples: what each of them says is checked."""

@@ -1,0 +1,48 @@
+"""Every example is run, short, documented, public, and has its page."""
+
+import ast
+
+import pytest
+
+from .reading import EXAMPLES, ROOT
+
+
+def test_every_example_is_run():
+    tests = {path.stem for path in ROOT.glob("tests/examples/test_*.py")}
+    assert {f"test_{path.stem}" for path in EXAMPLES} <= tests
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_short_and_documented(path):
+    source = path.read_text()
+    assert len(source.splitlines()) < 120
+    assert ast.get_docstring(ast.parse(source))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_uses_what_is_public(path):
+    tree = ast.parse(path.read_text())
+    imports = [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and "keras_gumbel" in ast.unparse(node)
+    ]
+    assert imports == ["import keras_gumbel as kg"]
+
+    package = ast.parse((ROOT / "keras_gumbel" / "__init__.py").read_text())
+    public = {
+        alias.asname
+        for node in package.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "kg"
+    }
+    assert used
+    assert used <= public
