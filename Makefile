@@ -8,7 +8,7 @@ DEMO = demo-output
 # TensorFlow's start-up notices say nothing of this project.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo demo-estimators test test-slow lint types check bench bench-gpu-check clean
+.PHONY: demo demo-estimators docs test test-slow lint types check bench bench-gpu-check clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=...")'
@@ -24,6 +24,9 @@ demo: $(STAMP)  ## two examples, small enough for two cores
 demo-estimators: $(STAMP)  ## every estimator, tried: ten minutes
 	$(BIN)/python examples/gradient_report.py --output $(DEMO)
 	$(BIN)/python examples/choose_an_estimator.py --output $(DEMO)
+
+docs: $(STAMP)  ## the site, into site/; any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 test: $(STAMP)  ## the whole suite, less what is marked slow
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not slow and not gpu'
@@ -59,4 +62,4 @@ bench-gpu-check: $(BENCH)/.installed
 	$(BENCH)/bin/python benchmarks/gpu/run.py $(DEMO)/programs --no-compile
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) $(BENCH) $(DEMO) site build dist *.egg-info

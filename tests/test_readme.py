@@ -83,6 +83,32 @@ def test_the_layers_of_the_table_are_used_as_it_shows():
     assert used == {name for name in vars(kg.layers) if name[0].isupper()}
 
 
+def test_the_modes_of_inference_are_those_of_the_table():
+    text = (ROOT / "docs" / "inference.md").read_text()
+    rows = re.findall(r"^\| (`.*`) \| (.*`.*) \| (.*) \|$", text, re.M)
+    required = {"GumbelTopK": (2,), "GumbelEmbedding": (3, 2)}
+    required["GumbelQuantizer"] = (3, 2)
+    named = set()
+    for names, meanings, modes in rows:
+        defaults = re.findall(r"`\"(\w+)\"`", meanings)
+        modes = re.findall(r"`\"(\w+)\"`", modes)
+        for name in re.findall(r"`(\w+)`", names):
+            named.add(name)
+            layer_class = getattr(kg, name)
+            arguments = required.get(name, ())
+            for mode in modes:
+                layer_class(*arguments, inference=mode)
+            with pytest.raises(ValueError, match="inference") as error:
+                layer_class(*arguments, inference="?")
+            assert {*re.findall(r"'(\w+)'", str(error.value))} == {*modes}
+            both = [{"hard": True}, {"hard": False}]
+            variants = both if len(defaults) == 2 else [{}]
+            for settings, default in zip(variants, defaults, strict=True):
+                layer = layer_class(*arguments, **settings)
+                assert layer.resolved_inference == default
+    assert named == {name for name in vars(kg.layers) if name[0].isupper()}
+
+
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.name)
 def test_every_make_target_that_a_page_names_exists(page):
     targets = re.findall(
