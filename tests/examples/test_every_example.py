@@ -20,6 +20,17 @@ def test_short_and_documented(path):
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_has_a_page_in_the_gallery(path):
+    gallery = ROOT / "docs" / "gallery"
+    page = (gallery / f"{path.stem}.md").read_text()
+    parts = f"`examples/{path.name}`", "**Asked.**", "**Measured", "**Shown."
+    places = [page.index(part) for part in parts]
+    assert places == sorted(places)
+    for index in (gallery / "README.md", ROOT / "mkdocs.yml"):
+        assert f"{path.stem}.md" in index.read_text()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_uses_what_is_public(path):
     tree = ast.parse(path.read_text())
     imports = [
