@@ -5,10 +5,9 @@ with 9 spaces, where the manual has about 5, and to change as little as it can:
 
     loss = E[(spaces - 9)^2 / 2] + KL(writer || reference), in nats a text
 
-There is no such text to learn from: the loss is of what the writer samples,
-and each character changes all that follow. The gradient goes through
-straight-through or soft samples, or by the score function. The least loss is
-known: -log E_reference[exp(-(spaces - 9)^2 / 2)].
+No such text is there to learn from: the loss is of what the writer samples. Its
+gradient goes through straight-through or soft samples, or is that of the score
+function. The least loss is known: -log E_reference[exp(-(spaces - 9)^2 / 2)].
 """
 
 import argparse
@@ -33,9 +32,7 @@ WAYS = {  # temperature, hard, and whether by the score function
 }
 
 
-class Steered(keras.Model):
-    """A writer that reads what it has sampled, and its loss."""
-
+class Steered(keras.Model):  # a writer that reads what it has sampled
     def __init__(self, writer, reference, choice, score=False) -> None:
         super().__init__()
         self.writer, self.reference = writer, reference
@@ -62,18 +59,16 @@ class Steered(keras.Model):
 
 
 def report(name: str, writer, reference, manual) -> tuple[float, np.ndarray]:
-    """The loss of 2048 hard texts, which is printed, and their spaces."""
     choice = kg.GumbelSoftmax(hard=True, seed=99)
     model = Steered(writer, reference, choice)
     text, loss = model.predict(SPACES.repeat(32, axis=0), 256, verbose=0)
     spaces, known = text[..., 0].sum(axis=1), existing(text, manual)
     print(f"{name:24}{loss.mean():7.2f}{spaces.mean():8.2f}{known:8.2f}")
     print("    " + letters(text[:2].argmax(-1).flatten()), flush=True)
-    return spaces
+    return loss.mean(), spaces
 
 
 def steered(reference, steps: int, seed: int, way: str) -> Writer:
-    """A copy of the reference, trained on what it writes."""
     temperature, hard, score = WAYS[way]
     choice = kg.GumbelSoftmax(temperature, hard=hard, seed=seed)
     writer = Writer(64, seed)
@@ -91,22 +86,28 @@ def main(output: Path, steps: int, seeds: int, ways: list[str]) -> None:
     reference = Writer(64).learn(manual, 6 * steps)
     reference.trainable = False
     print("seed, way, temperature     loss  spaces  words that exist")
-    spaces = report("reference", reference, reference, manual)
+    loss, spaces = report("reference", reference, reference, manual)
     weights = np.exp(-((spaces - GOAL) ** 2) / 2)
-    mean = np.average(spaces, weights=weights)
-    print(f"{'the least':24}{-np.log(weights.mean()):7.2f}{mean:8.2f}")
-    axis = Figure(figsize=(7, 4), layout="constrained").subplots()
-    for weight, name in (None, "reference"), (weights, "the least loss"):
-        axis.hist(spaces, SIZES, weights=weight, density=True, label=name)
+    least, mean = -np.log(weights.mean()), np.average(spaces, weights=weights)
+    print(f"{'the least':24}{least:7.2f}{mean:8.2f}")
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    how = {"bins": SIZES, "density": True, "align": "left", "lw": 2}
+    left.hist(spaces, **how, color="lightgray", label="reference")
+    left.hist(spaces, **how, weights=weights, color="gray", label="least loss")
+    right.semilogx([loss, least], ["reference", "least loss"], "sk")
     for way in ways:
         for seed in range(seeds):
             writer = steered(reference, steps, seed, way)
-            spaces = report(f"{seed} {way}", writer, reference, manual)
-        axis.hist(spaces, SIZES, density=True, histtype="step", label=way)
-    axis.set(xlabel="spaces in a text of 32 characters", ylabel="share")
-    axis.legend()
+            loss, spaces = report(f"{seed} {way}", writer, reference, manual)
+            right.semilogx(loss, way, "ko", mfc="none")
+        if "0.3" not in way:
+            left.hist(spaces, **how, histtype="step", label=way)
+    left.set(xlabel="spaces in 32 characters", ylabel="share of texts")
+    left.legend()
+    right.set_xlabel("loss, nats a text")
     output.mkdir(parents=True, exist_ok=True)
-    axis.figure.savefig(output / "text_feedback.png", dpi=120)
+    figure.savefig(output / "text_feedback.png", dpi=120)
 
 
 if __name__ == "__main__":
