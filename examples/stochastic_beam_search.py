@@ -72,15 +72,13 @@ def distinct(texts) -> float:
     return np.mean([len(np.unique(row, axis=0)) for row in np.array(texts)])
 
 
-def compare(name: str, find, sizes, repeats: int):
-    """RMS errors of entropies from k texts, and how many are distinct."""
+def compare(name: str, find, sizes, repeats: int):  # a row for each size
     k = sizes[-1]
     (texts, drawn, _), (beams, *scores) = find(repeats * k, 1), find(repeats, k)
     drawn, texts = np.reshape(drawn, (-1, k)), np.reshape(texts, beams.shape)
     best = np.array(find(1, 256, noise=False)[1])  # here and there all texts
     truth = -np.mean(drawn) if "temp" in name else -np.sum(np.exp(best) * best)
-    print(f"{name}, entropy {truth:.3f}")
-    print("  k  RMS errors                   distinct   bias / its error")
+    print(f"{name}, entropy {truth:.3f}\n  k  errors; distinct; bias / error")
     for size in sizes:  # the first of a beam are those of a smaller one
         plain, normalised = entropies(*(score[:, :size] for score in scores))
         beam = np.average(-best[0, :size], weights=np.exp(best[0, :size]))
@@ -96,18 +94,20 @@ def main(output: Path, smoke: bool) -> None:
     writer = Writer(128).learn(prose()[0], 40 if smoke else 1200)
     sizes, repeats = ((4, 16), 200) if smoke else ((2, 4, 8, 16, 32, 64), 500)
     cases = {"all 256 texts": partial(search, writer, length=4, few=FEW)}
-    for heat in () if smoke else (0.3, 0.5, 1.0):
+    for heat in () if smoke else (0.1, 0.3, 1.0):
         how = {"length": 12, "heat": ops.convert_to_tensor(heat)}
         cases[f"temperature {heat}"] = partial(search, writer, **how)
     figure = Figure(figsize=(12, 6), layout="constrained")
-    columns = figure.subplots(2, len(cases), squeeze=False).T
+    columns = figure.subplots(2, len(cases), sharey="row", squeeze=False).T
+    ticks = [*map(str, sizes)]
     for axes, (name, find) in zip(columns, cases.items(), strict=True):
         errors, counts = zip(*compare(name, find, sizes, repeats), strict=True)
-        axes[0].loglog(sizes, errors, "o-", label=NAMES)
-        axes[0].set(title=name, ylabel="RMS error, nats")
-        axes[1].loglog(sizes, counts, "o-", label=NAMES[:2])
-        axes[1].set(xlabel="k", ylabel="distinct texts")
-    columns[0, 0].legend()
+        axes[0].set_prop_cycle(color=["C0", "C1", "C2", "C3"], marker=[*"sox^"])
+        axes[0].semilogy(ticks, errors, label=NAMES, mfc="none")
+        axes[0].set(title=name, ylabel="RMS error of the entropy, nats")
+        axes[1].plot(ticks, np.divide(np.transpose(counts), sizes).T, "-o")
+        axes[1].set(xlabel="k", ylabel="share that is distinct")
+    columns[-1, 0].legend()
     output.mkdir(parents=True, exist_ok=True)
     figure.savefig(output / "stochastic_beam_search.png", dpi=100)
 
