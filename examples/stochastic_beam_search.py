@@ -102,7 +102,7 @@ def main(output: Path, smoke: bool) -> None:
     ticks = [*map(str, sizes)]
     for axes, (name, find) in zip(columns, cases.items(), strict=True):
         errors, counts = zip(*compare(name, find, sizes, repeats), strict=True)
-        axes[0].set_prop_cycle(color=["C0", "C1", "C2", "C3"], marker=[*"sox^"])
+        axes[0].set_prop_cycle(color=[*"kbcr"], marker=[*"sox^"])
         axes[0].semilogy(ticks, errors, label=NAMES, mfc="none")
         axes[0].set(title=name, ylabel="RMS error of the entropy, nats")
         axes[1].plot(ticks, np.divide(np.transpose(counts), sizes).T, "-o")
