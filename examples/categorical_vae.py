@@ -88,7 +88,7 @@ def draw(vae: VAE, x: np.ndarray, path: Path) -> None:
     figure = Figure(figsize=(8, 2.8), layout="constrained")
     axis = figure.subplots()
     axis.imshow(np.block([[*row] for row in tiles]), cmap="gray_r")
-    axis.set(title="digits, decoded, of the prior", xticks=[], yticks=[])
+    axis.set(title="digits; decoded; from the prior", xticks=[], yticks=[])
     figure.savefig(path, dpi=150)
 
 
