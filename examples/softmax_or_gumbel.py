@@ -100,7 +100,7 @@ def main(output: Path, smoke: bool) -> None:
     cold = [0.1] if smoke else [10, 3, 1, 0.3, 0.1, 0.03, 0.01]
     cases = [(name, t) for name in CHOICES for t in cold]
     choice = [*one_choice(cases, 100_000 if smoke else 400_000)]
-    word = [*next_word(cases, 50_000 if smoke else 100_000)]
+    word = [*next_word(cases, 30_000 if smoke else 100_000)]
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     law, bias, infinite, learned = figure.subplots(2, 2).flat
     draw(law, choice, 2, "Its law: distance from softmax(logits)")

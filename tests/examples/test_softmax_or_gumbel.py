@@ -39,7 +39,7 @@ def test_softmax_or_gumbel(parts, tmp_path):
     # Loss, infinite, largest gradient, its variance, P(are) by -log y, clipped.
     assert word["softmax"][1] == 0
     assert word["softmax"][4:] == pytest.approx([0.6, 0.6], abs=0.03)
-    # Two samples of 0.6 and 0.4 differ in 2 * 0.6 * 0.4 of the cases.
+    # Two draws of 0.6 and 0.4 differ in 2 * 0.6 * 0.4 of the cases.
     assert word["hard"][1] == pytest.approx(48, abs=1.5)
     assert word["hard"][5] == 0.5  # no gradient, and so where it began
     assert 0 < word["soft"][1] < 0.1
