@@ -115,5 +115,5 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, default="demo-output")
     parser.add_argument("--smoke", action="store_true")
     given = parser.parse_args()
-    short, whole = (40, 1, list(WAYS)[:1]), (100, 3, list(WAYS))
+    short, whole = (25, 1, list(WAYS)[:1]), (100, 3, list(WAYS))
     main(given.output, *(short if given.smoke else whole))
