@@ -81,7 +81,7 @@ ROWS = {
 
 
 def main(output: Path, seeds: int, smoke: bool) -> None:
-    epochs, seeds, rows = (10, 1, [*ROWS][::2]) if smoke else (30, seeds, ROWS)
+    epochs, seeds, rows = (10, 1, [*ROWS][::2]) if smoke else (20, seeds, ROWS)
     x, digits = load_digits(return_X_y=True)
     x, found, legos = x.astype("float32") / 16, {}, {}
     for seed in range(seeds):
