@@ -104,7 +104,7 @@ def main(output: Path, seed: int, smoke: bool, **options) -> None:
     for axis, key in zip(bottom.subplots(1, 4), keys, strict=True):
         axis.plot(range(1, 21), history[key], color="black")
         axis.set(title=key, xlabel="epoch", ylim=(0, None))
-    figure.savefig(output / "discrete_vae.png", dpi=100)
+    figure.savefig(output / "discrete_vae.png", dpi=80)
 
 
 if __name__ == "__main__":
