@@ -12,7 +12,7 @@ def test_discrete_vae(run, tmp_path):
     one_colour = decibels["means of (424, 160)"]
     assert min(decibels.values()) == one_colour
     assert decibels["relaxed codes"] > one_colour + 1
-    # Of an hour's worth of training a minute's: cells' means are far better.
+    # A short training: the mean colours of the cells are far better.
     assert decibels["means of (4, 4)"] > decibels["relaxed codes"]
 
     used, bits, differ = re.search(
