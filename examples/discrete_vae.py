@@ -80,8 +80,9 @@ def written_and_read(model, images, path: Path) -> None:
 def main(output: Path, seed: int, smoke: bool, **options) -> None:
     output.mkdir(parents=True, exist_ok=True)
     images = np.stack(load_sample_images().images)[:, :424] / np.float32(255)
-    steps, width = (100, 16) if smoke else (1200, 64)
-    model, history = train(images, seed, steps, width, **options)
+    if smoke:
+        options |= {"steps": 100, "width": 16}
+    model, history = train(images, seed, **options)
     written_and_read(model, images, output / "discrete_vae.npz")
     test, code = images[:, :, EDGE:], model.layers[1]
     tiles = {"photograph": test}
@@ -110,10 +111,9 @@ def main(output: Path, seed: int, smoke: bool, **options) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default="demo-output")
-    parser.add_argument("--codes", type=int, default=512)
-    parser.add_argument("--last", type=float, default=1 / 16)
-    parser.add_argument("--beta", type=float, default=6.6)
+    whole = {"codes": 512, "steps": 1200, "width": 64, "seed": 0}
+    for name, value in {**whole, "last": 1 / 16, "beta": 6.6}.items():
+        parser.add_argument(f"--{name}", type=type(value), default=value)
     parser.add_argument("--hard", action="store_true")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true")
     main(**vars(parser.parse_args()))
