@@ -1,9 +1,12 @@
 import math
 import re
 
+import pytest
+
 from .reading import ink
 
 
+@pytest.mark.slow
 def test_gumbel_in_the_loss(run, tmp_path):
     output = run("gumbel_in_the_loss.py", "--output", tmp_path / "new")
     number = r" +(\S+)"

@@ -1,8 +1,11 @@
 import re
 
+import pytest
+
 from .reading import ink
 
 
+@pytest.mark.slow
 def test_text_feedback(run, tmp_path):
     output = run("text_feedback.py", "--output", tmp_path / "new")
     rows = re.findall(r"^(\D.*?|0 .*?) {2,}([\d.]+) +([\d.]+)", output, re.M)

@@ -6,6 +6,7 @@ import pytest
 from .reading import ink
 
 
+@pytest.mark.slow
 def test_two_voices(run, tmp_path):
     output = run("two_voices.py", "--output", tmp_path / "new")
     row = r"^(law|MSE) (softmax|soft), \S+" + r" +([\d.]+)" * 5 + "$"
