@@ -81,7 +81,7 @@ def main(output: Path, seed: int, smoke: bool, **options) -> None:
     output.mkdir(parents=True, exist_ok=True)
     images = np.stack(load_sample_images().images)[:, :424] / np.float32(255)
     if smoke:
-        options |= {"steps": 100, "width": 16}
+        options |= {"steps": 100, "width": 16, "beta": 6.6}
     model, history = train(images, seed, **options)
     written_and_read(model, images, output / "discrete_vae.npz")
     test, code = images[:, :, EDGE:], model.layers[1]
@@ -111,8 +111,8 @@ def main(output: Path, seed: int, smoke: bool, **options) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default="demo-output")
-    whole = {"codes": 512, "steps": 1200, "width": 64, "seed": 0}
-    for name, value in {**whole, "last": 1 / 16, "beta": 6.6}.items():
+    whole = {"codes": 512, "steps": 6000, "width": 64, "seed": 0}
+    for name, value in {**whole, "last": 1 / 16, "beta": 1.0}.items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     parser.add_argument("--hard", action="store_true")
     parser.add_argument("--smoke", action="store_true")
