@@ -17,7 +17,7 @@ from keras_gumbel._typing import Tensor
 
 def likeliest(logits: Tensor) -> Tensor:
     """The likeliest code of each row, the first on ties, int32."""
-    codes = ops.argmax(logits, axis=-1)
+    codes = backend.argmax(logits, -1)
     peak = ops.squeeze(formulas.maximum(logits, -1), axis=-1)
     nan = ops.any(ops.isnan(logits), axis=-1)
     known = ops.logical_and(ops.isfinite(peak), ops.logical_not(nan))

@@ -25,6 +25,7 @@ from keras_gumbel.sinkhorn import (
     balance_vjp,
     pack,
     restore,
+    unrolled,
 )
 
 
@@ -128,11 +129,43 @@ def noiseless_sinkhorn(
 ) -> Tensor:
     """What remains without noise: the best permutation, or its relaxation."""
 
+    target = backend.export_format()
+    if target not in (None, "saved_model"):
+        check_integer(num_iterations, "num_iterations", minimum=1)
+        return _portable(
+            logits, temperature, num_iterations, hard, class_mask, target
+        )
+
     def noise(dtype: str) -> tuple[()]:
         del dtype
         return ()
 
     return _run(logits, temperature, num_iterations, hard, class_mask, noise)
+
+
+def _portable(
+    logits: Tensor,
+    temperature: Tensor,
+    num_iterations: int,
+    hard: bool,
+    class_mask: Tensor | None,
+    target: str,
+) -> Tensor:
+    """The relaxation in operations that every format has."""
+    if hard:
+        raise ValueError(
+            f"the format {target!r} has no loop for the best permutation: "
+            "export the logits and match them where they are used, or use the "
+            "format 'tf_saved_model', or `inference=\"sinkhorn\"`. "
+            "Received: hard=True"
+        )
+    logits, temperature, class_mask = matrix_arguments(
+        logits, temperature, class_mask
+    )
+    x = formulas.allowed(logits, class_mask)
+    tau = formulas.positive_or_nan(temperature, x.dtype)
+    given = arrange(x, tau, num_iterations)
+    return ops.cast(restore(unrolled(given, num_iterations), x), logits.dtype)
 
 
 def _run(
