@@ -130,7 +130,8 @@ def noiseless_sinkhorn(
     """What remains without noise: the best permutation, or its relaxation."""
 
     target = backend.export_format()
-    if target not in (None, "saved_model"):
+    # OpenVINO alone has the loops of the best permutation.
+    if target in ("litert", "onnx") or (target == "openvino" and not hard):
         check_integer(num_iterations, "num_iterations", minimum=1)
         return _portable(
             logits, temperature, num_iterations, hard, class_mask, target
