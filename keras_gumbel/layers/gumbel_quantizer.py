@@ -248,7 +248,8 @@ class GumbelQuantizer(CodebookLayer):
         codes = likeliest(logits)
         # The rows themselves, as `decode` gives them: a product may round.
         rows = look_up(codes, self._tables)
-        rows = ops.where((codes >= 0)[..., None], rows, mixed)
+        known = ops.expand_dims(codes >= 0, -1)
+        rows = ops.where(known, rows, mixed)
         return straight_through(rows, mixed), codes
 
     def _relax(
