@@ -9,13 +9,24 @@ def test_categorical_vae(run, tmp_path):
     output = run("categorical_vae.py", "--output", tmp_path / "new" / "folder")
     folder = tmp_path / "new" / "folder"
 
-    elbo, no_code = map(
-        float,
-        re.search(r"ELBO (\S+) nats, without code (\S+)", output).groups(),
-    )
-    # One epoch of the ten; a probability of counts is at most one.
-    assert no_code + 50 < elbo < 0
-    assert "temperature: 0.3000" in output
+    number = r"(-[\d.]+)"
+    row = rf"^(maddison|jang): discrete {number}, jang {number}, "
+    row += rf"maddison {number}, without code {number} nats$"
+    found = {
+        name: list(map(float, row))
+        for name, *row in re.findall(row, output, re.M)
+    }
+    assert [*found] == ["maddison", "jang"]
+    for name, (discrete, _, relaxed, no_code) in found.items():
+        # One epoch of the ten; a probability of counts is at most one.
+        assert no_code + 50 < discrete < 0
+        # The divergence of discrete laws charges relaxed codes for too little.
+        assert discrete + 3 < found[name][1] < 0
+        assert relaxed < found[name][1]
+    # Each is the better by what it was trained by.
+    assert found["jang"][0] > found["maddison"][0] + 10
+    assert found["maddison"][2] > found["jang"][2] + 10
+    assert output.count("temperature: 0.5000") == 2
 
     difference = re.search(r"TensorFlow alone, .* difference (\S+)", output)
     assert float(difference[1]) <= 1e-6
