@@ -150,7 +150,7 @@ def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
 
 
 def unrolled(matrices: Matrices, num_iterations: int) -> Tensor:
-    """The normalised matrices, without a loop and without a gradient's needs."""
+    """The normalised matrices alone, without a loop."""
     x, temperature, across, down = matrices
     z = x
     for _ in range(num_iterations):

@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -252,7 +253,8 @@ def export_format() -> str | None:
     """
     if tf.executing_eagerly():
         return None
-    found, frame = None, sys._getframe(1)
+    found = None
+    frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         folder, _, file = frame.f_globals.get("__name__", "").rpartition(".")
         if folder == "keras.src.export":

@@ -1,4 +1,4 @@
-"""A model that takes its noise as inputs, for formats without random numbers."""
+"""A model that takes its noise as inputs, where there is no other."""
 
 import collections
 from typing import Any

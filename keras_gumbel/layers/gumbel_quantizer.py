@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_gumbel import backend, estimators
+from keras_gumbel import estimators
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_kl_weight,
@@ -26,6 +26,7 @@ from keras_gumbel.ops.codebook import (
 )
 from keras_gumbel.ops.embedding import sample_codebooks
 from keras_gumbel.ops.mode import mode, noiseless_softmax
+from keras_gumbel.ops.portable import is_exported
 from keras_gumbel.ops.relaxation import gumbel_softmax
 from keras_gumbel.ops.straight_through import straight_through
 
@@ -215,7 +216,7 @@ class GumbelQuantizer(CodebookLayer):
         unmasked = None if mask is None else _broadcast(mask, inputs)
         if self.kl_weight is not None:
             self.add_loss(self.kl_weight * _mean_kl(logits, unmasked))
-        if training is not None and backend.export_format() is None:
+        if training is not None and not is_exported():
             counts = histogram(codes, unmasked, self.num_codes)
             self.perplexity.add(counts)
             self.usage.add(counts)

@@ -23,6 +23,7 @@ from keras_gumbel.ops.gates import (
     open_probability,
     sample_gates,
 )
+from keras_gumbel.ops.portable import check_can_draw
 from keras_gumbel.ops.relaxation import is_learned
 
 
@@ -208,7 +209,7 @@ class HardConcreteGate(SamplingLayer):
             z = noiseless_gates(noisy, self.stretch)
             z = z if mask is None else ops.where(mask, z, 0.0)
         elif training or self.resolved_inference == "sample":
-            self._check_can_draw()
+            check_can_draw(self.name)
             z = sample_gates(
                 of_each,
                 tau,

@@ -10,6 +10,7 @@ from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import check_logits
 from keras_gumbel.layers.given_noise import given_noise
 from keras_gumbel.layers.sampling import SamplingLayer
+from keras_gumbel.ops.portable import check_can_draw
 
 
 class LogitsLayer(SamplingLayer):
@@ -86,7 +87,7 @@ class LogitsLayer(SamplingLayer):
             logits = logits + self.noise_scale * ops.cast(noise, logits.dtype)
             class_mask = None
         elif what == "sample":
-            self._check_can_draw()
+            check_can_draw(self.name)
         give = {"sample": self._draw, "argmax": self._mode}
         return give.get(what, self._relax)(logits, temperature, class_mask)
 

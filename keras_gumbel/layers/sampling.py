@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_gumbel import backend
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_choice,
@@ -157,19 +156,6 @@ class SamplingLayer(keras.Layer):
                     variable.assign(ops.cast(schedule(step), "float32"))
             self._iterations.assign_add(1)
         return self.temperature if override is None else override
-
-    def _check_can_draw(self) -> None:
-        """Random numbers leave TensorFlow in a SavedModel alone."""
-        target = backend.export_format()
-        if target in (None, "saved_model"):
-            return
-        raise ValueError(
-            f"the format {target!r} has no random numbers that can be "
-            "reproduced: export `keras_gumbel.export.with_noise_input(model)`, "
-            "which takes the noise as an input, or a model whose layers have "
-            "`inference=None`, or the format 'tf_saved_model'. "
-            f"Received: a sampling layer, {self.name!r}"
-        )
 
     def save_own_variables(self, store: Any) -> None:
         """Save the weights, and the stream, which Keras leaves out."""

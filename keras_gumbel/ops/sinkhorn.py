@@ -15,6 +15,7 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops.linear_assignment import assign, is_bad
+from keras_gumbel.ops.portable import portable_format
 from keras_gumbel.ops.relaxation import is_learned
 from keras_gumbel.sinkhorn import (
     Matrices,
@@ -128,10 +129,9 @@ def noiseless_sinkhorn(
     class_mask: Tensor | None = None,
 ) -> Tensor:
     """What remains without noise: the best permutation, or its relaxation."""
-
-    target = backend.export_format()
+    target = portable_format()
     # OpenVINO alone has the loops of the best permutation.
-    if target in ("litert", "onnx") or (target == "openvino" and not hard):
+    if target and not (hard and target == "openvino"):
         check_integer(num_iterations, "num_iterations", minimum=1)
         return _portable(
             logits, temperature, num_iterations, hard, class_mask, target

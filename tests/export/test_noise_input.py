@@ -162,7 +162,7 @@ def test_what_is_no_model_that_samples_is_refused(
     function, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(TypeError, match="`model` must be.*Received: model=3"):
+    with pytest.raises(TypeError, match=r"`model` must be.*Received: model=3"):
         function(3)
     dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="must have a sampling layer"):
