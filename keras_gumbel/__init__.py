@@ -5,6 +5,7 @@ from keras_gumbel import (
     diagnostics as diagnostics,
     distributions as distributions,
     estimators as estimators,
+    export as export,
     layers as layers,
     losses as losses,
     metrics as metrics,

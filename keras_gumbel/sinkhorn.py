@@ -149,6 +149,17 @@ def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
     return _last(matrices, path), path
 
 
+def unrolled(matrices: Matrices, num_iterations: int) -> Tensor:
+    """The normalised matrices alone, without a loop."""
+    x, temperature, across, down = matrices
+    z = x
+    for _ in range(num_iterations):
+        rows = _sums(z, temperature, across)
+        columns = _sums(x - rows.log(temperature), temperature, down)
+        z = x - columns.log(temperature)
+    return columns.normalize(x - rows.log(temperature), temperature)
+
+
 def _last(matrices: Matrices, path: Path) -> Tensor:
     x, temperature, *_ = matrices
     rows, columns = (Sums(*(kept[-1] for kept in sums)) for sums in path)

@@ -31,6 +31,7 @@ NAMES = {
         "diagnostics",
         "distributions",
         "estimators",
+        "export",
         "layers",
         "losses",
         "metrics",
@@ -73,6 +74,7 @@ NAMES = {
         "from_layer",
         "log_from_layer",
     },
+    kg.export: {"export_with_sampling", "with_noise_input"},
     kg.losses: {"categorical_kl"},
     kg.metrics: {"CategoryUsage", "CodePerplexity"},
     kg.layers: {
@@ -210,6 +212,8 @@ SIGNATURES = {
     ),
     kg.distributions.from_layer: "(layer, logits, *, temperature=None)",
     kg.distributions.log_from_layer: "(layer, logits, *, temperature=None)",
+    kg.export.export_with_sampling: "(model, path)",
+    kg.export.with_noise_input: "(model)",
     kg.losses.categorical_kl: "(logits, prior_logits=None, *, axis=-1)",
     kg.metrics.CategoryUsage: (
         "(num_codes, name='category_usage', dtype=None)"

@@ -17,7 +17,9 @@ written with `keras.ops`, so another framework is one more file like
     sum_over(count, term, ...)  a sum that holds one term at a time
     straight_through(hard, soft)     value of `hard`, gradient to `soft`
     bitcast(x, dtype)           the same bits
+    argmax(x, axis)             the first largest, by one operation everywhere
     sum_to_shape(x, shape)      the transpose of broadcasting
+    export_format()             what the call is traced for by Keras's `export`
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
     static_value(x)             the number in `x` where it is known now
 """
@@ -33,9 +35,11 @@ if keras.config.backend() != "tensorflow":
     )
 
 from keras_gumbel.backend.tensorflow import (
+    argmax as argmax,
     bitcast as bitcast,
     compiled as compiled,
     differentiable as differentiable,
+    export_format as export_format,
     materialize as materialize,
     next_key as next_key,
     once_only as once_only,

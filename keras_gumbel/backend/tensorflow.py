@@ -1,6 +1,8 @@
 """TensorFlow: the only file of the package that imports it."""
 
 import functools
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -232,6 +234,33 @@ def straight_through(hard: Tensor, soft: Tensor) -> Any:
         return None, tf.cast(dy, soft.dtype)
 
     return tf.identity(hard), grad
+
+
+def argmax(x: Tensor, axis: int) -> Tensor:
+    """The place of the first largest entry, int32.
+
+    Keras's own tells 0 from -0 by their bits, which LiteRT has no way to do.
+    """
+    return tf.argmax(x, axis, output_type=tf.int32)
+
+
+def export_format() -> str | None:
+    """What Keras's `export` is tracing this call for, None if it is not.
+
+    `"saved_model"`, `"litert"`, `"onnx"` or `"openvino"`. Keras tells layers
+    nothing of it, but its own functions are on the stack, the format's
+    outermost.
+    """
+    if tf.executing_eagerly():
+        return None
+    found = None
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        folder, _, file = frame.f_globals.get("__name__", "").rpartition(".")
+        if folder == "keras.src.export":
+            found = file.removesuffix("_export_archive")
+        frame = frame.f_back
+    return found
 
 
 def next_key(seed: Seed) -> Tensor:

@@ -26,6 +26,7 @@ from keras_gumbel.ops.codebook import (
 )
 from keras_gumbel.ops.embedding import sample_codebooks
 from keras_gumbel.ops.mode import mode, noiseless_softmax
+from keras_gumbel.ops.portable import is_exported
 from keras_gumbel.ops.relaxation import gumbel_softmax
 from keras_gumbel.ops.straight_through import straight_through
 
@@ -215,7 +216,7 @@ class GumbelQuantizer(CodebookLayer):
         unmasked = None if mask is None else _broadcast(mask, inputs)
         if self.kl_weight is not None:
             self.add_loss(self.kl_weight * _mean_kl(logits, unmasked))
-        if training is not None:
+        if training is not None and not is_exported():
             counts = histogram(codes, unmasked, self.num_codes)
             self.perplexity.add(counts)
             self.usage.add(counts)
@@ -248,7 +249,8 @@ class GumbelQuantizer(CodebookLayer):
         codes = likeliest(logits)
         # The rows themselves, as `decode` gives them: a product may round.
         rows = look_up(codes, self._tables)
-        rows = ops.where((codes >= 0)[..., None], rows, mixed)
+        known = ops.expand_dims(codes >= 0, -1)
+        rows = ops.where(known, rows, mixed)
         return straight_through(rows, mixed), codes
 
     def _relax(

@@ -16,12 +16,14 @@ from keras_gumbel._validation import (
     gate_axes,
     hard_concrete_arguments,
 )
+from keras_gumbel.layers.given_noise import given_noise
 from keras_gumbel.layers.sampling import SamplingLayer
 from keras_gumbel.ops.gates import (
     noiseless_gates,
     open_probability,
     sample_gates,
 )
+from keras_gumbel.ops.portable import check_can_draw
 from keras_gumbel.ops.relaxation import is_learned
 
 
@@ -199,10 +201,17 @@ class HardConcreteGate(SamplingLayer):
         tau, mask = hard_concrete_arguments(given, class_mask, shape, "float32")
         log_alpha = ops.reshape(self.log_alpha, self._gates_shape)
         self.add_loss(self.l0_weight * self._active(log_alpha, tau, mask))
-        if training or self.resolved_inference == "sample":
-            shape = (ops.shape(inputs)[0], *self._gates_shape[1:])
+        shape = (ops.shape(inputs)[0], *self._gates_shape[1:])
+        of_each = ops.broadcast_to(log_alpha, shape)
+        noise = given_noise(self, of_each)
+        if noise is not None:
+            noisy = (of_each + self.noise_scale * noise) / tau
+            z = noiseless_gates(noisy, self.stretch)
+            z = z if mask is None else ops.where(mask, z, 0.0)
+        elif training or self.resolved_inference == "sample":
+            check_can_draw(self.name)
             z = sample_gates(
-                ops.broadcast_to(log_alpha, shape),
+                of_each,
                 tau,
                 mask,
                 self.stretch,

@@ -8,7 +8,9 @@ from keras import ops
 from keras_gumbel import formulas
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import check_logits
+from keras_gumbel.layers.given_noise import given_noise
 from keras_gumbel.layers.sampling import SamplingLayer
+from keras_gumbel.ops.portable import check_can_draw
 
 
 class LogitsLayer(SamplingLayer):
@@ -78,6 +80,14 @@ class LogitsLayer(SamplingLayer):
         """What `_draw`, `_mode` or `_relax` gives in such a call."""
         temperature = self.current_temperature(temperature, training)
         what = "sample" if training else self.resolved_inference
+        noise = given_noise(self, logits)
+        if noise is not None:
+            what = "argmax" if self.hard else self._relaxed_mode
+            logits = formulas.allowed(logits, class_mask)
+            logits = logits + self.noise_scale * ops.cast(noise, logits.dtype)
+            class_mask = None
+        elif what == "sample":
+            check_can_draw(self.name)
         give = {"sample": self._draw, "argmax": self._mode}
         return give.get(what, self._relax)(logits, temperature, class_mask)
 

@@ -17,7 +17,7 @@ from keras_gumbel._typing import Tensor
 
 def likeliest(logits: Tensor) -> Tensor:
     """The likeliest code of each row, the first on ties, int32."""
-    codes = ops.argmax(logits, axis=-1)
+    codes = backend.argmax(logits, -1)
     peak = ops.squeeze(formulas.maximum(logits, -1), axis=-1)
     nan = ops.any(ops.isnan(logits), axis=-1)
     known = ops.logical_and(ops.isfinite(peak), ops.logical_not(nan))
@@ -55,7 +55,7 @@ def look_up(codes: Tensor, tables: Tensor) -> Tensor:
     place = ops.where(known, codes, 0)
     place += ops.arange(groups, dtype="int64") * num_codes
     rows = ops.take(ops.reshape(tables, (-1, dim)), place, axis=0)
-    return ops.where(known[..., None], rows, float("nan"))
+    return ops.where(ops.expand_dims(known, -1), rows, float("nan"))
 
 
 def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
@@ -82,7 +82,6 @@ def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
 
 def mix(y: Tensor, tables: Tensor) -> Tensor:
     """y @ table, for each group: `(..., groups, dim)`."""
-    groups, num_codes, dim = tables.shape
-    of_group = ops.transpose(ops.reshape(y, (-1, groups, num_codes)), (1, 0, 2))
-    mixed = ops.transpose(ops.matmul(of_group, tables), (1, 0, 2))
-    return ops.reshape(mixed, (*ops.shape(y)[:-1], dim))
+    # One product a group: of a batched one, ONNX loses the shape.
+    groups = zip(ops.unstack(y, axis=-2), ops.unstack(tables), strict=True)
+    return ops.stack([ops.matmul(*group) for group in groups], axis=-2)

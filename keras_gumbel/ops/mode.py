@@ -38,7 +38,7 @@ def mode(
     soft = formulas.softmax(logits, temperature, axis)
     size = logits.shape[axis] or ops.shape(logits)[axis]
     one_hot = ops.one_hot(
-        ops.argmax(logits, axis=axis), size, axis=axis, dtype=logits.dtype
+        backend.argmax(logits, axis), size, axis=axis, dtype=logits.dtype
     )
     # The sum is 0 where no class is allowed, and NaN where a logit is.
     total = ops.sum(soft, axis=axis, keepdims=True)

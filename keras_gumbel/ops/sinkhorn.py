@@ -15,6 +15,7 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops.linear_assignment import assign, is_bad
+from keras_gumbel.ops.portable import portable_format
 from keras_gumbel.ops.relaxation import is_learned
 from keras_gumbel.sinkhorn import (
     Matrices,
@@ -25,6 +26,7 @@ from keras_gumbel.sinkhorn import (
     balance_vjp,
     pack,
     restore,
+    unrolled,
 )
 
 
@@ -127,12 +129,44 @@ def noiseless_sinkhorn(
     class_mask: Tensor | None = None,
 ) -> Tensor:
     """What remains without noise: the best permutation, or its relaxation."""
+    target = portable_format()
+    # OpenVINO alone has the loops of the best permutation.
+    if target and not (hard and target == "openvino"):
+        check_integer(num_iterations, "num_iterations", minimum=1)
+        return _portable(
+            logits, temperature, num_iterations, hard, class_mask, target
+        )
 
     def noise(dtype: str) -> tuple[()]:
         del dtype
         return ()
 
     return _run(logits, temperature, num_iterations, hard, class_mask, noise)
+
+
+def _portable(
+    logits: Tensor,
+    temperature: Tensor,
+    num_iterations: int,
+    hard: bool,
+    class_mask: Tensor | None,
+    target: str,
+) -> Tensor:
+    """The relaxation in operations that every format has."""
+    if hard:
+        raise ValueError(
+            f"the format {target!r} has no loop for the best permutation: "
+            "export the logits and match them where they are used, or use the "
+            "format 'tf_saved_model', or `inference=\"sinkhorn\"`. "
+            "Received: hard=True"
+        )
+    logits, temperature, class_mask = matrix_arguments(
+        logits, temperature, class_mask
+    )
+    x = formulas.allowed(logits, class_mask)
+    tau = formulas.positive_or_nan(temperature, x.dtype)
+    given = arrange(x, tau, num_iterations)
+    return ops.cast(restore(unrolled(given, num_iterations), x), logits.dtype)
 
 
 def _run(

@@ -1,0 +1,6 @@
+"""Exported models that sample."""
+
+from keras_gumbel.export.noise_input import with_noise_input as with_noise_input
+from keras_gumbel.export.sampling_endpoint import (
+    export_with_sampling as export_with_sampling,
+)

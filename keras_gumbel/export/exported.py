@@ -1,0 +1,35 @@
+"""What both ways of exporting need to know of a model."""
+
+from typing import Any
+
+import keras
+
+# What `model.export` itself goes by; Keras keeps it to itself.
+from keras.src.export.export_utils import get_input_signature
+
+from keras_gumbel.layers.sampling import SamplingLayer
+
+
+def sampling_layers(model: keras.Model) -> list[SamplingLayer]:
+    """The layers of a model that draw noise, at any depth."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"`model` must be a `keras.Model`. Received: model={model!r}"
+        )
+    found = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, SamplingLayer)
+    ]
+    if not found:
+        raise ValueError(
+            "`model` must have a sampling layer of keras_gumbel; without one, "
+            f"`model.export` is what to use. Received: model={model!r}"
+        )
+    return found
+
+
+def input_signature(model: keras.Model) -> Any:
+    """One structure of specs for what the model is called with."""
+    (signature,) = get_input_signature(model)
+    return signature

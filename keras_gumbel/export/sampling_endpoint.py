@@ -1,0 +1,75 @@
+"""A SavedModel with an endpoint that samples."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import keras
+
+from keras_gumbel._typing import Tensor
+from keras_gumbel.export.exported import input_signature, sampling_layers
+from keras_gumbel.layers.sampling import SamplingLayer
+
+
+def export_with_sampling(
+    model: keras.Model, path: str | os.PathLike[str]
+) -> None:
+    """Write a SavedModel that infers and, by another endpoint, samples.
+
+        serve(x)   what model(x) gives: inference
+        sample(x)  the same, but that its sampling layers draw
+
+    `sample` is not training: dropout is off, and batch normalisation goes by
+    its averages. Each call draws anew, from the stream of each layer, which
+    goes on from where it is in `model`. The file needs TensorFlow alone to
+    run; two processes that load it draw the same numbers.
+
+    Args:
+        model: A `keras.Model` that has been built or called, with one input
+            structure and sampling layers of this package at any depth.
+        path: The folder to write.
+
+    Raises:
+        ValueError: For a model without a sampling layer, or not built yet.
+        TypeError: For what is not a model.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg, tempfile
+    >>> model = keras.Sequential(
+    ...     [keras.Input((3,)), kg.GumbelSoftmax(hard=True, seed=0)]
+    ... )
+    >>> folder = tempfile.mkdtemp()
+    >>> kg.export.export_with_sampling(model, folder)
+    >>> sampler = keras.layers.TFSMLayer(folder, call_endpoint="sample")
+    >>> keras.ops.sum(sampler(keras.ops.zeros((5, 3))), axis=1).numpy()
+    array([1., 1., 1., 1., 1.], dtype=float32)
+    """
+    layers = sampling_layers(model)
+    signature = [input_signature(model)]
+
+    def infer(inputs: Tensor) -> Tensor:
+        return model(inputs, training=False)
+
+    def sample(inputs: Tensor) -> Tensor:
+        with _sampling(layers):
+            return model(inputs, training=False)
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", infer, signature)
+    archive.add_endpoint("sample", sample, signature)
+    archive.write_out(str(path), verbose=False)
+
+
+@contextlib.contextmanager
+def _sampling(layers: list[SamplingLayer]) -> Iterator[None]:
+    """In this context these layers sample at inference."""
+    before = [layer.inference for layer in layers]
+    for layer in layers:
+        layer.inference = "sample"
+    try:
+        yield
+    finally:
+        for layer, inference in zip(layers, before, strict=True):
+            layer.inference = inference

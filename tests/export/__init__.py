@@ -1,0 +1,1 @@
+"""Models for where Keras is not."""

@@ -1,0 +1,91 @@
+"""LiteRT, ONNX and OpenVINO, run by their own runtimes, equal Keras."""
+
+import numpy as np
+import pytest
+
+import keras_gumbel as kg
+from tests.conformance.registry import LAYERS, as_array, each_of
+
+from .runtimes import ENDINGS, MODULES, export, run
+
+TARGETS = tuple(ENDINGS)
+EACH = pytest.mark.parametrize("target", TARGETS)
+# Loops, which OpenVINO alone can run, in most of a minute.
+MATCHED = "GumbelSinkhorn-hard"
+GATE = ("GumbelSoftmax-hard",)
+PORTABLE = [row for row in LAYERS if str(row) != MATCHED]
+LAWS = {kg.GumbelSigmoid: "logistic", kg.HardConcreteGate: "logistic"}
+
+
+def noise_for(row, given, x):
+    """Noise for the second input, by NumPy."""
+    known = given.inputs[1].shape
+    shape = [
+        x.shape[i] if size is None else size for i, size in enumerate(known)
+    ]
+    draw = getattr(np.random.default_rng(1), LAWS.get(row.layer, "gumbel"))
+    return draw(size=shape).astype("float32")
+
+
+@EACH
+@each_of(PORTABLE, gate=GATE)
+def test_inference_equals_keras(row, target, tmp_path):
+    model = row.model()
+    x = row.logits()
+    expected = as_array(model(x))
+    output = run(export(model, target, tmp_path), [x])
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)
+    if row.hard:
+        assert row.is_sample(output)
+
+
+@EACH
+@each_of(PORTABLE, gate=GATE)
+def test_samples_by_noise_equal_keras(row, target, tmp_path):
+    given = kg.export.with_noise_input(row.model(temperature=0.5))
+    x = row.logits()
+    noise = noise_for(row, given, x)
+    expected = as_array(given([x, noise]))
+    path = export(given, target, tmp_path)
+    np.testing.assert_allclose(
+        run(path, [x, noise]), expected, rtol=1e-5, atol=1e-6
+    )
+    # The noise decides, and the file is not of one batch.
+    other = run(path, [x[:1], -noise[:1]])
+    np.testing.assert_allclose(
+        other, as_array(given([x[:1], -noise[:1]])), rtol=1e-5, atol=1e-6
+    )
+    assert not np.array_equal(other, expected[:1])
+
+
+@EACH
+@each_of(LAYERS, gate=GATE)
+def test_sampling_is_refused_before_anything_is_written(row, target, tmp_path):
+    model = row.model(inference="sample")
+    model(row.logits())
+    with pytest.raises(ValueError, match="with_noise_input") as error:
+        export(model, target, tmp_path)
+    assert "Received: a sampling layer, 'choice'" in str(error.value)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("target", ["litert", "onnx"])
+def test_a_best_permutation_is_refused(target, tmp_path):
+    (row,) = (row for row in LAYERS if str(row) == MATCHED)
+    model = row.model()
+    model(row.logits())
+    with pytest.raises(ValueError, match="no loop for the best permutation"):
+        export(model, target, tmp_path)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.slow
+def test_openvino_finds_the_best_permutation(tmp_path):
+    (row,) = (row for row in LAYERS if str(row) == MATCHED)
+    model = row.model()
+    output = run(export(model, "openvino", tmp_path), [row.logits()])
+    np.testing.assert_array_equal(output, as_array(model(row.logits())))
+
+
+def test_every_format_has_a_runtime():
+    assert {*MODULES} == {*ENDINGS}
