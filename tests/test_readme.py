@@ -54,16 +54,10 @@ def page_and_namespace(request, tmp_path_factory):
 def test_every_python_block_runs(page_and_namespace):
     page, namespace = page_and_namespace
     if page == README:
-        assert "keras_gumbel" in str(namespace["kg"])
-
-
-def test_the_readme_says_true_things_of_its_first_model(page_and_namespace):
-    page, namespace = page_and_namespace
-    if page != README:
-        pytest.skip("of the README alone")
-    history = namespace["history"].history
-    assert history["temperature"][-1] == pytest.approx(0.32, abs=0.01)
-    assert history["loss"][-1] < 0.7 * history["loss"][0]
+        # And what it says of its first model is true.
+        history = namespace["history"].history
+        assert history["temperature"][-1] == pytest.approx(0.32, abs=0.01)
+        assert history["loss"][-1] < 0.7 * history["loss"][0]
 
 
 def test_the_layers_of_the_table_are_used_as_it_shows():

@@ -5,10 +5,11 @@ import pytest
 
 from tests.conformance.registry import each_layer
 from tests.keras_harness import run_layer_test
+from tests.variants import slow
 
 
 @each_layer
-@pytest.mark.parametrize("inference", [None, "sample"])
+@pytest.mark.parametrize("inference", [None, *slow("sample")])
 def test_keras_own_layer_test_passes(row, inference):
     run_layer_test(
         row.layer,

@@ -5,8 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.conformance.registry import as_array, each_layer
+from tests.conformance.registry import LAYERS, as_array, each_layer, each_of
 from tests.variants import slow
+
+# Training is dear, and these differ most: weights, losses, metrics.
+TRAINED = (
+    "GumbelSoftmax-hard",
+    "GumbelQuantizer-hard",
+    "HardConcreteGate-soft",
+)
 
 
 @each_layer
@@ -60,7 +67,7 @@ def test_gradients_are_the_same_in_eager_graph_and_xla(row):
         )
 
 
-@each_layer
+@each_of(LAYERS, gate=TRAINED)
 @pytest.mark.parametrize("settings", [(True, False), *slow((False, "auto"))])
 def test_fit_trains_alike_with_and_without_xla(row, settings):
     """The same losses to 1e-5, and they fall."""

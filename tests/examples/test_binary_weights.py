@@ -1,8 +1,11 @@
 import re
 
+import pytest
+
 from .reading import ink
 
 
+@pytest.mark.slow
 def test_binary_weights(run, tmp_path):
     output = run("binary_weights.py", "--output", tmp_path / "new")
     row = r"^ *(\S.*?) +(\d+) +(0\.\d+) +(0\.\d+) +(0\.\d+)$"

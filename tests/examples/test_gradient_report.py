@@ -1,8 +1,11 @@
 import re
 
+import pytest
+
 from .reading import ESTIMATORS, ink, report_rows
 
 
+@pytest.mark.slow
 def test_gradient_report(run, tmp_path):
     output = run("gradient_report.py", "--output", tmp_path / "new")
     for name, text in zip(

@@ -1,8 +1,11 @@
 import re
 
+import pytest
+
 from .reading import ink
 
 
+@pytest.mark.slow
 def test_sort_numbers(run, tmp_path):
     output = run("sort_numbers.py", "--output", tmp_path / "new")
     rows = re.findall(r"^ *(\d+) +([\d.]+)% +([\d.]+)%$", output, re.M)

@@ -1,8 +1,11 @@
 import re
 
+import pytest
+
 from .reading import ink
 
 
+@pytest.mark.slow
 def test_unscramble_digits(run, tmp_path):
     output = run("unscramble_digits.py", "--output", tmp_path / "new")
     shares = r"tiles +([\d.]+)%, digits +([\d.]+)%"

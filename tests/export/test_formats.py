@@ -5,11 +5,11 @@ import pytest
 
 import keras_gumbel as kg
 from tests.conformance.registry import LAYERS, as_array, each_of
+from tests.variants import slow
 
 from .runtimes import ENDINGS, MODULES, export, run
 
-TARGETS = tuple(ENDINGS)
-EACH = pytest.mark.parametrize("target", TARGETS)
+EACH = pytest.mark.parametrize("target", ["litert", "onnx", *slow("openvino")])
 # Loops, which OpenVINO alone can run, in most of a minute.
 MATCHED = "GumbelSinkhorn-hard"
 GATE = ("GumbelSoftmax-hard",)

@@ -96,6 +96,7 @@ def test_is_a_layer_again(model, tmp_path):
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_the_command_line_client_runs_it(model, tmp_path):
     kg.export.export_with_sampling(model, tmp_path / "model")
     x = tmp_path / "x.npy"
