@@ -10,6 +10,7 @@ from .reading import ROOT, ink
 pytest.importorskip("gymnasium", reason="CartPole is gymnasium's")
 
 
+@pytest.mark.slow
 def test_cart_pole(run, tmp_path):
     output = run("cart_pole.py", "--output", tmp_path / "new")
     cells = r" +([\d.]+) \+- ([\d.]+)" * 2
