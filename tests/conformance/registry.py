@@ -440,6 +440,15 @@ LAYERS = (
 )
 
 
+# Where a test is dear, these are in the gate: they differ most, in weights,
+# losses and metrics.
+TRAINED = (
+    "GumbelSoftmax-hard",
+    "GumbelQuantizer-hard",
+    "HardConcreteGate-soft",
+)
+
+
 def each_of(
     rows: Iterable[Row], gate: Container[str] | None = None
 ) -> pytest.MarkDecorator:

@@ -8,9 +8,9 @@ import pytest
 
 from tests.conformance.registry import (
     LAYERS,
+    TRAINED,
     as_array,
     chosen_rows,
-    each_layer,
     each_of,
 )
 
@@ -81,7 +81,7 @@ def exports(tmp_path_factory, request):
     return outputs
 
 
-@each_layer
+@each_of(LAYERS, gate=TRAINED)
 def test_equals_the_model_at_inference(row, exports):
     here, there = exports(row, None)
     np.testing.assert_allclose(there[0], here[0], rtol=1e-6, atol=1e-6)

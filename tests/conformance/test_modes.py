@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.conformance.registry import LAYERS, as_array, each_layer, each_of
-from tests.variants import slow
-
-# Training is dear, and these differ most: weights, losses, metrics.
-TRAINED = (
-    "GumbelSoftmax-hard",
-    "GumbelQuantizer-hard",
-    "HardConcreteGate-soft",
+from tests.conformance.registry import (
+    LAYERS,
+    TRAINED,
+    as_array,
+    each_layer,
+    each_of,
 )
+from tests.variants import slow
 
 
 @each_layer

@@ -19,6 +19,7 @@ from keras_gumbel.estimators import (
 )
 from tests import reference, statistics
 from tests.statistics import FALSE_FAIL_RATE
+from tests.variants import slow
 
 SHAPE = (40, 6)
 # Each estimator that draws nothing in its backward pass, and NumPy's rule of
@@ -201,7 +202,7 @@ def test_reinmax_has_no_gradient_to_the_temperature(seed):
 
 
 @pytest.mark.parametrize(
-    "kind", ["st", "st of two", "reinmax", "mean gap", "gumbel_rao"]
+    "kind", ["st", "reinmax", "mean gap", *slow("st of two", "gumbel_rao")]
 )
 def test_second_derivatives_are_those_of_the_rule(kind, seed):
     """Of the gradient, given the sample, by central differences.
@@ -419,6 +420,7 @@ def test_conditional_noise_against_numpy(dtype, rtol, monkeypatch):
     np.testing.assert_allclose(x, 0.5 * (odds - np.log1p(-t)), rtol=rtol)
 
 
+@pytest.mark.slow
 def test_gumbel_rao_has_the_mean_of_straight_through_gumbel(seed):
     """And that of two classes; z of each of 4 logits, 6e4 gradients each.
 

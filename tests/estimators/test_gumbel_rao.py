@@ -181,6 +181,7 @@ def test_variance_falls_with_the_samples_and_is_never_larger(seed):
     assert found[20] < found[5] < found[2] < 0.9 * plain
 
 
+@pytest.mark.slow
 def test_tends_to_reinmax_as_it_cools(seed):
     """Given the sample, by the mean of 200,000 draws in each class and more.
 

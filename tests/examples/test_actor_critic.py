@@ -1,8 +1,11 @@
 import re
 
+import pytest
+
 from .reading import ink
 
 
+@pytest.mark.slow
 def test_actor_critic(run, tmp_path):
     output = run("actor_critic.py", "--output", tmp_path / "new")
     (best,) = map(float, re.findall(r"^optimal return ([\d.]+)", output))

@@ -164,6 +164,7 @@ class Select(keras.layers.Layer):
         return x * self.choice(logits, training=training)
 
 
+@pytest.mark.slow
 def test_it_finds_the_features_that_inform(seed):
     """Three of twelve, by `fit`; the others are noise."""
     rng = np.random.default_rng(seed)

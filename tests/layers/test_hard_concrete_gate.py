@@ -143,6 +143,7 @@ class TestInference:
         up, down = (gates(WIDE + h, 1.0) for h in (1e-5, -1e-5))
         np.testing.assert_allclose(found, (up - down) / 2e-5, atol=1e-5)
 
+    @pytest.mark.slow
     def test_what_is_never_needed_is_closed_exactly(self):
         """Two features of five tell the target: three gates end at 0."""
         rng = np.random.default_rng(0)

@@ -139,6 +139,7 @@ def test_columns_sum_to_one_and_rows_the_nearer_the_more_iterations(seed):
     assert off[2] < 1e-4
 
 
+@pytest.mark.slow
 def test_cold_and_patient_it_is_the_hard_sample(seed):
     logits = normal((20, 5, 5), seed)
     x = logits + noise(logits.shape, seed)

@@ -557,6 +557,7 @@ def test_a_temperature_that_is_not_positive_shows(temperature, seed):
 # ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_unknown_dimensions_and_modes(seed):
     """One trace for all sizes, and under XLA; indices among the results."""
 
