@@ -40,8 +40,8 @@ class Row:
         weights: How many the layer has that are not trained.
         trained_weights: How many that are.
         losses: How many it adds.
-        slow: Whether the gate leaves this variant out: one of each layer is
-            in it, the one that has most to it.
+        slow: Whether the gate leaves this variant out: one of each kind of
+            layer is in it, the one that has most to it.
     """
 
     layer: type[keras.Layer]
@@ -318,6 +318,7 @@ LAYERS = (
         hard=True,
         is_sample=_are_indices,
         is_index=True,
+        slow=True,
     ),
     Row(
         kg.GumbelEmbedding,

@@ -18,6 +18,7 @@ def example():
     return module
 
 
+@pytest.mark.slow
 def test_hard_lstm(run, tmp_path):
     output = run("hard_lstm.py", "--output", tmp_path / "new")
     row = r"^ +(soft|hard)" + r"  ([\d.]+) \+- [\d.]+" * 4 + r"  ([\d.]+)" * 6

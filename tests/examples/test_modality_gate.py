@@ -6,6 +6,7 @@ import pytest
 from .reading import ink
 
 
+@pytest.mark.slow
 def test_modality_gate(run, tmp_path):
     output = run("modality_gate.py", "--output", tmp_path / "new")
     row = (

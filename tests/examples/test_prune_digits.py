@@ -1,8 +1,11 @@
 import re
 
+import pytest
+
 from .reading import ink
 
 
+@pytest.mark.slow
 def test_prune_digits(run, tmp_path):
     output = run("prune_digits.py", "--output", tmp_path / "new")
     row = r"^ +(\S+) +(\d+) +(\d+) +(\d+) +(0\.\d+) +(\d+)  (.*)$"

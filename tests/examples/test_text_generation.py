@@ -1,8 +1,11 @@
 import re
 
+import pytest
+
 from .reading import ink
 
 
+@pytest.mark.slow
 def test_text_generation(run, tmp_path):
     output = run("text_generation.py", "--output", tmp_path / "new")
     characters, bits = re.search(r"(\d+) char.*, (\S+) bits", output).groups()
