@@ -98,7 +98,9 @@ def with_noise_input(model: keras.Model) -> keras.Model:
         for name, shape in _asked(model, inputs)
     ]
     outputs = NoiseInput(model, name="with_noise")(inputs, noises)
-    return keras.Model([*keras.tree.flatten(inputs), *noises], outputs)
+    given = keras.Model([*keras.tree.flatten(inputs), *noises], outputs)
+    given(given.inputs)  # Keras writes no ONNX of what was never called.
+    return given
 
 
 def _asked(model: keras.Model, inputs: Any) -> list[tuple[str, Shape]]:
