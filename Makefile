@@ -8,7 +8,7 @@ DEMO = demo-output
 # TensorFlow's start-up notices say nothing of this project.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo demo-estimators docs test test-slow lint types check bench bench-gpu-check clean
+.PHONY: demo demo-estimators docs test test-slow soak lint types check bench bench-gpu-check clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=...")'
@@ -33,6 +33,9 @@ test: $(STAMP)  ## the whole suite, less what is marked slow
 
 test-slow: $(STAMP)  ## what is too long for `make test`
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'slow and not gpu'
+
+soak: $(STAMP)  ## 1e11 draws and 1e9 hard samples, each looked at
+	$(BIN)/python -m tests.soak --output benchmarks/results/soak.md
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
