@@ -218,15 +218,22 @@ class Case:
         """The same in float64, of NumPy."""
         return wide(self.draw(*args, **arguments))
 
-    def with_gradient(self, x=None, **arguments):
-        """A sample, and the gradient of a weighted sum of it."""
+    def with_gradient(self, x=None, temperature=None, **arguments):
+        """A sample, and the gradient of a weighted sum of it.
+
+        To the logits, and to the temperature if that is given.
+        """
         x = self.x if x is None else x
+        sources = [x]
+        if temperature is not None:
+            sources.append(temperature)
+            arguments["temperature"] = temperature
         with tf.GradientTape() as tape:
-            tape.watch(x)
+            tape.watch(sources)
             y = self.draw(x, **arguments)
             weights = np.random.default_rng(self.seed).uniform(-1, 1, y.shape)
             loss = tf.reduce_sum(y * tf.cast(weights, y.dtype))
-        return y, tape.gradient(loss, x)
+        return y, *tape.gradient(loss, sources)
 
     def noise(self):
         """What is added to the logits, in float64."""
