@@ -252,9 +252,11 @@ def any_number(dtype):
     kind = tf.dtypes.as_dtype(dtype)
     width = {"float64": 64, "float16": 16}.get(dtype, 32)
     largest = float(kind.max)
-    return arrays_of(
-        kind.as_numpy_dtype, st.floats(-largest, largest, width=width)
+    # The ends by name too: by chance no two of them would meet.
+    elements = st.sampled_from([largest, -largest]) | st.floats(
+        -largest, largest, width=width
     )
+    return arrays_of(kind.as_numpy_dtype, elements)
 
 
 def arrays_of(kind, elements):
