@@ -244,6 +244,16 @@ def argmax(x: Tensor, axis: int) -> Tensor:
     return tf.argmax(x, axis, output_type=tf.int32)
 
 
+def checkpoint_with(
+    layer: keras.Layer, name: str, variable: keras.Variable
+) -> None:
+    """Have `tf.train.Checkpoint` of `layer` hold `variable`, as `name`.
+
+    It finds the attributes that are variables, and none that hold one.
+    """
+    layer._track_trackable(variable, name)
+
+
 def export_format() -> str | None:
     """What Keras's `export` is tracing this call for, None if it is not.
 
