@@ -144,6 +144,9 @@ def test_the_layers_communicate_nothing(workers):
     for worker in workers:
         assert worker["with a softmax"] == [["CollectiveReduceV2", gradients]]
         assert worker["with a layer"] == worker["with a softmax"]
+        # The quantizer's own weights are a kernel, a bias, and the table.
+        more = gradients + (4 * 4 + 4) + 4 * 4
+        assert worker["with a codebook"] == [["CollectiveReduceV2", more]]
 
 
 def test_parameter_servers_work_in_a_custom_loop(parameter_server):
