@@ -14,6 +14,7 @@ import tensorflow as tf
 # own, so that `keras.utils.set_random_seed` reaches it.
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.random.seed_generator import global_seed_generator
+from keras.src.utils.tracking import DotNotTrackScope
 
 # The optimization barrier has no name under `tf.`; this module is where
 # jax2tf takes it from too.
@@ -251,7 +252,10 @@ def checkpoint_with(
 
     It finds the attributes that are variables, and none that hold one.
     """
-    layer._track_trackable(variable, name)
+    # Keras watches the list that TensorFlow notes it in, and would make a
+    # weight of what is none.
+    with DotNotTrackScope():
+        layer._track_trackable(variable, name)
 
 
 def export_format() -> str | None:

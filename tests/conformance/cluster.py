@@ -141,7 +141,7 @@ def parameter_server():
         ).join()
     strategy = tf.distribute.ParameterServerStrategy(resolver)
     coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
-    cooling = kg.schedules.ExponentialAnnealing(1.0, 0.1, 0.1)
+    cooling = kg.schedules.ExponentialAnnealing(1.0, 0.01, 0.1)
     with strategy.scope():
         one = kg.GumbelSoftmax(cooling, hard=True, seed=0)
         each = [kg.GumbelSoftmax(hard=True, seed=seed) for seed in range(2)]

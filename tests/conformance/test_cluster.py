@@ -158,8 +158,8 @@ def test_parameter_servers_work_in_a_custom_loop(parameter_server):
     assert len({str(draw) for draw in draws}) == len(draws)
     # Eight draws, and then thirty of training.
     assert parameter_server["stream"] == [0, 38]
-    expected = max(np.exp(-0.1 * 37), 0.1)
-    assert parameter_server["temperature"] == pytest.approx(expected)
+    expected = pytest.approx(np.exp(-0.01 * 37))
+    assert parameter_server["temperature"] == expected
 
 
 def test_a_stream_for_each_worker_never_repeats(parameter_server):
