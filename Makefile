@@ -55,7 +55,8 @@ $(BENCH)/.installed: setup.cfg
 	touch $@
 
 bench: $(BENCH)/.installed  ## ours beside its peers; close everything else
-	set -e; for name in compare scaling memory fit embedding estimators family assignment; do \
+	set -e; for name in compare scaling memory fit embedding estimators family processes \
+	  assignment; do \
 	  $(BENCH)/bin/python benchmarks/$$name.py --output benchmarks/results; \
 	done
 

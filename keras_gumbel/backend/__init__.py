@@ -19,6 +19,7 @@ written with `keras.ops`, so another framework is one more file like
     bitcast(x, dtype)           the same bits
     argmax(x, axis)             the first largest, by one operation everywhere
     sum_to_shape(x, shape)      the transpose of broadcasting
+    checkpoint_with(layer, name, variable)   in the framework's checkpoints
     export_format()             what the call is traced for by Keras's `export`
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
     static_value(x)             the number in `x` where it is known now
@@ -37,6 +38,7 @@ if keras.config.backend() != "tensorflow":
 from keras_gumbel.backend.tensorflow import (
     argmax as argmax,
     bitcast as bitcast,
+    checkpoint_with as checkpoint_with,
     compiled as compiled,
     differentiable as differentiable,
     export_format as export_format,

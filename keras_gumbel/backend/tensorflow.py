@@ -14,6 +14,7 @@ import tensorflow as tf
 # own, so that `keras.utils.set_random_seed` reaches it.
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.random.seed_generator import global_seed_generator
+from keras.src.utils.tracking import DotNotTrackScope
 
 # The optimization barrier has no name under `tf.`; this module is where
 # jax2tf takes it from too.
@@ -242,6 +243,19 @@ def argmax(x: Tensor, axis: int) -> Tensor:
     Keras's own tells 0 from -0 by their bits, which LiteRT has no way to do.
     """
     return tf.argmax(x, axis, output_type=tf.int32)
+
+
+def checkpoint_with(
+    layer: keras.Layer, name: str, variable: keras.Variable
+) -> None:
+    """Have `tf.train.Checkpoint` of `layer` hold `variable`, as `name`.
+
+    It finds the attributes that are variables, and none that hold one.
+    """
+    # Keras watches the list that TensorFlow notes it in, and would make a
+    # weight of what is none.
+    with DotNotTrackScope():
+        layer._track_trackable(variable, name)
 
 
 def export_format() -> str | None:

@@ -14,6 +14,7 @@ from keras_gumbel._validation import (
     check_seed,
     check_temperature,
 )
+from keras_gumbel.ops.checkpoints import checkpoint_with
 
 # Under this name the stream of noise is stored beside the weights.
 _STREAM = "seed_generator_state"
@@ -90,6 +91,7 @@ class SamplingLayer(keras.Layer):
             autocast=False,
         )
         self._live[name] = _LiveScalar(variable, initial, schedule)
+        checkpoint_with(self, name, variable)
         if schedule is not None and self._iterations is None:
             self._iterations = self.add_weight(
                 name="iterations",
@@ -118,6 +120,7 @@ class SamplingLayer(keras.Layer):
             self.seed_generator = keras.random.SeedGenerator(
                 None if seed is None else int(seed)
             )
+        checkpoint_with(self, _STREAM, self.seed_generator.state)
 
     @property
     def temperature(self) -> keras.Variable:

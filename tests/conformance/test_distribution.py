@@ -7,8 +7,10 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import stats
 
+from keras_gumbel.backend.tensorflow import _replica_key
 from tests.conformance.registry import (
     LAYERS,
     TRAINED,
@@ -106,6 +108,19 @@ def test_a_schedule_counts_steps_and_not_replicas(row, seen):
     """Four steps were taken, so the last was step 3."""
     expected = pytest.approx(2.0 * np.exp(-0.5 * 3))
     assert seen["fit"][str(row)]["annealed"] == [expected] * 2
+
+
+def test_a_replica_keeps_its_noise_when_others_join():
+    key = tf.constant((3, 5), tf.int64)
+    keys = {
+        count: [
+            tuple(_replica_key(key, count, tf.constant(n)).numpy().tolist())
+            for n in range(count)
+        ]
+        for count in (2, 3)
+    }
+    assert keys[3][:2] == keys[2]
+    assert len({*keys[3], (3, 5)}) == 4
 
 
 def test_metrics_count_what_all_replicas_saw(seen):

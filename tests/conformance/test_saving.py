@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.conformance.registry import as_array, each_layer
+from tests.conformance.registry import (
+    LAYERS,
+    TRAINED,
+    as_array,
+    each_layer,
+    each_of,
+)
 
 
 def through_keras_file(model, row, tmp_path):
@@ -43,9 +49,16 @@ ways = pytest.mark.parametrize(
 )
 
 
-@each_layer
-@ways
-def test_a_copy_goes_on_where_the_model_was(row, way, tmp_path):
+def through_a_checkpoint(model, row, tmp_path):
+    """TensorFlow's own, which knows nothing of what Keras saves."""
+    path = tf.train.Checkpoint(model=model).write(tmp_path / "checkpoint")
+    again = row.model(seed=99, temperature=9.0)
+    status = tf.train.Checkpoint(model=again).read(path)
+    status.assert_existing_objects_matched()
+    return again
+
+
+def goes_on(row, way, tmp_path):
     model = row.model(seed=3)
     logits = row.logits()
     model(logits, training=True)
@@ -61,6 +74,26 @@ def test_a_copy_goes_on_where_the_model_was(row, way, tmp_path):
         np.testing.assert_array_equal(
             as_array(again(logits, training=True)), draw
         )
+
+
+@each_layer
+@ways
+def test_a_copy_goes_on_where_the_model_was(row, way, tmp_path):
+    goes_on(row, way, tmp_path)
+
+
+@each_of(LAYERS, gate=TRAINED)
+def test_a_checkpoint_of_tensorflow_goes_on_where_the_model_was(row, tmp_path):
+    goes_on(row, through_a_checkpoint, tmp_path)
+
+
+@each_layer
+def test_the_stream_is_a_variable_and_no_weight(row):
+    """As with Keras's own random layers."""
+    layer = row.model(seed=3).get_layer("choice")
+    state = layer.seed_generator.state
+    assert any(variable is state for variable in layer.variables)
+    assert not any(variable is state for variable in layer.weights)
 
 
 @each_layer
