@@ -32,26 +32,28 @@ class Digest(keras.layers.Layer):
         if training:
             bits = ops.cast(ops.stop_gradient(x) * 2.0**20, "int64")
             bits = ops.reshape(bits, (-1,))
-            bits = ops.sum(bits * ops.arange(1, 2 * bits.shape[0], 2, dtype="int64"))
+            bits = ops.sum(
+                bits * ops.arange(1, 2 * bits.shape[0], 2, dtype="int64")
+            )
             self.digest.assign(self.digest * 1_000_003 + bits)
         return x
 
 
 def make_model(dropout):
-    """Every kind of state that a model with our layers can have."""
-    linear = kg.schedules.ExponentialAnnealing(1.0, 0.01, 0.1)
+    """Live scalars, schedules, streams, and a hash of all that was drawn.
+
+    (Of other layers and modes: `tests/conformance/test_resuming.py`.)
+    """
+    falling = kg.schedules.ExponentialAnnealing(1.0, 0.01, 0.1)
     model = keras.Sequential(
         [
             keras.Input((6,), batch_size=BATCH),
             keras.layers.Dense(8, activation="relu"),
             keras.layers.Dropout(dropout),
-            kg.HardConcreteGate(l0_weight=linear, seed=1),
+            kg.HardConcreteGate(temperature=falling, l0_weight=falling, seed=1),
+            Digest(),
             keras.layers.Dense(5),
             kg.GumbelSoftmax(hard=True, seed=2, name="choice"),
-            Digest(),
-            kg.GumbelQuantizer(
-                7, 4, 2, temperature=linear, kl_weight=linear, seed=3
-            ),
             Digest(),
             keras.layers.Dense(2),
         ]

@@ -1,0 +1,90 @@
+"""Training that stops in the middle goes on as if it had not stopped."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_gumbel as kg
+from tests.conformance.registry import LAYERS, TRAINED, as_array, each_of
+
+BATCHES, EPOCHS = 4, 3
+
+
+class Accident(keras.callbacks.Callback):
+    """Ends the process, as it were, in the middle of the second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epoch == 1 and batch >= 1:
+            raise KeyboardInterrupt
+
+
+def keras_backup(folder):
+    return keras.callbacks.BackupAndRestore(folder, save_freq="epoch")
+
+
+def train(row, folder, backup, *callbacks, schedule="layer", **settings):
+    """What is left at the end, with the temperature set in either way."""
+    annealing = kg.schedules.ExponentialAnnealing(2.0, 0.1, 0.1)
+    in_layer = schedule == "layer"
+    model = row.model(
+        seed=3, **({"temperature": annealing} if in_layer else {})
+    )
+    settings = {"optimizer": keras.optimizers.Adam(0.01), **settings}
+    model.compile(loss="mean_squared_error", **settings)
+    x = np.concatenate([row.logits() + n for n in range(BATCHES)])
+    if not in_layer:
+        callbacks = kg.TemperatureScheduler(annealing), *callbacks
+    model.fit(
+        x,
+        row.target(x),
+        batch_size=len(x) // BATCHES,
+        epochs=EPOCHS,
+        shuffle=False,
+        verbose=0,
+        callbacks=[*callbacks, backup(folder)],
+    )
+    return [as_array(v) for v in [*model.variables, *model.optimizer.variables]]
+
+
+def assert_goes_on(row, tmp_path, backup, **settings):
+    expected = train(row, tmp_path / "undisturbed", backup, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(row, tmp_path / "backup", backup, Accident(), **settings)
+    states = train(row, tmp_path / "backup", backup, **settings)
+    assert len(states) == len(expected)
+    for state, other in zip(states, expected, strict=True):
+        np.testing.assert_array_equal(state, other)
+
+
+@each_of(LAYERS, gate=())
+@pytest.mark.parametrize("schedule", ["layer", "callback"])
+def test_every_layer_goes_on_with_the_backup_of_keras(row, schedule, tmp_path):
+    assert_goes_on(row, tmp_path, keras_backup, schedule=schedule)
+
+
+@each_of([row for row in LAYERS if str(row) in TRAINED], gate=())
+@pytest.mark.parametrize(
+    "settings",
+    [{"steps_per_execution": 2}, {"jit_compile": True}],
+    ids=lambda settings: next(iter(settings)),
+)
+@pytest.mark.parametrize("backup", [keras_backup, kg.callbacks.ExactBackup])
+def test_in_every_mode(row, backup, settings, tmp_path):
+    assert_goes_on(row, tmp_path, backup, **settings)
+
+
+@each_of([row for row in LAYERS if str(row) in TRAINED], gate=())
+@pytest.mark.parametrize("backup", [keras_backup, kg.callbacks.ExactBackup])
+def test_in_half_precision_with_a_scaled_loss(row, backup, tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    # So large that the first steps overflow, and the scale has to fall.
+    scaled = keras.optimizers.LossScaleOptimizer
+    assert_goes_on(
+        row,
+        tmp_path,
+        backup,
+        optimizer=scaled(keras.optimizers.Adam(0.01), initial_scale=2.0**20),
+    )
