@@ -23,8 +23,8 @@ from tests.hostile.files import (
 )
 from tests.variants import slow
 
-# One of each kind; the quantizer has every sort of argument.
-EACH = ("GumbelQuantizer", "GumbelRao", "CategoryUsage")
+# The quantizer has every sort of argument.
+EACH = ("GumbelQuantizer", "GumbelRao")
 each = pytest.mark.parametrize(
     "name", [*EACH, *slow(*(name for name in NAMES if name not in EACH))]
 )
@@ -96,8 +96,10 @@ def test_code_is_an_error_and_does_not_run(
     taken = []
     for argument in arguments(one):
         for kind, value in code(str(marker)).items():
+            hostile = replaced(config, argument, value)["config"]
+            # Outside of a file, where nothing says that the mode is safe.
             with contextlib.suppress(TypeError, ValueError):
-                load(replaced(config, argument, value))
+                type(one).from_config(hostile)
                 taken.append((argument, kind))
     assert taken == []
     assert not marker.exists()
