@@ -25,15 +25,31 @@ def keras_backup(folder):
     return keras.callbacks.BackupAndRestore(folder, save_freq="epoch")
 
 
-def train(row, folder, backup, *callbacks, schedule="layer", **settings):
+def adam():
+    return keras.optimizers.Adam(0.01)
+
+
+def scaled_adam():
+    """With a scale so large that steps overflow until it has fallen."""
+    return keras.optimizers.LossScaleOptimizer(adam(), initial_scale=2.0**20)
+
+
+def train(
+    row,
+    folder,
+    backup,
+    *callbacks,
+    schedule="layer",
+    optimizer=adam,
+    policy="float32",
+    **settings,
+):
     """What is left at the end, with the temperature set in either way."""
+    keras.config.set_dtype_policy(policy)
     annealing = kg.schedules.ExponentialAnnealing(2.0, 0.1, 0.1)
-    in_layer = schedule == "layer"
-    model = row.model(
-        seed=3, **({"temperature": annealing} if in_layer else {})
-    )
-    settings = {"optimizer": keras.optimizers.Adam(0.01), **settings}
-    model.compile(loss="mean_squared_error", **settings)
+    in_layer = {"temperature": annealing} if schedule == "layer" else {}
+    model = row.model(seed=3, **in_layer)
+    model.compile(optimizer(), "mean_squared_error", **settings)
     x = np.concatenate([row.logits() + n for n in range(BATCHES)])
     if not in_layer:
         callbacks = kg.TemperatureScheduler(annealing), *callbacks
@@ -60,31 +76,19 @@ def assert_goes_on(row, tmp_path, backup, **settings):
 
 
 @each_of(LAYERS, gate=())
-@pytest.mark.parametrize("schedule", ["layer", "callback"])
-def test_every_layer_goes_on_with_the_backup_of_keras(row, schedule, tmp_path):
-    assert_goes_on(row, tmp_path, keras_backup, schedule=schedule)
+def test_every_layer_goes_on_with_the_backup_of_keras(row, tmp_path):
+    assert_goes_on(row, tmp_path, keras_backup)
+
+
+MODES = {
+    "callback": {"schedule": "callback"},
+    "several steps": {"steps_per_execution": 2},
+    "XLA": {"jit_compile": True},
+    "half precision": {"policy": "mixed_float16", "optimizer": scaled_adam},
+}
 
 
 @each_of([row for row in LAYERS if str(row) in TRAINED], gate=())
-@pytest.mark.parametrize(
-    "settings",
-    [{"steps_per_execution": 2}, {"jit_compile": True}],
-    ids=lambda settings: next(iter(settings)),
-)
-@pytest.mark.parametrize("backup", [keras_backup, kg.callbacks.ExactBackup])
-def test_in_every_mode(row, backup, settings, tmp_path):
-    assert_goes_on(row, tmp_path, backup, **settings)
-
-
-@each_of([row for row in LAYERS if str(row) in TRAINED], gate=())
-@pytest.mark.parametrize("backup", [keras_backup, kg.callbacks.ExactBackup])
-def test_in_half_precision_with_a_scaled_loss(row, backup, tmp_path):
-    keras.config.set_dtype_policy("mixed_float16")
-    # So large that the first steps overflow, and the scale has to fall.
-    scaled = keras.optimizers.LossScaleOptimizer
-    assert_goes_on(
-        row,
-        tmp_path,
-        backup,
-        optimizer=scaled(keras.optimizers.Adam(0.01), initial_scale=2.0**20),
-    )
+@pytest.mark.parametrize("mode", MODES)
+def test_in_every_mode_with_ours(row, mode, tmp_path):
+    assert_goes_on(row, tmp_path, kg.callbacks.ExactBackup, **MODES[mode])
