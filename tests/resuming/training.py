@@ -16,7 +16,7 @@ from keras import ops
 
 import keras_gumbel as kg
 
-EPOCHS, STEPS, BATCH, EXAMPLES = 40, 4, 4, 40
+EPOCHS, STEPS, BATCH, EXAMPLES = 30, 4, 4, 40
 
 
 class Digest(keras.layers.Layer):
@@ -167,4 +167,5 @@ class _Killer:
             if writes and str(path).startswith(self.folder):
                 self.left -= 1
         if self.left < 0:
+            self.left = sys.maxsize  # A kill is an event, too.
             os.kill(os.getpid(), signal.SIGKILL)
