@@ -4,13 +4,14 @@ A temperature schedule is any `keras.optimizers.schedules` object; this module
 adds the one that Jang et al. anneal by.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
 
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import (
+    check_config,
     check_integer,
     check_not_negative,
     check_positive,
@@ -81,6 +82,12 @@ class ExponentialAnnealing(keras.optimizers.schedules.LearningRateSchedule):
         elapsed = ops.cast(stage * self.every, "float32")
         decay = ops.exp(-self.decay_rate * elapsed)
         return ops.maximum(self.minimum, self.initial_temperature * decay)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The schedule of such a configuration, of which nothing is missing."""
+        check_config(cls, config)
+        return cls(**config)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

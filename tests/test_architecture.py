@@ -26,7 +26,7 @@ ARROWS = {
         "ops",
         "schedules",
     },
-    "export": {"layers", "_typing"},
+    "export": {"layers", "_validation", "_typing"},
     "distributions": {
         "layers",
         "losses",

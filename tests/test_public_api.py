@@ -87,7 +87,7 @@ NAMES = {
         "HardConcreteGate",
         "SampleArgmaxIndex",
     },
-    kg.callbacks: {"TemperatureScheduler"},
+    kg.callbacks: {"ExactBackup", "TemperatureScheduler"},
     kg.schedules: {"ExponentialAnnealing"},
 }
 
@@ -156,6 +156,7 @@ SIGNATURES = {
         "(schedule, *, frequency='batch', layers=None, initial_step=0, "
         "verbose=0)"
     ),
+    kg.callbacks.ExactBackup: "(folder)",
     kg.schedules.ExponentialAnnealing: (
         "(initial_temperature, decay_rate, minimum, every=1)"
     ),

@@ -19,6 +19,13 @@ from keras_gumbel._validation.codes import (
     check_codes_are_known as check_codes_are_known,
     check_sample_weight as check_sample_weight,
 )
+from keras_gumbel._validation.configs import (
+    check_config as check_config,
+    check_flag as check_flag,
+    check_kind as check_kind,
+    check_model as check_model,
+    check_stream as check_stream,
+)
 from keras_gumbel._validation.distributions import (
     check_categories_are_last as check_categories_are_last,
     check_has_law as check_has_law,

@@ -1,5 +1,6 @@
 """Keras callbacks, one a file."""
 
+from keras_gumbel.callbacks.exact_backup import ExactBackup as ExactBackup
 from keras_gumbel.callbacks.temperature_scheduler import (
     TemperatureScheduler as TemperatureScheduler,
 )

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_gumbel import choices
 from keras_gumbel._typing import Tensor
-from keras_gumbel._validation import check_positive
+from keras_gumbel._validation import check_config, check_positive
 from keras_gumbel.formulas import Draw
 
 
@@ -115,6 +115,7 @@ class Estimator(ABC):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The inverse of `get_config`."""
+        check_config(cls, config)
         return cls(**config)
 
 

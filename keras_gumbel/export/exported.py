@@ -7,15 +7,13 @@ import keras
 # What `model.export` itself goes by; Keras keeps it to itself.
 from keras.src.export.export_utils import get_input_signature
 
+from keras_gumbel._validation import check_model
 from keras_gumbel.layers.sampling import SamplingLayer
 
 
 def sampling_layers(model: keras.Model) -> list[SamplingLayer]:
     """The layers of a model that draw noise, at any depth."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(
-            f"`model` must be a `keras.Model`. Received: model={model!r}"
-        )
+    check_model(model)
     found = [
         layer
         for layer in model._flatten_layers()

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel._validation import check_config, check_model
 from keras_gumbel.export.exported import input_signature, sampling_layers
 from keras_gumbel.layers.given_noise import noise_from
 
@@ -22,6 +23,7 @@ class NoiseInput(keras.Layer):
 
     def __init__(self, model: keras.Model, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_model(model)
         self.model = model
 
     def build(self, *shapes: Any) -> None:
@@ -42,8 +44,9 @@ class NoiseInput(keras.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "NoiseInput":
         """The layer of such a configuration."""
-        model = keras.saving.deserialize_keras_object(config.pop("model"))
-        return cls(model, **config)
+        check_config(cls, config)
+        model = keras.saving.deserialize_keras_object(config["model"])
+        return super().from_config({**config, "model": model})
 
 
 def with_noise_input(model: keras.Model) -> keras.Model:

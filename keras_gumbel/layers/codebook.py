@@ -11,6 +11,8 @@ from keras_gumbel._validation import (
     check_codebook_sizes,
     check_codes_of_groups,
     check_features,
+    check_flag,
+    check_kind,
     check_known_features,
 )
 from keras_gumbel.formulas import FORBIDDEN
@@ -47,10 +49,16 @@ class CodebookLayer(LogitsLayer):
         self.num_codes = int(num_codes)
         self.code_dim = int(code_dim)
         self.num_groups = int(num_groups)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.use_bias = bool(use_bias)
-        self.embeddings_initializer = keras.initializers.get(
-            embeddings_initializer
+        self.kernel_initializer = check_kind(
+            keras.initializers.get(kernel_initializer),
+            "kernel_initializer",
+            "initializer",
+        )
+        self.use_bias = check_flag(use_bias, "use_bias")
+        self.embeddings_initializer = check_kind(
+            keras.initializers.get(embeddings_initializer),
+            "embeddings_initializer",
+            "initializer",
         )
 
     def build(self, inputs_shape: Shape) -> None:

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
-from keras_gumbel._validation import check_integer
+from keras_gumbel._validation import check_integer, check_kind
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.categorical import CategoricalLayer
 from keras_gumbel.ops.embedding import sample_embedding
@@ -113,14 +113,20 @@ class GumbelEmbedding(CategoricalLayer):
         )
         self.input_dim = int(input_dim)
         self.output_dim = int(output_dim)
-        self.embeddings_initializer = keras.initializers.get(
-            embeddings_initializer
+        self.embeddings_initializer = check_kind(
+            keras.initializers.get(embeddings_initializer),
+            "embeddings_initializer",
+            "initializer",
         )
-        self.embeddings_regularizer = keras.regularizers.get(
-            embeddings_regularizer
+        self.embeddings_regularizer = check_kind(
+            keras.regularizers.get(embeddings_regularizer),
+            "embeddings_regularizer",
+            "regularizer",
         )
-        self.embeddings_constraint = keras.constraints.get(
-            embeddings_constraint
+        self.embeddings_constraint = check_kind(
+            keras.constraints.get(embeddings_constraint),
+            "embeddings_constraint",
+            "constraint",
         )
 
     def build(self, logits_shape: Shape) -> None:

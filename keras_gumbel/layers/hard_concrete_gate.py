@@ -11,6 +11,7 @@ from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_gate_axis,
     check_gated,
+    check_kind,
     check_not_negative,
     check_stretch,
     gate_axes,
@@ -144,8 +145,10 @@ class HardConcreteGate(SamplingLayer):
         check_stretch(stretch)
         self.axis = check_gate_axis(axis)
         self.stretch = float(stretch[0]), float(stretch[1])
-        self.log_alpha_initializer = keras.initializers.get(
-            log_alpha_initializer
+        self.log_alpha_initializer = check_kind(
+            keras.initializers.get(log_alpha_initializer),
+            "log_alpha_initializer",
+            "initializer",
         )
         self._add_live_scalar("l0_weight", l0_weight, _check_l0_weight)
 

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_gumbel import formulas
 from keras_gumbel._typing import LearningRateSchedule, Tensor
-from keras_gumbel._validation import check_logits
+from keras_gumbel._validation import check_flag, check_logits
 from keras_gumbel.layers.given_noise import given_noise
 from keras_gumbel.layers.sampling import SamplingLayer
 from keras_gumbel.ops.portable import check_can_draw
@@ -41,8 +41,8 @@ class LogitsLayer(SamplingLayer):
             seed=seed,
             **kwargs,
         )
-        self.hard = bool(hard)
-        self.from_logits = bool(from_logits)
+        self.hard = check_flag(hard, "hard")
+        self.from_logits = check_flag(from_logits, "from_logits")
 
     @property
     def _inference_modes(self) -> tuple[str | None, ...]:

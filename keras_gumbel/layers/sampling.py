@@ -1,7 +1,7 @@
 """What every sampling layer has: a temperature, a stream of noise, a switch."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 from keras import ops
@@ -9,9 +9,12 @@ from keras import ops
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_choice,
+    check_config,
     check_initial_temperature,
+    check_integer,
     check_not_negative,
     check_seed,
+    check_stream,
     check_temperature,
 )
 from keras_gumbel.ops.checkpoints import checkpoint_with
@@ -24,6 +27,7 @@ class _LiveScalar(NamedTuple):
     variable: keras.Variable
     initial: float
     schedule: LearningRateSchedule | None
+    check: Callable[[Any], None]
 
 
 class SamplingLayer(keras.Layer):
@@ -90,7 +94,7 @@ class SamplingLayer(keras.Layer):
             trainable=False,
             autocast=False,
         )
-        self._live[name] = _LiveScalar(variable, initial, schedule)
+        self._live[name] = _LiveScalar(variable, initial, schedule, check)
         checkpoint_with(self, name, variable)
         if schedule is not None and self._iterations is None:
             self._iterations = self.add_weight(
@@ -154,9 +158,10 @@ class SamplingLayer(keras.Layer):
         """
         if training and self._iterations is not None:
             step = self._iterations.value
-            for variable, _, schedule in self._live.values():
-                if schedule is not None:
-                    variable.assign(ops.cast(schedule(step), "float32"))
+            for live in self._live.values():
+                if live.schedule is not None:
+                    value = ops.cast(live.schedule(step), "float32")
+                    live.variable.assign(value)
             self._iterations.assign_add(1)
         return self.temperature if override is None else override
 
@@ -171,8 +176,19 @@ class SamplingLayer(keras.Layer):
         stored = {key: store[key] for key in list(store.keys())}
         stream = stored.pop(_STREAM, None)
         super().load_own_variables(stored)
-        if stream is not None:
-            self.seed_generator.state.assign(stream)
+        check_stream(stream)
+        self.seed_generator.state.assign(stream)
+        for live in self._live.values():
+            live.check(float(ops.convert_to_numpy(live.variable)))
+        if self._iterations is not None:
+            count = int(ops.convert_to_numpy(self._iterations))
+            check_integer(count, "iterations", minimum=0)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The layer of such a configuration, of which nothing is missing."""
+        check_config(cls, config)
+        return super().from_config(config)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the live temperature is a weight."""

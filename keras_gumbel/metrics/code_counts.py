@@ -1,6 +1,6 @@
 """What the metrics of a codebook share: how often each code was seen."""
 
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
@@ -10,6 +10,7 @@ from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import (
     check_codes,
     check_codes_are_known,
+    check_config,
     check_integer,
     check_sample_weight,
 )
@@ -80,6 +81,12 @@ class CodeCounts(keras.Metric):
 
     def _summary(self, counts: Tensor, total: Tensor) -> Tensor:
         raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The metric of such a configuration, of which nothing is missing."""
+        check_config(cls, config)
+        return cls(**config)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -1,0 +1,82 @@
+"""What comes out of a file, which may not be one that this package wrote."""
+
+import inspect
+from typing import Any
+
+import keras
+import numpy as np
+
+# The kinds of things, beside layers, that a layer can be made with.
+_KINDS = {
+    "initializer": keras.initializers.Initializer,
+    "regularizer": keras.regularizers.Regularizer,
+    "constraint": keras.constraints.Constraint,
+}
+
+
+def check_config(cls: type, config: Any) -> None:
+    """A dict with every argument of the constructor, as `get_config` gives."""
+    if not isinstance(config, dict):
+        raise TypeError(
+            f"`config` of {cls.__name__} must be a dict. "
+            f"Received: config={config!r} (of type {type(config).__name__})"
+        )
+    missing = [
+        name
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD and name not in config
+    ]
+    if missing:
+        raise ValueError(
+            f"`config` of {cls.__name__} must have every argument of the "
+            "constructor, as `get_config` gives them: a default in place of "
+            f"one that is lost would be another {cls.__name__}. "
+            f"Missing: {missing}. Received: config={config}"
+        )
+
+
+def check_flag(value: Any, name: str) -> bool:
+    """True or False, which is given back."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(
+            f"`{name}` must be True or False. Received: {name}={value!r} "
+            f"(of type {type(value).__name__})"
+        )
+    return bool(value)
+
+
+def check_kind(value: Any, name: str, kind: str) -> Any:
+    """An initializer, regularizer or constraint, which is given back.
+
+    A function of one's own will do, but no other object of Keras. Regularizer
+    and constraint may be None.
+    """
+    optional = kind != "initializer"
+    own = callable(value) and not hasattr(value, "get_config")
+    if isinstance(value, _KINDS[kind]) or own or (value is None and optional):
+        return value
+    raise TypeError(
+        f"`{name}` must be a Keras {kind}, its name, or a function"
+        f"{', or None' if optional else ''}. Received: {name}={value!r} "
+        f"(of type {type(value).__name__})"
+    )
+
+
+def check_model(model: Any) -> None:
+    """A Keras model."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "`model` must be a `keras.Model`. Received: "
+            f"model={model!r} (of type {type(model).__name__})"
+        )
+
+
+def check_stream(state: Any) -> None:
+    """Two integers, the seed and the count of draws, as a file has them."""
+    values = np.asarray(state)
+    integers = np.issubdtype(values.dtype, np.integer)
+    if not integers or values.shape != (2,) or (values < 0).any():
+        raise ValueError(
+            "`seed_generator_state` must be two integers that are not "
+            f"negative. Received: seed_generator_state={state!r}"
+        )

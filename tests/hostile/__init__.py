@@ -1,0 +1,1 @@
+"""Files that were not written by Keras, or not by it alone."""
