@@ -23,7 +23,7 @@ from keras_gumbel.ops.gates import (
     open_probability,
     sample_gates,
 )
-from keras_gumbel.ops.portable import check_can_draw
+from keras_gumbel.ops.portable import check_can_draw, check_precision
 from keras_gumbel.ops.relaxation import is_learned
 
 
@@ -196,6 +196,7 @@ class HardConcreteGate(SamplingLayer):
         """Multiply by gates, sampled when training; add the penalty."""
         inputs = ops.convert_to_tensor(inputs)
         check_gated(inputs)
+        check_precision(self.name, self.compute_dtype)
         given = self.current_temperature(temperature, training)
         shape = (inputs.shape[0], *self._gates_shape[1:])
         tau, mask = hard_concrete_arguments(given, class_mask, shape, "float32")
