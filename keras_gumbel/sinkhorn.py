@@ -76,7 +76,7 @@ def arrange(x: Tensor, temperature: Tensor, num_iterations: int) -> Matrices:
     if len(temperature.shape):
         goal = (*ops.shape(x)[:-2], 1, 1)
         temperature = _pack(ops.broadcast_to(temperature, goal), _is_small(x))
-    packed = pack(ops.where(x < _lowest(x), FORBIDDEN, gap))
+    packed = pack(ops.where(x <= FORBIDDEN, FORBIDDEN, gap))
     across, down = (1, 0) if _is_small(x) else (2, 1)
     return Matrices(packed, temperature, across, down)
 
@@ -88,7 +88,7 @@ def _lowest(x: Tensor) -> float:
 def _finite(peak: Tensor) -> Tensor:
     """The peak of what may all be forbidden, and then any number does.
 
-    Far from the lowest, which is what LiteRT makes of -inf. By a maximum: for
+    Far from the lowest, as which LiteRT is given -inf. By a maximum: for
     ONNX a `where` becomes a product, of infinity with 0.
     """
     return ops.maximum(peak, _lowest(peak) / 4)

@@ -1,9 +1,9 @@
 """What can leave TensorFlow, when Keras's `export` traces a call.
 
 Of what is not finite the runtimes of other formats make what they like.
-LiteRT's exponential and every runtime's maximum lose NaN; LiteRT finds nothing
-equal to infinity, of which its sums and differences make the largest number;
-for ONNX a `where` becomes a sum of products with 0 and 1, unless one of its
+LiteRT's exponential and every runtime's maximum lose NaN; LiteRT's constants of
+infinity are written as the largest number, to which infinity is not equal; for
+ONNX a `where` becomes a sum of products with 0 and 1, unless one of its
 values is a constant that is not finite. So there, rows with NaN are looked for
 and marked, and the arithmetic between is finite.
 """
@@ -16,6 +16,7 @@ from keras import ops
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
+from keras_gumbel.formulas import FORBIDDEN, select
 
 
 def is_exported() -> bool:
@@ -65,7 +66,7 @@ def finite(x: Tensor, axis: int) -> Tensor:
 
 def finite_if_empty(x: Tensor, axis: int) -> Tensor:
     """The same, but that -inf stays in rows in which not all is -inf."""
-    forbidden = x < _lowest(x)
+    forbidden = x <= FORBIDDEN
     some = ~ops.all(forbidden, axis=axis, keepdims=True)
     return ops.where(some & forbidden, float("-inf"), finite(x, axis))
 
@@ -85,7 +86,7 @@ def in_any_format(
     """
     if portable_format() is None:
         return rule(x)
-    y = ops.where(x < _lowest(x), 0.0, rule(prepare(x, axis)))
+    y = select(x <= FORBIDDEN, 0.0, rule(prepare(x, axis)))
     return marked(y, x, axis, temperature)
 
 
@@ -102,7 +103,7 @@ def marked(
     bad = ops.isnan(x) | (x > -_lowest(x))
     bad = ops.any(bad, axis=axis, keepdims=True)
     if temperature is not None:
-        some = ops.any(x >= _lowest(x), axis=axis, keepdims=True)
+        some = ops.any(x > FORBIDDEN, axis=axis, keepdims=True)
         bad = bad | (ops.isnan(temperature) & some)
     return ops.where(bad, float("nan"), y)
 

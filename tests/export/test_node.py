@@ -67,9 +67,9 @@ def run(modules, path, calls):
     return [
         one["error"]
         if "error" in one
-        else np.frombuffer(
-            base64.b64decode(one["data"]), one["type"]
-        ).reshape(one["dims"])
+        else np.frombuffer(base64.b64decode(one["data"]), one["type"]).reshape(
+            one["dims"]
+        )
         for one in json.loads(done.stdout)
     ]
 
