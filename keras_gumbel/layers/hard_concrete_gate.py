@@ -206,7 +206,8 @@ class HardConcreteGate(SamplingLayer):
         of_each = ops.broadcast_to(log_alpha, shape)
         noise = given_noise(self, of_each)
         if noise is not None:
-            noisy = (of_each + self.noise_scale * noise) / tau
+            noisy = of_each + self.noise_scale * noise
+            noisy = noisy / formulas.positive_or_nan(tau, "float32")
             z = noiseless_gates(noisy, self.stretch)
             z = z if mask is None else ops.where(mask, z, 0.0)
         elif training or self.resolved_inference == "sample":

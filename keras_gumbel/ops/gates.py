@@ -17,6 +17,7 @@ from keras_gumbel._validation import (
     hard_concrete_arguments,
 )
 from keras_gumbel.formulas import Draw
+from keras_gumbel.ops.portable import moderate
 from keras_gumbel.ops.relaxation import is_learned
 
 
@@ -132,7 +133,7 @@ def sample_gates(
 
 def noiseless_gates(log_alpha: Tensor, stretch: tuple[float, float]) -> Tensor:
     """clip(sigmoid(log_alpha) * (zeta - gamma) + gamma, 0, 1), eq. 13."""
-    return _clip(_stretched(ops.sigmoid(log_alpha), stretch))
+    return _clip(_stretched(ops.sigmoid(moderate(log_alpha)), stretch))
 
 
 def open_probability(

@@ -28,12 +28,13 @@ def noise_for(row, given, x):
 
 
 def not_finite(noise):
-    """NaN in example 1, +inf in 2; -inf in 3, and in all of its last row."""
+    """NaN in example 1, +inf in 2; in 3 -inf, a whole row of it, and 1e30."""
     noise = noise.copy()
     rows = noise.reshape(len(noise), -1, noise.shape[-1])
     rows[1, -1, 2] = np.nan
     rows[2, 0, 3] = np.inf
     rows[3, 0, 1] = rows[3, -1] = -np.inf
+    rows[3, 0, 4] = 1e30
     return noise
 
 
