@@ -91,24 +91,6 @@ def differentiable(
     return with_gradient(compiled(forward), compiled(backward), outputs)
 
 
-def _own_gradient(
-    function: Callable[..., tuple[Any, Any]],
-) -> Callable[..., Any]:
-    """`tf.custom_gradient`, and the value alone in what has no gradients.
-
-    By the mark of a gradient OpenVINO gives a file more outputs.
-    """
-    differentiable = tf.custom_gradient(function)
-
-    @functools.wraps(function)
-    def call(*args: Tensor) -> Any:
-        if export_format() in (None, "saved_model"):
-            return differentiable(*args)
-        return function(*args)[0]
-
-    return call
-
-
 def with_gradient(
     run_forward: Callable[..., tuple[Tensor, ...]],
     run_backward: Callable[..., tuple[Tensor | None, ...]],
@@ -118,7 +100,7 @@ def with_gradient(
 
     # Two compiled functions in a gradient rule, and not a rule in one: there
     # TensorFlow has the function return its arguments too, a copy of each.
-    @_own_gradient
+    @tf.custom_gradient
     def call(*args: Tensor) -> Any:
         # A tape would have it keep all that a derivative of its parts needs.
         with record.stop_recording():
@@ -244,7 +226,7 @@ def sum_over(
     return sums
 
 
-@_own_gradient
+@tf.custom_gradient
 def straight_through(hard: Tensor, soft: Tensor) -> Any:
     """Forward: `hard`, bit for bit. Backward: identity to `soft`."""
 

@@ -46,7 +46,9 @@ def check_can_draw(name: str) -> None:
 def check_precision(name: str, dtype: str) -> None:
     """Raise where the layer of that name has a type that the file has not."""
     target = portable_format()
-    lacking = {"bfloat16", "float16"} if target == "litert" else {"bfloat16"}
+    lacking = {"bfloat16"}
+    if target == "litert":
+        lacking |= {"float16", "float64"}
     if target is not None and dtype in lacking:
         raise ValueError(
             f"the format {target!r} has no arithmetic in {dtype}: what is "

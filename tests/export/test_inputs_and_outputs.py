@@ -23,6 +23,8 @@ def check(model, target, folder, feeds):
     expected = model.predict_on_batch(given if len(given) > 1 else given[0])
     expected = keras.tree.flatten(expected)
     found = outputs(export(model, target, folder), feeds)
+    if target == "openvino":  # it makes outputs of unused parts too
+        found = found[: len(expected)]
     for mine, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
         assert mine.dtype == other.dtype
@@ -149,7 +151,6 @@ def rounded(policy, hard):
         ("float16", "openvino"),
         ("float64", "onnx"),
         ("float64", "openvino"),
-        ("float64", "litert"),
     ),
 )
 def test_precision(policy, target, tmp_path):
@@ -177,6 +178,7 @@ def test_precision(policy, target, tmp_path):
         ("mixed_float16", "litert"),
         *slow_rows(
             ("float16", "litert"),
+            ("float64", "litert"),
             *(("mixed_bfloat16", target) for target in ENDINGS),
         ),
     ],
