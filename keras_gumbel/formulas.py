@@ -340,6 +340,17 @@ def scaled(weight: Tensor, dy: Tensor) -> Tensor:
     return ops.where(weight != 0.0, weight * dy, 0.0)
 
 
+def select(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """`where`, of what may be infinite or NaN where it is not chosen.
+
+    For ONNX a `where` becomes a sum of products with 0 and 1, unless it asks
+    for NaN.
+    """
+    if backend.export_format() == "onnx":
+        condition = ops.isnan(ops.where(condition, float("nan"), 0.0))
+    return ops.where(condition, x, y)
+
+
 def step(x: Tensor) -> Tensor:
     """1 where x > 0, else 0; NaN where x is."""
     return ops.where(ops.isnan(x), x, ops.cast(x > 0, x.dtype))

@@ -42,7 +42,8 @@ class Sums(NamedTuple):
     """The sums of exp(z / temperature) along an axis.
 
     exp((z - peak) / temperature) / total is what they normalise to. Where
-    nothing is allowed it is 0: the peak is 0 there, and the total 1.
+    nothing is allowed it is 0: the peak is a large negative number there, and
+    the total 1.
     """
 
     peak: Tensor
@@ -70,17 +71,27 @@ def arrange(x: Tensor, temperature: Tensor, num_iterations: int) -> Matrices:
     That changes nothing of what they normalise to. Gaps that could add up
     beyond the largest number are cut to what cannot.
     """
-    allowed = x != FORBIDDEN
-    gap = ops.where(allowed, x - formulas.maximum(x, -1), 0.0)
-    dtype = keras.backend.standardize_dtype(x.dtype)
-    lowest = float(np.finfo(dtype).min) / (4 * num_iterations + 4)
-    gap = ops.where(gap < lowest, lowest, gap)
+    gap = x - _finite(formulas.maximum(x, -1))
+    gap = ops.maximum(gap, _lowest(x) / (16 * num_iterations + 16))
     if len(temperature.shape):
         goal = (*ops.shape(x)[:-2], 1, 1)
         temperature = _pack(ops.broadcast_to(temperature, goal), _is_small(x))
-    packed = pack(ops.where(allowed, gap, FORBIDDEN))
+    packed = pack(ops.where(x <= FORBIDDEN, FORBIDDEN, gap))
     across, down = (1, 0) if _is_small(x) else (2, 1)
     return Matrices(packed, temperature, across, down)
+
+
+def _lowest(x: Tensor) -> float:
+    return float(np.finfo(keras.backend.standardize_dtype(x.dtype)).min)
+
+
+def _finite(peak: Tensor) -> Tensor:
+    """The peak of what may all be forbidden, and then any number does.
+
+    Far from the lowest, as which LiteRT is given -inf. By a maximum: for
+    ONNX a `where` becomes a product, of infinity with 0.
+    """
+    return ops.maximum(peak, _lowest(peak) / 4)
 
 
 def _is_small(x: Tensor) -> bool:
@@ -108,8 +119,7 @@ def restore(y: Tensor, like: Tensor) -> Tensor:
 
 
 def _sums(z: Tensor, temperature: Tensor, axis: int) -> Sums:
-    peak = formulas.maximum(z, axis)
-    peak = ops.where(peak == FORBIDDEN, 0.0, peak)
+    peak = _finite(formulas.maximum(z, axis))
     weights = ops.exp((z - peak) / temperature)
     total = ops.sum(weights, axis=axis, keepdims=True)
     return Sums(peak, ops.where(total == 0.0, 1.0, total))

@@ -137,13 +137,13 @@ class _Row(NamedTuple):
         total = ops.where(second < peak, 1.0 + left, left)
         fields = cls(
             gap,
-            ops.where(second < peak, 1.0 / total, 0.0),
+            formulas.select(second < peak, 1.0 / total, 0.0),
             left / total,
             # With the only class there is, no other has a part.
-            ops.where(rest == 0.0, 0.0, 1.0 / rest),
+            formulas.select(rest == 0.0, 0.0, 1.0 / rest),
             ops.log(rest) - gap - ops.log(total),
         )
-        return cls(*(ops.where(live, field, 0.0) for field in fields))
+        return cls(*(formulas.select(live, one, 0.0) for one in fields))
 
 
 def _weigh(
@@ -160,8 +160,8 @@ def _weigh(
     several = ops.sum(ops.cast(top, "int32"), axis=1, keepdims=True) > 1
     second = formulas.maximum(ops.where(top & ~several, FORBIDDEN, few), 1)
     weight = ops.exp((w - second) * (1.0 / temperature))
-    weight = ops.where(w == FORBIDDEN, 0.0, weight)
-    weight = ops.where((w == peak) & ~several, _PEAK, weight)
+    weight = formulas.select(w == FORBIDDEN, 0.0, weight)
+    weight = formulas.select((w == peak) & ~several, _PEAK, weight)
     # Not by a maximum, which XLA has drop a NaN.
     rest = by.total(ops.where(weight < 0.0, 0.0, weight))
     return weight, ops.concatenate([peak, second, rest], axis=1)
@@ -177,7 +177,7 @@ def _lower(w: Tensor, weight: Tensor, row: _Row) -> Tensor:
     """w + log(1 - a)."""
     other = weight * (row.others * row.unit)
     fall = logarithms.small_exponential(other)
-    return w + ops.where(weight < 0.0, row.log_others, -fall)
+    return w + formulas.select(weight < 0.0, row.log_others, -fall)
 
 
 def _softmax_vjp(weight: Tensor, row: _Row, dy: Tensor, dw: Tensor) -> Tensor:
@@ -210,7 +210,7 @@ def _log_weight(weight: Tensor, row: _Row) -> Tensor:
 
 def _number_allowed(x: Tensor) -> Tensor:
     """(rows, 1), int32."""
-    allowed = ops.cast(x != FORBIDDEN, "int32")
+    allowed = ops.cast(x > FORBIDDEN, "int32")
     return ops.sum(allowed, axis=1, keepdims=True)
 
 

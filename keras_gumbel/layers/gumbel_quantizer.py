@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_gumbel import estimators
+from keras_gumbel import estimators, formulas
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_kl_weight,
@@ -250,7 +250,7 @@ class GumbelQuantizer(CodebookLayer):
         # The rows themselves, as `decode` gives them: a product may round.
         rows = look_up(codes, self._tables)
         known = ops.expand_dims(codes >= 0, -1)
-        rows = ops.where(known, rows, mixed)
+        rows = formulas.select(known, rows, mixed)
         return straight_through(rows, mixed), codes
 
     def _relax(

@@ -24,7 +24,7 @@ from keras_gumbel.ops.gates import (
     open_probability,
     sample_gates,
 )
-from keras_gumbel.ops.portable import check_can_draw
+from keras_gumbel.ops.portable import check_can_draw, check_precision
 from keras_gumbel.ops.relaxation import is_learned
 
 
@@ -199,6 +199,7 @@ class HardConcreteGate(SamplingLayer):
         """Multiply by gates, sampled when training; add the penalty."""
         inputs = ops.convert_to_tensor(inputs)
         check_gated(inputs)
+        check_precision(self.name, self.compute_dtype)
         given = self.current_temperature(temperature, training)
         shape = (inputs.shape[0], *self._gates_shape[1:])
         tau, mask = hard_concrete_arguments(given, class_mask, shape, "float32")
@@ -208,7 +209,8 @@ class HardConcreteGate(SamplingLayer):
         of_each = ops.broadcast_to(log_alpha, shape)
         noise = given_noise(self, of_each)
         if noise is not None:
-            noisy = (of_each + self.noise_scale * noise) / tau
+            noisy = of_each + self.noise_scale * noise
+            noisy = noisy / formulas.positive_or_nan(tau, "float32")
             z = noiseless_gates(noisy, self.stretch)
             z = z if mask is None else ops.where(mask, z, 0.0)
         elif training or self.resolved_inference == "sample":

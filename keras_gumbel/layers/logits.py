@@ -10,7 +10,7 @@ from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import check_flag, check_logits
 from keras_gumbel.layers.given_noise import given_noise
 from keras_gumbel.layers.sampling import SamplingLayer
-from keras_gumbel.ops.portable import check_can_draw
+from keras_gumbel.ops.portable import check_can_draw, check_precision
 
 
 class LogitsLayer(SamplingLayer):
@@ -78,6 +78,7 @@ class LogitsLayer(SamplingLayer):
         training: bool | None,
     ) -> Tensor:
         """What `_draw`, `_mode` or `_relax` gives in such a call."""
+        check_precision(self.name, self.compute_dtype)
         temperature = self.current_temperature(temperature, training)
         what = "sample" if training else self.resolved_inference
         noise = given_noise(self, logits)

@@ -18,9 +18,10 @@ from keras_gumbel._typing import Tensor
 def likeliest(logits: Tensor) -> Tensor:
     """The likeliest code of each row, the first on ties, int32."""
     codes = backend.argmax(logits, -1)
-    peak = ops.squeeze(formulas.maximum(logits, -1), axis=-1)
-    nan = ops.any(ops.isnan(logits), axis=-1)
-    known = ops.logical_and(ops.isfinite(peak), ops.logical_not(nan))
+    # Not by the peak, of which no two formats think alike: `ops.portable`.
+    some = ops.any(logits > formulas.FORBIDDEN, axis=-1)
+    bad = ops.isnan(logits) | (logits >= float("inf"))
+    known = some & ~ops.any(bad, axis=-1)
     return ops.cast(ops.where(known, codes, -1), "int32")
 
 

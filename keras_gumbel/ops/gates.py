@@ -17,6 +17,7 @@ from keras_gumbel._validation import (
     hard_concrete_arguments,
 )
 from keras_gumbel.formulas import Draw
+from keras_gumbel.ops.portable import moderate
 from keras_gumbel.ops.relaxation import is_learned
 
 
@@ -132,7 +133,9 @@ def sample_gates(
 
 def noiseless_gates(log_alpha: Tensor, stretch: tuple[float, float]) -> Tensor:
     """clip(sigmoid(log_alpha) * (zeta - gamma) + gamma, 0, 1), eq. 13."""
-    return _clip(_stretched(ops.sigmoid(log_alpha), stretch))
+    z = _clip(_stretched(ops.sigmoid(moderate(log_alpha)), stretch))
+    # To OpenVINO NaN is at least 1.
+    return ops.where(ops.isnan(log_alpha), log_alpha, z)
 
 
 def open_probability(

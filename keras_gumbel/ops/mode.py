@@ -9,6 +9,7 @@ from keras import ops
 from keras_gumbel import backend, formulas
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import categorical_arguments, gate_arguments
+from keras_gumbel.ops.portable import in_any_format, moderate
 
 
 def noiseless_softmax(
@@ -20,7 +21,11 @@ def noiseless_softmax(
 ) -> Tensor:
     """softmax(logits / temperature), forbidden classes exactly 0."""
     logits, temperature, axis = _prepare(logits, temperature, axis, class_mask)
-    return formulas.softmax(logits, temperature, axis)
+
+    def soft(x: Tensor) -> Tensor:
+        return formulas.softmax(x, temperature, axis)
+
+    return in_any_format(soft, logits, axis, temperature)
 
 
 def mode(
@@ -35,15 +40,19 @@ def mode(
     Its gradient is that of `noiseless_softmax`, straight through.
     """
     logits, temperature, axis = _prepare(logits, temperature, axis, class_mask)
-    soft = formulas.softmax(logits, temperature, axis)
-    size = logits.shape[axis] or ops.shape(logits)[axis]
-    one_hot = ops.one_hot(
-        backend.argmax(logits, axis), size, axis=axis, dtype=logits.dtype
-    )
-    # The sum is 0 where no class is allowed, and NaN where a logit is.
-    total = ops.sum(soft, axis=axis, keepdims=True)
-    hard = ops.where(total > 0, one_hot, total * one_hot)
-    return backend.straight_through(hard, soft)
+
+    def hard(x: Tensor) -> Tensor:
+        soft = formulas.softmax(x, temperature, axis)
+        size = x.shape[axis] or ops.shape(x)[axis]
+        one_hot = ops.one_hot(
+            backend.argmax(x, axis), size, axis=axis, dtype=x.dtype
+        )
+        # The sum is 0 where no class is allowed, and NaN where a logit is.
+        total = ops.sum(soft, axis=axis, keepdims=True)
+        chosen = ops.where(total > 0, one_hot, total * one_hot)
+        return backend.straight_through(chosen, soft)
+
+    return in_any_format(hard, logits, axis, temperature)
 
 
 def _prepare(
@@ -78,7 +87,8 @@ def gate_mode(
 def _relaxed_gates(logits: Tensor, temperature: Tensor) -> Tensor:
     # Infinite logits have no gradient, to the temperature neither.
     certain = ops.isinf(logits)
-    soft = ops.sigmoid(ops.where(certain, 0.0, logits) / temperature)
+    x = ops.where(certain, 0.0, logits) / temperature
+    soft = ops.sigmoid(moderate(x))
     return ops.where(certain, formulas.step(logits), soft)
 
 

@@ -1,6 +1,22 @@
-"""What can leave TensorFlow, when Keras's `export` traces a call."""
+"""What can leave TensorFlow, when Keras's `export` traces a call.
+
+Of what is not finite the runtimes of other formats make what they like.
+LiteRT's exponential and every runtime's maximum lose NaN; LiteRT's constants of
+infinity are written as the largest number, to which infinity is not equal; for
+ONNX a `where` becomes a sum of products with 0 and 1, unless one of its
+values is a constant that is not finite. So there, rows with NaN are looked for
+and marked, and the arithmetic between is finite.
+"""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import ops
 
 from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+from keras_gumbel.formulas import FORBIDDEN, select
 
 
 def is_exported() -> bool:
@@ -25,3 +41,81 @@ def check_can_draw(name: str) -> None:
             "`inference=None`, or the format 'tf_saved_model'. "
             f"Received: a sampling layer, {name!r}"
         )
+
+
+def check_precision(name: str, dtype: str) -> None:
+    """Raise where the layer of that name has a type that the file has not."""
+    target = portable_format()
+    lacking = {"bfloat16"}
+    if target == "litert":
+        lacking |= {"float16", "float64"}
+    if target is not None and dtype in lacking:
+        raise ValueError(
+            f"the format {target!r} has no arithmetic in {dtype}: what is "
+            "written would not run. Export a model that was made in float32, "
+            "with `set_weights(model.get_weights())`, or the format "
+            f"'tf_saved_model'. Received: a layer, {name!r}, that computes in "
+            f"{dtype}"
+        )
+
+
+def finite(x: Tensor, axis: int) -> Tensor:
+    """`x`, with large numbers in place of infinity."""
+    del axis
+    # Far from the largest, so that differences are finite too.
+    return ops.clip(x, _lowest(x) / 4, -_lowest(x) / 4)
+
+
+def finite_if_empty(x: Tensor, axis: int) -> Tensor:
+    """The same, but that -inf stays in rows in which not all is -inf."""
+    forbidden = x <= FORBIDDEN
+    some = ~ops.all(forbidden, axis=axis, keepdims=True)
+    return ops.where(some & forbidden, float("-inf"), finite(x, axis))
+
+
+def in_any_format(
+    rule: Callable[[Tensor], Tensor],
+    x: Tensor,
+    axis: int,
+    temperature: Tensor | None = None,
+    prepare: Callable[[Tensor, int], Tensor] = finite,
+) -> Tensor:
+    """rule(x), also where infinity and NaN get lost.
+
+    `rule` is a function of each row along `axis`, 0 at forbidden classes, and
+    NaN where a row has NaN or +inf, or its `temperature`, if any, is NaN. In
+    a portable format it is given what `prepare` makes of `x`.
+    """
+    if portable_format() is None:
+        return rule(x)
+    y = select(x <= FORBIDDEN, 0.0, rule(prepare(x, axis)))
+    return marked(y, x, axis, temperature)
+
+
+def marked(
+    y: Tensor,
+    x: Tensor,
+    axis: int | tuple[int, ...],
+    temperature: Tensor | None = None,
+) -> Tensor:
+    """`y`, but NaN where `x` has NaN or +inf along `axis`.
+
+    And where the temperature is NaN, if there is one and a class is allowed.
+    """
+    bad = ops.isnan(x) | (x > -_lowest(x))
+    bad = ops.any(bad, axis=axis, keepdims=True)
+    if temperature is not None:
+        some = ops.any(x > FORBIDDEN, axis=axis, keepdims=True)
+        bad = bad | (ops.isnan(temperature) & some)
+    return ops.where(bad, float("nan"), y)
+
+
+def moderate(x: Tensor) -> Tensor:
+    """`x`, within what every sigmoid knows: LiteRT's is NaN at 1e30."""
+    if portable_format() is None:
+        return x
+    return ops.where(ops.isnan(x), x, ops.clip(x, -1e4, 1e4))
+
+
+def _lowest(x: Tensor) -> float:
+    return float(np.finfo(keras.backend.standardize_dtype(x.dtype)).min)

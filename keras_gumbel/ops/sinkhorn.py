@@ -15,7 +15,7 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops.linear_assignment import assign, is_bad
-from keras_gumbel.ops.portable import portable_format
+from keras_gumbel.ops.portable import marked, portable_format
 from keras_gumbel.ops.relaxation import is_learned
 from keras_gumbel.sinkhorn import (
     Matrices,
@@ -166,7 +166,8 @@ def _portable(
     x = formulas.allowed(logits, class_mask)
     tau = formulas.positive_or_nan(temperature, x.dtype)
     given = arrange(x, tau, num_iterations)
-    return ops.cast(restore(unrolled(given, num_iterations), x), logits.dtype)
+    y = restore(unrolled(given, num_iterations), x)
+    return ops.cast(marked(y, x, (-2, -1), tau), logits.dtype)
 
 
 def _run(

@@ -16,6 +16,7 @@ from keras_gumbel._validation import (
     check_seed,
 )
 from keras_gumbel.formulas import Draw
+from keras_gumbel.ops.portable import finite_if_empty, in_any_format
 from keras_gumbel.ops.relaxation import is_learned
 
 
@@ -260,14 +261,18 @@ def _noiseless_rule(
     def forward(
         logits: Tensor, temperature: Tensor, *mask: Tensor
     ) -> tuple[Tensor, ...]:
-        x = formulas.nan_to_inf(formulas.allowed(logits, *mask))
+        x = formulas.allowed(logits, *mask)
         rows = _Rows(x, axis)
-        if hard:
-            k_hot, _ = choices.largest(rows.of(x), k)
-        else:
-            tau = rows.of_temperature(temperature)
-            k_hot = subsets.relaxed_k_hot(rows.of(x), tau, k, subsets.ANYWHERE)
-        return (ops.cast(rows.back(k_hot), logits.dtype),)
+        tau = None if hard else rows.of_temperature(temperature)
+
+        def k_hot(x: Tensor) -> Tensor:
+            x = formulas.nan_to_inf(x)
+            if hard:
+                return choices.largest(x, k)[0]
+            return subsets.relaxed_k_hot(x, tau, k, subsets.ANYWHERE)
+
+        y = rows.back(in_any_format(k_hot, rows.of(x), 1, tau, finite_if_empty))
+        return (ops.cast(y, logits.dtype),)
 
     def backward(
         dy: Tensor, logits: Tensor, temperature: Tensor, *mask: Tensor

@@ -41,8 +41,14 @@ for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     logits = tf.constant(np.load(folder / "logits.npy"))
     outputs = [served.serve(logits).numpy() for _ in range(2)]
     outputs.append(served.serve(logits[:1]).numpy())
+    outputs.append(served.serve(tf.constant(np.load(folder / "bad.npy"))))
     np.savez(folder / "outputs.npz", *outputs)
 """
+
+
+def with_nan(logits):
+    logits[1, 1] = np.nan
+    return logits
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +67,7 @@ def exports(tmp_path_factory, request):
             folder = root / f"{row}-{inference}"
             model.export(folder / "model", verbose=False)
             np.save(folder / "logits.npy", row.logits())
+            np.save(folder / "bad.npy", with_nan(row.logits()))
             here[str(row), inference] = [
                 as_array(model(row.logits(), training=False)) for _ in range(2)
             ]
@@ -89,6 +96,9 @@ def test_equals_the_model_at_inference(row, exports):
     np.testing.assert_allclose(there[2], here[0][:1], rtol=1e-6, atol=1e-6)
     assert row.is_sample(there[0])
     assert there[0].dtype == "float32"
+    # Example 1 had NaN.
+    assert np.isnan(there[3][1]).any()
+    np.testing.assert_allclose(there[3][2:], there[0][2:], rtol=1e-6, atol=1e-6)
 
 
 # The compiled program of a sample is exported alike by all.

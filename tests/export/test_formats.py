@@ -27,16 +27,38 @@ def noise_for(row, given, x):
     return draw(size=shape).astype("float32")
 
 
+def not_finite(noise):
+    """NaN in example 1, +inf in 2; in 3 -inf, a whole row of it, and 1e30."""
+    noise = noise.copy()
+    rows = noise.reshape(len(noise), -1, noise.shape[-1])
+    rows[1, -1, 2] = np.nan
+    rows[2, 0, 3] = np.inf
+    rows[3, 0, 1] = rows[3, -1] = -np.inf
+    rows[3, 0, 4] = 1e30
+    return noise
+
+
+def equal(output, expected):
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)
+
+
 @EACH
 @each_of(PORTABLE, gate=GATE)
 def test_inference_equals_keras(row, target, tmp_path):
     model = row.model()
     x = row.logits()
     expected = as_array(model(x))
-    output = run(export(model, target, tmp_path), [x])
-    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)
+    path = export(model, target, tmp_path)
+    output = run(path, [x])
+    equal(output, expected)
     if row.hard:
         assert row.is_sample(output)
+    # What is not a number shows, and touches no other example.
+    x[1, 1] = np.nan
+    shown = run(path, [x])
+    equal(shown, as_array(model(x)))
+    assert np.isnan(shown[1]).any()
+    np.testing.assert_array_equal(shown[2:], output[2:])
 
 
 @EACH
@@ -48,15 +70,17 @@ def test_samples_by_noise_equal_keras(row, target, tmp_path):
     # Exported as it comes: Keras itself asks for a call first.
     path = export(given, target, tmp_path)
     expected = as_array(given([x, noise]))
-    np.testing.assert_allclose(
-        run(path, [x, noise]), expected, rtol=1e-5, atol=1e-6
-    )
+    equal(run(path, [x, noise]), expected)
     # The noise decides, and the file is not of one batch.
     other = run(path, [x[:1], -noise[:1]])
-    np.testing.assert_allclose(
-        other, as_array(given([x[:1], -noise[:1]])), rtol=1e-5, atol=1e-6
-    )
+    equal(other, as_array(given([x[:1], -noise[:1]])))
     assert not np.array_equal(other, expected[:1])
+    # Nor is it one of finite numbers only.
+    noise = not_finite(noise)
+    shown = run(path, [x, noise])
+    equal(shown, as_array(given([x, noise])))
+    assert np.isnan(shown[1]).any()
+    assert not np.isnan(shown[[0, 3]]).any()
 
 
 SOFTMAX = next(row for row in LAYERS if str(row) in GATE)
@@ -93,8 +117,11 @@ def test_a_best_permutation_is_refused(target, tmp_path):
 def test_openvino_finds_the_best_permutation(tmp_path):
     (row,) = (row for row in LAYERS if str(row) == MATCHED)
     model = row.model()
-    output = run(export(model, "openvino", tmp_path), [row.logits()])
-    np.testing.assert_array_equal(output, as_array(model(row.logits())))
+    x = row.logits()
+    path = export(model, "openvino", tmp_path)
+    np.testing.assert_array_equal(run(path, [x]), as_array(model(x)))
+    x[1, 1] = np.nan
+    np.testing.assert_array_equal(run(path, [x]), as_array(model(x)))
 
 
 def test_every_format_has_a_runtime():
