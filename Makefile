@@ -58,7 +58,8 @@ dist: $(STAMP)  ## sdist and wheel, into dist/, each looked at and tried
 	$(WHEEL)/bin/python -m pip install --quiet dist/*.whl
 	cd dist && ../$(WHEEL)/bin/python -I ../tests/dist/smoke.py
 	cd dist && ../$(BIN)/python -m mypy --strict --config-file= \
-	  --python-executable ../$(WHEEL)/bin/python ../tests/dist/typed.py
+	  --python-executable ../$(WHEEL)/bin/python \
+	  -c "$$(cat ../tests/dist/typed.py)"
 	@echo 'make dist: the wheel and the sdist are good'
 
 lint: $(STAMP)
