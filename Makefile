@@ -5,10 +5,13 @@ BIN = $(VENV)/bin
 BENCH ?= .venv-bench
 STAMP = $(VENV)/.installed
 DEMO = demo-output
+WHEEL = .venv-wheel
+MATRIX = .venv-oldest .venv-newest
 # TensorFlow's start-up notices say nothing of this project.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo demo-estimators docs test test-slow soak lint types check bench bench-gpu-check clean
+.PHONY: demo demo-estimators docs test test-slow soak test-matrix dist lint \
+  types check bench bench-gpu-check clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=...")'
@@ -36,6 +39,31 @@ test-slow: $(STAMP)  ## what is too long for `make test`
 
 soak: $(STAMP)  ## 1e11 draws and 1e9 hard samples, each looked at
 	$(BIN)/python -m tests.soak --output benchmarks/results/soak.md
+
+# An environment for each end of the versions that setup.cfg allows.
+$(MATRIX:%=%/.installed): .venv-%/.installed: tests/matrix/%.txt setup.cfg
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --upgrade pip
+	.venv-$*/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+test-matrix: $(MATRIX:%=%/.installed)  ## `test` with both; README's table
+	.venv-newest/bin/python -m tests.matrix.run
+
+# `build` makes the wheel from the sdist. It is then tried where nothing but
+# what it asks for is installed, from a folder without its source.
+dist: $(STAMP)  ## sdist and wheel, into dist/, each looked at and tried
+	rm -rf dist build $(WHEEL)
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/dist/contents.py dist
+	$(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet dist/*.whl
+	cd dist && ../$(WHEEL)/bin/python -I ../tests/dist/smoke.py
+	cd dist && ../$(BIN)/python -m mypy --strict --config-file= \
+	  --python-executable ../$(WHEEL)/bin/python \
+	  -c "$$(cat ../tests/dist/typed.py)"
+	@echo 'make dist: the wheel and the sdist are good'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -66,4 +94,4 @@ bench-gpu-check: $(BENCH)/.installed
 	$(BENCH)/bin/python benchmarks/gpu/run.py $(DEMO)/programs --no-compile
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(DEMO) site build dist *.egg-info
+	rm -rf $(VENV) $(BENCH) $(MATRIX) $(WHEEL) $(DEMO) site build dist *.egg-info

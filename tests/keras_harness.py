@@ -1,4 +1,4 @@
-"""Keras's own harness for layers, behind one door.
+"""What differs from Keras to Keras, behind one door.
 
 `keras.src.testing` is private: should Keras move it, this file alone changes.
 """
@@ -32,3 +32,13 @@ def run_layer_test(
             case.run_layer_test(layer, init_kwargs, **expected)
     finally:
         case.doCleanups()
+
+
+def restart(seed: int) -> None:
+    """A new session, with the global generator where `seed` starts it.
+
+    Before 3.13 Keras goes on with a generator that has been used, whatever
+    seed is set.
+    """
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed)

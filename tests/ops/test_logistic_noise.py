@@ -87,7 +87,7 @@ def test_half_is_a_uniform_number_and_a_coin(dtype, seed):
     bits = reference.random_bits(seed, 0, 4096)
     np.testing.assert_array_equal(coin, bits >> np.uint64(63) == 1)
     rest = (bits & np.uint64(2**63 - 1)).astype("longdouble")
-    expected = ((rest + 0.25) / 2**64).astype("float64")
+    expected = ((rest + 0.25) / 2.0**64).astype("float64")
     np.testing.assert_allclose(t, expected, rtol=2 * np.finfo(dtype).eps)
     assert t.max() < 0.5
 

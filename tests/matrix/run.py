@@ -1,0 +1,116 @@
+"""The suite with the oldest and the newest versions, and README's table.
+
+`make test-matrix` makes the environments and runs this.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from tests.matrix.versions import (
+    COLUMNS,
+    PAIRS,
+    ROOT,
+    TABLE,
+    pins,
+    requirements,
+    table,
+)
+
+# The site is the same whatever it is built beside.
+PYTEST = (
+    "-m pytest --numprocesses 2 --dist worksteal --ignore tests/test_site.py"
+)
+MARKS = "not slow and not gpu"
+INSTALLED = """
+import importlib.metadata, json, platform, sys
+
+found = {name: importlib.metadata.version(name) for name in sys.argv[1:]}
+print(json.dumps({"Python": platform.python_version(), **found}))
+"""
+
+
+def python_of(pair: str) -> str:
+    """The interpreter of a pair's environment."""
+    return str(ROOT / f".venv-{pair}" / "bin" / "python")
+
+
+def installed(pair: str) -> dict[str, str]:
+    """The versions in a pair's environment, which are those of its file."""
+    expected = pins(pair)
+    output = subprocess.check_output(
+        [python_of(pair), "-c", INSTALLED, *expected], text=True
+    )
+    found: dict[str, str] = json.loads(output)
+    wrong = {name for name in expected if found[name] != expected[name]}
+    if wrong:
+        sys.exit(
+            f"{pair}: {sorted(wrong)} are not the versions of "
+            f"tests/matrix/{pair}.txt. Remove .venv-{pair}, and run again."
+        )
+    return found
+
+
+def newer(pair: str) -> dict[str, str]:
+    """What pip would take in place of a pair's versions, within the bounds."""
+    command = "-m pip install --dry-run --quiet --upgrade --report -"
+    output = subprocess.check_output(
+        [python_of(pair), *command.split(), *map(str, requirements().values())],
+        text=True,
+    )
+    found = [item["metadata"] for item in json.loads(output)["install"]]
+    return {
+        item["name"]: item["version"]
+        for item in found
+        if item["name"].replace("_", "-") in requirements()
+    }
+
+
+def run(pair: str) -> dict[str, str]:
+    """A row of the table."""
+    versions = installed(pair)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        subprocess.run(
+            [
+                *(python_of(pair), *PYTEST.split(), "-m", MARKS),
+                f"--junitxml={report}",
+            ],
+            cwd=ROOT,
+            check=False,
+        )
+        if not report.exists():
+            sys.exit(f"{pair}: pytest has not run to its end.")
+        suite = ElementTree.parse(report).getroot()[0]
+    total, errors, failures, skipped = (
+        int(suite.attrib[name])
+        for name in ("tests", "errors", "failures", "skipped")
+    )
+    failed = errors + failures
+    return {
+        "Python": versions["Python"],
+        **{column: versions[name] for column, name in COLUMNS.items()},
+        "passed": str(total - failed - skipped),
+        "skipped": str(skipped),
+        "failed": str(failed),
+    }
+
+
+def main() -> None:
+    """Both pairs; an exit code other than 0 where one fails."""
+    if found := newer("newest"):
+        sys.exit(f"tests/matrix/newest.txt is not the newest: {found}")
+    rows = [run(pair) for pair in PAIRS]
+    text = table(rows)
+    readme = ROOT / "README.md"
+    readme.write_text(TABLE.sub(rf"\1\n{text}\n\2", readme.read_text()))
+    print(f"README.md:\n{text}", end="")
+    # No test at all is no success.
+    sys.exit(any(row["failed"] != "0" or row["passed"] == "0" for row in rows))
+
+
+if __name__ == "__main__":
+    main()

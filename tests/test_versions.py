@@ -1,0 +1,68 @@
+"""README's table of versions, setup.cfg's bounds and the pins agree."""
+
+import configparser
+
+import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from tests.matrix.versions import (
+    COLUMNS,
+    COUNTS,
+    PAIRS,
+    ROOT,
+    pins,
+    read_table,
+    requirements,
+    table,
+)
+
+
+def bound(package, operator):
+    """The version that setup.cfg sets as a bound."""
+    specifiers = requirements()[package].specifier
+    (version,) = (s.version for s in specifiers if s.operator == operator)
+    return Version(version)
+
+
+@pytest.mark.parametrize("package", requirements())
+def test_the_oldest_is_the_lower_bound(package):
+    assert Version(pins("oldest")[package]) == bound(package, ">=")
+
+
+@pytest.mark.parametrize("package", requirements())
+def test_the_newest_is_the_last_below_the_upper_bound(package):
+    newest = Version(pins("newest")[package])
+    assert newest in requirements()[package].specifier
+    limit = Version(f"{newest.major}.{newest.minor + 1}")
+    assert limit == bound(package, "<")
+
+
+def test_the_table_of_readme_is_of_these_versions():
+    rows = read_table((ROOT / "README.md").read_text())
+    assert len(rows) == len(PAIRS)
+    for pair, row in zip(PAIRS, rows, strict=True):
+        for column, package in COLUMNS.items():
+            assert row[column] == pins(pair)[package], (pair, column)
+
+
+def test_the_table_of_readme_is_of_a_run_that_passed():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    pythons = SpecifierSet(config["options"]["python_requires"])
+    for row in read_table((ROOT / "README.md").read_text()):
+        assert row["Python"] in pythons
+        # `-` where a pair is new, and `make test-matrix` has not been run.
+        if {row[name] for name in COUNTS} != {"-"}:
+            assert row["failed"] == "0"
+            assert int(row["passed"]) > 10 * int(row["skipped"])
+
+
+def test_a_table_is_read_as_it_was_written():
+    row = dict.fromkeys(["Python", *COLUMNS], "1.2.3")
+    rows = [
+        row | {"passed": "3", "skipped": "2", "failed": "1"},
+        row | {"passed": "0", "skipped": "0", "failed": "4"},
+    ]
+    text = f"text\n<!-- versions -->\n\n{table(rows)}\n<!-- /versions -->\n"
+    assert read_table(text) == rows
