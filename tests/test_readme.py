@@ -8,11 +8,14 @@ import keras
 import pytest
 
 import keras_gumbel as kg
+from tests.variants import slow
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 MARKDOWN = [*sorted(ROOT.glob("*.md")), *PAGES[1:]]
+# Pages whose blocks train a model, stop, and go on.
+DEAR = [page for page in PAGES if page.name == "reproducibility.md"]
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -39,7 +42,11 @@ def run(text, namespace):
     namespace.update(test.globs)
 
 
-@pytest.fixture(scope="module", params=PAGES, ids=lambda page: page.name)
+@pytest.fixture(
+    scope="module",
+    params=[*(page for page in PAGES if page not in DEAR), *slow(*DEAR)],
+    ids=lambda page: page.name,
+)
 def page_and_namespace(request, tmp_path_factory):
     """A page, and what its blocks leave behind, run in order."""
     namespace = {"__name__": "page"}

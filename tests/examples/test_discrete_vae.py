@@ -1,10 +1,12 @@
 import re
 
 import numpy as np
+import pytest
 
 from .reading import ink
 
 
+@pytest.mark.slow
 def test_discrete_vae(run, tmp_path):
     output = run("discrete_vae.py", "--output", tmp_path, "--codes", "32")
     found = re.findall(r"^(\D+|.*\)): ([\d.]+) dB$", output, re.M)
