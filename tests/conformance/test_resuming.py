@@ -47,7 +47,10 @@ def train(
     """What is left at the end, with the temperature set in either way."""
     keras.config.set_dtype_policy(policy)
     annealing = kg.schedules.ExponentialAnnealing(2.0, 0.1, 0.1)
-    in_layer = {"temperature": annealing} if schedule == "layer" else {}
+    in_layer = {}
+    if schedule == "layer":
+        live = {"temperature", "l0_weight", "kl_weight"} & {*row.settings}
+        in_layer = dict.fromkeys(live, annealing)
     model = row.model(seed=3, **in_layer)
     model.compile(optimizer(), "mean_squared_error", **settings)
     x = np.concatenate([row.logits() + n for n in range(BATCHES)])
