@@ -67,7 +67,7 @@ def refused_or_kept(one, config, name, value):
     except (TypeError, ValueError) as error:
         # What Keras itself cannot read, it names as it likes.
         keras_reads = name.endswith(("izer", "constraint"))
-        keras_reads |= value is WRONG["wrong schedule"]
+        keras_reads |= isinstance(value, dict) and "class_name" in value
         # It puts the whole configuration before what went wrong.
         what = str(error).rpartition("Exception encountered:")[2]
         return keras_reads or f"`{name}`" in what

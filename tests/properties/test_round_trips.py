@@ -13,7 +13,7 @@ from tests.conformance.registry import LAYERS, as_array
 from tests.properties.kinds import check
 from tests.variants import slow
 
-POSITIVE = st.floats(1e-6, 1e6)
+POSITIVE = st.floats(1e-5, 1e6)
 RATES = st.floats(1e-6, 1.0)
 SCHEDULES = st.one_of(
     st.builds(
