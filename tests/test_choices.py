@@ -186,6 +186,7 @@ def test_an_unknown_number_of_classes(size, seed):
     np.testing.assert_array_equal(found, sample(logits, seed=seed))
 
 
+@pytest.mark.slow
 def test_the_law_over_many_classes(seed):
     """Chi-squared, rate 1e-6, 1e6 draws of 1024 classes.
 

@@ -14,8 +14,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 MARKDOWN = [*sorted(ROOT.glob("*.md")), *PAGES[1:]]
-# Pages whose blocks train a model, stop, and go on.
-DEAR = [page for page in PAGES if page.name == "reproducibility.md"]
+# Pages whose blocks compile much, or train a model, stop, and go on.
+DEAR = [
+    page
+    for page in PAGES
+    if page.name in ("choosing.md", "distributions.md", "reproducibility.md")
+]
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")

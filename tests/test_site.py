@@ -132,6 +132,7 @@ def test_every_page_is_whole(site, browser):
     assert all(found["styled"] >= 2 for found in pages.values())
 
 
+@pytest.mark.slow
 def test_every_picture_of_the_gallery_is_shown(site, browser):
     with served(site) as home:
         page = browser.new_page()

@@ -3,12 +3,12 @@
 import keras
 import pytest
 
-from tests.conformance.registry import each_layer
+from tests.conformance.registry import LAYERS, TRAINED, each_of
 from tests.keras_harness import run_layer_test
 from tests.variants import slow
 
 
-@each_layer
+@each_of(LAYERS, gate=TRAINED)
 @pytest.mark.parametrize("inference", [None, *slow("sample")])
 def test_keras_own_layer_test_passes(row, inference):
     run_layer_test(

@@ -15,7 +15,7 @@ from tests.conformance.registry import (
 from tests.variants import slow
 
 
-@each_layer
+@each_of(LAYERS, gate=TRAINED)
 def test_eager_graph_and_xla_draw_the_same_samples(row):
     logits = tf.constant(row.logits())
     draws = {}
@@ -42,7 +42,7 @@ def test_eager_graph_and_xla_draw_the_same_samples(row):
     assert not np.array_equal(first, second)
 
 
-@each_layer
+@each_of(LAYERS, gate=TRAINED)
 def test_gradients_are_the_same_in_eager_graph_and_xla(row):
     logits = tf.Variable(row.logits())
     weight = np.random.default_rng(1).normal(size=row.output_shape)

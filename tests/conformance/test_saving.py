@@ -15,6 +15,7 @@ from tests.conformance.registry import (
     each_layer,
     each_of,
 )
+from tests.variants import slow
 
 
 def through_keras_file(model, row, tmp_path):
@@ -42,8 +43,7 @@ ways = pytest.mark.parametrize(
     [
         through_keras_file,
         through_weights_file,
-        through_pickle,
-        through_deepcopy,
+        *slow(through_pickle, through_deepcopy),
     ],
     ids=["keras", "weights", "pickle", "deepcopy"],
 )

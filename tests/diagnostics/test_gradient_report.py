@@ -176,6 +176,7 @@ def test_a_planted_bias_is_reported(factor, seed):
 # ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_reference_that_is_sampled_states_its_error(seed, monkeypatch):
     """As sure as the variance of the pair says; what is biased shows."""
     theta, n = 0.7, 20_000
@@ -315,6 +316,7 @@ def test_forbidden_classes(seed):
     assert all(row.relative_bias < 1 for row in report.rows)
 
 
+@pytest.mark.slow
 def test_the_default_is_every_estimator_and_both_others(monkeypatch):
     from keras_gumbel.estimators import estimator
 

@@ -41,6 +41,7 @@ kg.distributions.from_layer
 """
 
 
+@pytest.mark.slow
 def test_without_it_the_error_says_what_to_install(pytestconfig):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],

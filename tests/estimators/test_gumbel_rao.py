@@ -159,6 +159,7 @@ def same_mean_p(a, b):
     )
 
 
+@pytest.mark.slow
 def test_variance_falls_with_the_samples_and_is_never_larger(seed):
     """var(S) = E var(. | D) / S + var(E[. | D]), trace, over 2e5 gradients.
 

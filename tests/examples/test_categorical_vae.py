@@ -1,10 +1,12 @@
 import re
 
 import numpy as np
+import pytest
 
 from .reading import ink
 
 
+@pytest.mark.slow
 def test_categorical_vae(run, tmp_path):
     output = run("categorical_vae.py", "--output", tmp_path / "new" / "folder")
     folder = tmp_path / "new" / "folder"

@@ -24,6 +24,7 @@ def read(trace, names):
     return np.stack([np.frombuffer(array, "float64") for array in arrays], -1)
 
 
+@pytest.mark.slow
 def test_simplex(run, tmp_path):
     output = run("simplex.py", "--output", tmp_path / "new")
     cells, end = r"((?: +[\d.]+)", r" (\d) (True|False)$"

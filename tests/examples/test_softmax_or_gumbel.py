@@ -19,6 +19,7 @@ def parts(run, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_softmax_or_gumbel(parts, tmp_path):
     output, (choice, word) = parts
     assert choice.keys() == word.keys() == {"softmax", "soft", "hard"}

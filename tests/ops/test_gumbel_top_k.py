@@ -476,6 +476,7 @@ def three_of_the_allowed():
     return call
 
 
+@pytest.mark.slow
 def test_rows_that_allow_few(seed):
     """All of these, and -1; the relaxed ones of as many."""
     x, upstream = normal((2, 5, 5), seed)
@@ -622,6 +623,7 @@ def test_a_forward_pass_alone_sorts_nothing():
     assert calls(program(run, (64, 128)), "sort") == 0
 
 
+@pytest.mark.slow
 def test_many_softmaxes_are_one_loop():
     """The program of 50 is as long as that of 2, up to its constants."""
     x, tau = tf.ones((16, 64)), tf.constant(TAU)
