@@ -40,8 +40,9 @@ class Row:
         weights: How many the layer has that are not trained.
         trained_weights: How many that are.
         losses: How many it adds.
-        slow: Whether the gate leaves this variant out: one of each kind of
-            layer is in it, the one that has most to it.
+        slow: Whether the gate leaves this variant out. In it are those that
+            differ most: of the layers with classes, gates, a table, weights
+            and losses one each, in the variant that has most to it.
     """
 
     layer: type[keras.Layer]
@@ -413,6 +414,7 @@ LAYERS = (
         output_shape=_SQUARE,
         settings=_SINKHORN_SETTINGS,
         hard=True,
+        slow=True,
         is_sample=_are_permutations,
         takes_class_mask=False,
         square=True,
@@ -435,6 +437,7 @@ LAYERS = (
         output_shape=_SHAPE,
         settings=_SUBSET_SETTINGS,
         hard=True,
+        slow=True,
         is_sample=_rows_are_two_hot,
         k=2,
     ),
