@@ -1,9 +1,11 @@
 """Annealing from `fit`."""
 
 import inspect
+import itertools
 import math
 import warnings
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -11,6 +13,13 @@ from keras import ops
 
 from keras_gumbel._typing import Schedule
 from keras_gumbel._validation import check_choice, check_integer
+from keras_gumbel.callbacks.annealed_layers import (
+    annealed_layers,
+    check_layers,
+)
+
+# All there are; those of one `fit` find each other here.
+_SCHEDULERS: weakref.WeakSet["TemperatureScheduler"] = weakref.WeakSet()
 
 
 class TemperatureScheduler(keras.callbacks.Callback):
@@ -27,7 +36,9 @@ class TemperatureScheduler(keras.callbacks.Callback):
 
     It is written to `logs["temperature"]` at the end of each epoch, where
     `History` finds it, and `CSVLogger` and `TensorBoard` too if they come
-    after this callback in the list.
+    after this callback in the list. Where several of these callbacks are in
+    one `fit`, each writes `logs["temperature_<name>"]` instead, after the
+    first of its layers.
 
     Args:
         schedule: A `keras.optimizers.schedules.LearningRateSchedule` such as
@@ -37,7 +48,9 @@ class TemperatureScheduler(keras.callbacks.Callback):
             number of arguments that have no default. It must return a
             positive finite number.
         frequency: `"batch"` or `"epoch"`. Defaults to `"batch"`.
-        layers: The layers to set. None for every layer of the model, nested
+        layers: The layers to set: layers of the model that is trained, at
+            any depth, or their names, which hold for a model that is loaded
+            or copied, too. None for every layer of the model, nested
             models included, that has a live temperature and no schedule of
             its own. Defaults to `None`.
         initial_step: Integer >= 0 added to the step, for a model whose
@@ -46,10 +59,13 @@ class TemperatureScheduler(keras.callbacks.Callback):
 
     Raises:
         ValueError: When made, for arguments out of range. When training
-            starts, if no layer has a temperature to set. During training, if
-            the schedule returns a number that is not positive and finite;
-            the message says at which step.
-        TypeError: For a schedule that cannot be called or returns no number.
+            starts, if no layer has a temperature to set; if one in `layers`
+            has none, is not in the model, or is named and there are none or
+            several of its name; and if another scheduler sets it, too.
+            During training, if the schedule returns a number that is not
+            positive and finite; the message says at which step.
+        TypeError: For a schedule that cannot be called or returns no number,
+            and for `layers` that is no sequence of layers and names.
 
     Example:
 
@@ -61,6 +77,23 @@ class TemperatureScheduler(keras.callbacks.Callback):
     ...                     epochs=2, verbose=0, callbacks=[anneal])
     >>> history.history["temperature"]
     [0.25, 0.125]
+
+    Two layers that follow schedules of their own:
+
+    >>> model = keras.Sequential([
+    ...     keras.layers.Dense(3), kg.GumbelSoftmax(name="part"),
+    ...     keras.layers.Dense(3), kg.GumbelSoftmax(name="whole")])
+    >>> model.compile("sgd", "mse")
+    >>> anneal = [
+    ...     kg.TemperatureScheduler(lambda step: 1 / (1 + step),
+    ...                             layers=["part"]),
+    ...     kg.TemperatureScheduler(lambda step: 2.0, layers=["whole"])]
+    >>> history = model.fit(np.ones((8, 2)), np.ones((8, 3)), batch_size=2,
+    ...                     verbose=0, callbacks=anneal)
+    >>> history.history["temperature_part"]
+    [0.25]
+    >>> history.history["temperature_whole"]
+    [2.0]
     """
 
     def __init__(
@@ -68,7 +101,7 @@ class TemperatureScheduler(keras.callbacks.Callback):
         schedule: Schedule,
         *,
         frequency: str = "batch",
-        layers: Sequence[keras.Layer] | None = None,
+        layers: Iterable[keras.Layer | str] | None = None,
         initial_step: int = 0,
         verbose: int = 0,
     ) -> None:
@@ -82,15 +115,27 @@ class TemperatureScheduler(keras.callbacks.Callback):
         check_integer(initial_step, "initial_step", minimum=0)
         self.schedule = schedule
         self.frequency = frequency
-        self.layers = None if layers is None else list(layers)
+        self.layers = None if layers is None else check_layers(layers)
         self.initial_step = initial_step
         self.verbose = verbose
         self._takes_current = _required_arguments(schedule) >= 2
         self._found: list[keras.Layer] = []
+        self._name = ""
+        self._may_grow = False
+        _SCHEDULERS.add(self)
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Begin another `fit`."""
+        super().set_params(params)
+        self._found = []
+        self._name = ""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the layers. Nothing is set: a restored value must stand."""
-        self._found = self._find_layers()
+        self._found = annealed_layers(self.model, self.layers)
+        self._check_alone()
+        self._name = self._own_name()
+        self._may_grow = not self.model.built
         if self.frequency == "epoch":
             return
         if getattr(self.model, "optimizer", None) is None:
@@ -113,6 +158,7 @@ class TemperatureScheduler(keras.callbacks.Callback):
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
         """Set the temperature of this batch."""
+        self._check_none_is_new()
         if self.frequency == "batch":
             iterations = self.model.optimizer.iterations
             self._set(int(ops.convert_to_numpy(iterations)))
@@ -126,40 +172,68 @@ class TemperatureScheduler(keras.callbacks.Callback):
             if self.verbose:
                 print(
                     f"\nEpoch {epoch + 1}: TemperatureScheduler setting "
-                    f"temperature to {self._current():.6g}."
+                    f"{self._log_name()} to {self._current():.6g}."
                 )
 
     def on_epoch_end(
         self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
         """Report the temperature."""
+        self._check_none_is_new()
         if logs is not None:
-            logs["temperature"] = self._current()
+            logs[self._log_name()] = self._current()
         if self.verbose and self.frequency == "batch":
             print(
                 f"\nEpoch {epoch + 1}: TemperatureScheduler ended at "
-                f"temperature {self._current():.6g}."
+                f"{self._log_name()} {self._current():.6g}."
             )
 
-    def _find_layers(self) -> list[keras.Layer]:
-        if self.layers is not None:
-            candidates = self.layers
-        else:
-            candidates = _all_layers(self.model)
-        found = [layer for layer in candidates if _is_annealable(layer)]
-        if not found or (self.layers is not None and found != self.layers):
-            others = [
-                getattr(layer, "name", layer)
-                for layer in candidates
-                if not _is_annealable(layer)
-            ]
+    def _peers(self) -> list["TemperatureScheduler"]:
+        """The others of this `fit`, which has one `params` for all."""
+        return [
+            other
+            for other in _SCHEDULERS
+            if other is not self
+            and other.params is not None
+            and other.params is self.params
+        ]
+
+    def _check_alone(self) -> None:
+        """Of two that set one layer, the later would undo the earlier."""
+        set_already = {id(x) for other in self._peers() for x in other._found}
+        twice = [x.name for x in self._found if id(x) in set_already]
+        if twice:
             raise ValueError(
-                "TemperatureScheduler needs layers with a live temperature "
-                "and no schedule of their own, such as "
-                "keras_gumbel.GumbelSoftmax. "
-                f"Received: layers without: {others}"
+                "Two TemperatureSchedulers in this `fit` set one layer. Give "
+                "each layers of its own by `layers`. "
+                f"Received: layers that are set twice: {twice}"
             )
-        return found
+
+    def _check_none_is_new(self) -> None:
+        """A layer that the first batch has made was not set for it."""
+        if not (self._may_grow and self.model.built):
+            return
+        self._may_grow = False
+        known = {id(layer) for layer in self._found}
+        layers = annealed_layers(self.model, self.layers)
+        new = [layer.name for layer in layers if id(layer) not in known]
+        if new:
+            raise ValueError(
+                "TemperatureScheduler found layers that the first batch has "
+                "made, and could not set them for it. Build the model before "
+                "`fit`: call it on a batch. "
+                f"Received: layers that were made late: {new}"
+            )
+
+    def _own_name(self) -> str:
+        """After its first layer, and unlike the others'."""
+        first = f"temperature_{self._found[0].name}"
+        taken = {other._name for other in self._peers()}
+        names = (f"{first}_{n}" if n > 1 else first for n in itertools.count(1))
+        return next(name for name in names if name not in taken)
+
+    def _log_name(self) -> str:
+        return self._name if self._peers() else "temperature"
 
     def _set(self, step: int) -> None:
         step += self.initial_step
@@ -201,23 +275,3 @@ def _required_arguments(schedule: Any) -> int:
         and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         for p in parameters
     )
-
-
-def _is_annealable(layer: Any) -> bool:
-    """By protocol, so that any layer with these two attributes takes part."""
-    return (
-        isinstance(getattr(layer, "temperature", None), keras.Variable)
-        and getattr(layer, "temperature_schedule", None) is None
-    )
-
-
-def _all_layers(layer: Any) -> list[Any]:
-    """Every layer inside, at any depth, each once."""
-    flatten = getattr(layer, "_flatten_layers", None)
-    if flatten is not None:
-        return list(flatten(include_self=True, recursive=True))
-    # Should Keras rename its private method: models alone, by public means.
-    found = [layer]
-    for inner in getattr(layer, "layers", []):
-        found.extend(x for x in _all_layers(inner) if x not in found)
-    return found

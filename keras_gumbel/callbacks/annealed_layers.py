@@ -1,0 +1,130 @@
+"""Which layers of a model a `TemperatureScheduler` sets."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+
+def check_layers(layers: Any) -> list[keras.Layer | str]:
+    """Layers and names, as they were given: no single one, nothing else."""
+    if isinstance(layers, str):
+        remedy = f"layers=[{layers!r}]"
+    elif isinstance(layers, keras.Layer):
+        remedy = "layers=[layer]"
+    else:
+        remedy = None
+    if remedy is None and isinstance(layers, Iterable):
+        given = list(layers)
+        if all(isinstance(x, str | keras.Layer) for x in given):
+            return given
+        layers = given
+    raise TypeError(
+        "`layers` must be a sequence of layers and of names of layers"
+        f"{f', such as {remedy}' if remedy else ''}. "
+        f"Received: layers={layers!r} (of type {type(layers).__name__})"
+    )
+
+
+def annealed_layers(
+    model: keras.Model, given: list[keras.Layer | str] | None
+) -> list[keras.Layer]:
+    """The layers of the model to set, each once.
+
+    Args:
+        model: The one that is trained.
+        given: Layers that it holds and names of such; None for every layer
+            that has a temperature to set.
+    """
+    inside = _layers_inside(model)
+    if given is None:
+        chosen = [layer for layer in inside if _is_annealable(layer)]
+    else:
+        chosen = []
+        for x in given:
+            layer = _named(inside, x) if isinstance(x, str) else x
+            if not any(layer is other for other in chosen):
+                chosen.append(layer)
+    others = [x for x in chosen if not _is_annealable(x)]
+    if others or not chosen:
+        _refuse(inside if given is None else others)
+    _check_model_holds(inside, chosen)
+    return chosen
+
+
+def _check_model_holds(
+    inside: list[keras.Layer], chosen: list[keras.Layer]
+) -> None:
+    """By identity: a layer of a copy of the model would be set in vain."""
+    held = {id(layer) for layer in inside}
+    strangers = [layer for layer in chosen if id(layer) not in held]
+    if strangers:
+        names = [layer.name for layer in strangers]
+        raise ValueError(
+            "`layers` has layers that the model in training does not hold; "
+            "perhaps they belong to the model that it was loaded or copied "
+            f"from. Name them, layers={names}: names hold for a loaded model, "
+            "too. Or take the layers from the model that is trained. (A layer "
+            "outside of any model has to become an attribute of this one.) "
+            f"Received: layers={strangers!r}"
+        )
+
+
+def _named(inside: list[keras.Layer], name: str) -> keras.Layer:
+    """The one layer of that name; if there are more, that can be set."""
+    found = [layer for layer in inside if layer.name == name]
+    settable = [layer for layer in found if _is_annealable(layer)]
+    if len(settable) > 1:
+        raise ValueError(
+            f"{len(settable)} layers with a temperature have the name "
+            f"{name!r}. Give the layer itself in `layers`, such as "
+            "model.get_layer(outer).get_layer(inner), or rename one. "
+            f"Received: layers=[{name!r}]"
+        )
+    if not found:
+        names = [layer.name for layer in inside if _is_annealable(layer)]
+        raise ValueError(
+            f"`layers` names {name!r}, and the model has no layer of that "
+            f"name; with a temperature it has {names}. (Layers that `build` "
+            "makes are there once the model has been called on a batch.) "
+            f"Received: layers=[{name!r}]"
+        )
+    return (settable or found)[0]
+
+
+def _refuse(layers: list[keras.Layer]) -> None:
+    """Say which have nothing to set, and what they hold that has."""
+    names = [layer.name for layer in layers]
+    within = [
+        inner.name
+        for layer in layers
+        for inner in _layers_inside(layer)
+        if _is_annealable(inner)
+    ]
+    received = f"layers without: {names}" if names else "layers=[]"
+    hint = f"Name those that they hold: {within}. " if within else ""
+    raise ValueError(
+        "TemperatureScheduler needs layers with a live temperature "
+        "and no schedule of their own, such as "
+        f"keras_gumbel.GumbelSoftmax. {hint}Received: {received}"
+    )
+
+
+def _is_annealable(layer: Any) -> bool:
+    """By protocol, so that any layer with these two attributes takes part."""
+    return (
+        isinstance(getattr(layer, "temperature", None), keras.Variable)
+        and getattr(layer, "temperature_schedule", None) is None
+    )
+
+
+def _layers_inside(layer: Any) -> list[Any]:
+    """Itself, and every layer inside, at any depth, each once."""
+    flatten = getattr(layer, "_flatten_layers", None)
+    if flatten is not None:
+        return list(flatten(include_self=True, recursive=True))
+    # Should Keras rename its private method: models alone, by public means.
+    found = [layer]
+    for inner in getattr(layer, "layers", []):
+        found.extend(x for x in _layers_inside(inner) if x not in found)
+    return found
