@@ -156,7 +156,7 @@ SIGNATURES = {
         "(schedule, *, frequency='batch', layers=None, initial_step=0, "
         "verbose=0)"
     ),
-    kg.callbacks.ExactBackup: "(folder)",
+    kg.callbacks.ExactBackup: ("(folder, *, run=None, existing='refuse')"),
     kg.schedules.ExponentialAnnealing: (
         "(initial_temperature, decay_rate, minimum, every=1)"
     ),

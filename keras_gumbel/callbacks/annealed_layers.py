@@ -36,7 +36,7 @@ def annealed_layers(
         given: Layers that it holds and names of such; None for every layer
             that has a temperature to set.
     """
-    inside = _layers_inside(model)
+    inside = layers_inside(model)
     if given is None:
         chosen = [layer for layer in inside if _is_annealable(layer)]
     else:
@@ -98,7 +98,7 @@ def _refuse(layers: list[keras.Layer]) -> None:
     within = [
         inner.name
         for layer in layers
-        for inner in _layers_inside(layer)
+        for inner in layers_inside(layer)
         if _is_annealable(inner)
     ]
     received = f"layers without: {names}" if names else "layers=[]"
@@ -118,7 +118,7 @@ def _is_annealable(layer: Any) -> bool:
     )
 
 
-def _layers_inside(layer: Any) -> list[Any]:
+def layers_inside(layer: Any) -> list[Any]:
     """Itself, and every layer inside, at any depth, each once."""
     flatten = getattr(layer, "_flatten_layers", None)
     if flatten is not None:
@@ -126,5 +126,5 @@ def _layers_inside(layer: Any) -> list[Any]:
     # Should Keras rename its private method: models alone, by public means.
     found = [layer]
     for inner in getattr(layer, "layers", []):
-        found.extend(x for x in _layers_inside(inner) if x not in found)
+        found.extend(x for x in layers_inside(inner) if x not in found)
     return found

@@ -1,5 +1,6 @@
 """A training run that goes on where it was killed."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -9,8 +10,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_gumbel._validation import check_choice
+from keras_gumbel.callbacks.runs import Run, check_name
+
 _WEIGHTS = "model.weights.h5"
 _NOISE = "noise.npz"
+_RUN = "run.json"
+_ENDED = "ended"
 _UNFINISHED = "unfinished"
 
 
@@ -35,18 +41,36 @@ class ExactBackup(keras.callbacks.Callback):
     Put it last in the list of callbacks: what one after it changes at the end
     of an epoch is lost.
 
+    A folder knows its run. `fit` goes on by itself with one that was cut
+    short and looks the same: layers, their settings, shapes, optimizer, loss
+    and steps. Any other may be another one, such as a fold of a
+    cross-validation or a tuner's trial, which only differ in what a callback
+    does not see; and what then happens, `existing` says. Give each run a
+    folder of its own or a name.
+
     Args:
-        folder: Path of a local folder, which belongs to this run alone. It is
-            made if it is not there, and its last backup is kept when training
-            ends: to train anew, delete the folder.
+        folder: Path of a local folder. It is made if it is not there, and
+            its last backup is kept when training ends.
+        run: Name of this run: text, a number, or a list or dict of such,
+            like `{"fold": 3, "units": 64}`. A run of the same name is this
+            one, and `fit` in a new process goes on with it even if it had
+            come to its end; one of another name is not. Defaults to `None`.
+        existing: What is done with a run in the folder that is not known to
+            be this one. `"refuse"`: an error, which says why. `"restart"`:
+            it is deleted, and training begins anew; without a name, always.
+            `"resume"`: training goes on from it, provided that the weights
+            fit and the names do not differ. Defaults to `"refuse"`.
 
     Attributes:
         epochs_done: How many epochs the last backup in the folder has behind
-            it, 0 if there is none. Of use before `fit`, for data that are to
-            go on there too.
+            it, 0 if there is none or `existing="restart"` is to delete it.
+            Of use before `fit`, for data that are to go on there too.
 
     Raises:
-        ValueError: When training starts, for a model that is not built.
+        ValueError: For another `existing`. When training starts, for a model
+            that is not built; for a folder that holds another run; for a
+            backup that does not fit the model.
+        TypeError: For a `run` that JSON cannot hold.
 
     Example:
 
@@ -57,7 +81,7 @@ class ExactBackup(keras.callbacks.Callback):
     ...         [keras.Input((2,)), keras.layers.Dense(3), kg.GumbelSoftmax()]
     ...     )
     ...     model.compile("adam", "mse")
-    ...     backup = kg.callbacks.ExactBackup(folder)
+    ...     backup = kg.callbacks.ExactBackup(folder, existing="resume")
     ...     model.fit(np.ones((8, 2)), np.ones((8, 3)), epochs=epochs,
     ...               shuffle=False, verbose=0, callbacks=[backup])
     ...     return int(model.optimizer.iterations), backup.epochs_done
@@ -65,14 +89,28 @@ class ExactBackup(keras.callbacks.Callback):
     ((2, 2), (5, 5))
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        run: Any = None,
+        existing: str = "refuse",
+    ) -> None:
         super().__init__()
+        check_choice(existing, "existing", ("refuse", "restart", "resume"))
         self.folder = pathlib.Path(folder)
+        self.run = check_name(run)
+        self.existing = existing
+        self._run = Run()
 
     @property
     def epochs_done(self) -> int:
         """How many epochs the last backup has behind it; 0 without one."""
-        return max(self._backups(), default=0)
+        backups = self._backups()
+        # A run that is to be deleted has nothing that data could follow.
+        if not backups or self._replaces(self._stored_run()):
+            return 0
+        return max(backups)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restore the last backup, or write the first."""
@@ -85,10 +123,19 @@ class ExactBackup(keras.callbacks.Callback):
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None and not optimizer.built:
             optimizer.build(self.model.trainable_variables)
-        if self._backups():
-            self._restore()
-        else:
+        params = self.params or {}
+        self._run = Run.begun(self.model, self.run, params)
+        if not self._backups():
             self._save(0)
+        elif self._replaces(self._stored_run()):
+            self._say("begins anew, in place of another run")
+            self._delete()
+            self._save(0)
+        else:
+            self._check_known()
+            self._restore()
+            self._say(f"goes on after epoch {self.epochs_done}")
+        self._run.began_here(self.model)
 
     def on_epoch_end(
         self, epoch: int, logs: dict[str, Any] | None = None
@@ -99,6 +146,47 @@ class ExactBackup(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """The next `fit` of this model starts where it is told to."""
         self.model._initial_epoch = None
+        if self._backups():
+            (self._last() / _ENDED).touch()
+            _flush(self._last())
+        self._run.ended_here(self.model)
+
+    def _say(self, what: str) -> None:
+        if (self.params or {}).get("verbose"):
+            print(f"\nExactBackup {what}: {self.folder}")
+
+    def _last(self) -> pathlib.Path:
+        backups = self._backups()
+        return backups[max(backups)]
+
+    def _stored_run(self) -> Run:
+        path = self._last() / _RUN
+        return Run.from_json(path.read_text()) if path.exists() else Run()
+
+    def _replaces(self, stored: Run) -> bool:
+        """Whether a new run takes its place, whatever it looks like."""
+        named = self.run is not None and self.run == stored.name
+        return self.existing == "restart" and not named
+
+    def _check_known(self) -> None:
+        stored, done = self._stored_run(), self.epochs_done
+        contradicts = None not in (self.run, stored.name) and (
+            self.run != stored.name
+        )
+        if self.existing == "resume" and not contradicts:
+            return
+        ended = (self._last() / _ENDED).exists()
+        reasons = list(stored.differences(self._run, self.model, done, ended))
+        if reasons:
+            raise ValueError(
+                "ExactBackup found another run in its folder, or one that it "
+                f"cannot tell from another: {'; '.join(reasons)}. Give each "
+                "run (fold, trial) a folder of its own, or a name by `run=`; "
+                "or say what to do with this one: existing='restart' deletes "
+                "it and begins anew, existing='resume' goes on from it. "
+                f"Received: folder='{self.folder}', of {done} epochs; "
+                f"run={self.run!r}, existing={self.existing!r}"
+            )
 
     def _backups(self) -> dict[int, pathlib.Path]:
         """The complete ones, by the epochs they have behind them."""
@@ -110,31 +198,86 @@ class ExactBackup(keras.callbacks.Callback):
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         self.model.save_weights(unfinished / _WEIGHTS)
-        states = map(ops.convert_to_numpy, _noise(self.model))
-        np.savez(unfinished / _NOISE, *states)
-        for path in (unfinished / _WEIGHTS, unfinished / _NOISE, unfinished):
-            _flush(path)
+        states = _noise_by_name(self.model)
+        arrays = {k: ops.convert_to_numpy(v) for k, v in states.items()}
+        np.savez(unfinished / _NOISE, **arrays)
+        (unfinished / _RUN).write_text(self._run.to_json())
+        for name in (_WEIGHTS, _NOISE, _RUN, "."):
+            _flush(unfinished / name)
         # From here on, and not before, it is the last backup.
         unfinished.rename(self.folder / f"{epochs_done:08d}")
         _flush(self.folder)
         for path in older.values():
             shutil.rmtree(path)
 
+    def _delete(self) -> None:
+        """All backups, of which none is half there at any time."""
+        unfinished = self.folder / _UNFINISHED
+        for path in self._backups().values():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            path.rename(unfinished)
+
     def _restore(self) -> None:
-        backups = self._backups()
-        epochs_done = max(backups)
-        self.model.load_weights(backups[epochs_done] / _WEIGHTS)
-        with np.load(backups[epochs_done] / _NOISE) as stored:
-            for name, state in zip(stored, _noise(self.model), strict=True):
-                state.assign(stored[name])
+        last, stored = self._last(), self._stored_run()
+        try:
+            self.model.load_weights(last / _WEIGHTS)
+            with np.load(last / _NOISE) as noise:
+                _assign_noise(self.model, dict(noise))
+        except ValueError as error:
+            raise ValueError(
+                f"The backup in '{self.folder}' could not be loaded into this "
+                f"model: {error} If it is another model's, give this one "
+                "another folder, or existing='restart', which deletes it."
+            ) from error
+        if stored.id is not None:
+            name = stored.name if self.run is None else self.run
+            self._run = dataclasses.replace(
+                stored, name=name, epochs=self._run.epochs
+            )
+        # From here on it has no end, until it comes to the next.
+        (last / _ENDED).unlink(missing_ok=True)
+        _flush(last)
         # Where `fit` looks for the epoch to begin with.
-        self.model._initial_epoch = epochs_done
+        self.model._initial_epoch = max(self._backups())
 
 
-def _noise(model: keras.Model) -> list[keras.Variable]:
-    """The states of all generators of noise in a model."""
+def _noise_by_name(model: keras.Model) -> dict[str, keras.Variable]:
+    """What Keras leaves out of its files.
+
+    The states of all generators, two integers each, and live scalars.
+    """
     weights = {id(weight) for weight in model.weights}
-    return [state for state in model.variables if id(state) not in weights]
+    states = [state for state in model.variables if id(state) not in weights]
+    kinds: dict[str, list[keras.Variable]] = {"generator": [], "scalar": []}
+    for state in states:
+        kinds["generator" if len(state.shape) else "scalar"].append(state)
+    return {
+        f"{kind}_{n}": state
+        for kind, found in kinds.items()
+        for n, state in enumerate(found)
+    }
+
+
+def _assign_noise(model: keras.Model, stored: dict[str, np.ndarray]) -> None:
+    """Older versions numbered the generators, and knew of nothing else.
+
+    What they did not know keeps the value it has.
+    """
+    stored = {
+        name.replace("arr_", "generator_"): state
+        for name, state in stored.items()
+    }
+    states = _noise_by_name(model)
+    for kind in ("generator", "scalar"):
+        there = {name for name in stored if name.startswith(kind)}
+        wanted = {name for name in states if name.startswith(kind)}
+        if there != wanted and (there or kind == "generator"):
+            raise ValueError(
+                f"It has {len(there)} states of noise ({kind}), and the model "
+                f"{len(wanted)}."
+            )
+    for name, state in stored.items():
+        states[name].assign(state)
 
 
 def _flush(path: pathlib.Path) -> None:

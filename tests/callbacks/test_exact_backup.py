@@ -74,8 +74,8 @@ def same(some, others):
     return all(np.array_equal(*pair) for pair in pairs)
 
 
-def backup(folder):
-    return kg.callbacks.ExactBackup(folder)
+def backup(folder, **settings):
+    return kg.callbacks.ExactBackup(folder, **settings)
 
 
 @pytest.fixture
@@ -102,9 +102,10 @@ def test_goes_on_in_another_model(tmp_path, undisturbed):
     fit(model, backup(folder))
     assert same(states(model), undisturbed)
     assert backup(str(folder)).epochs_done == EPOCHS
-    # All is done: another start gives the result again.
+    # All is done: another start gives the result again, if that is meant.
     model = build()
-    assert fit(model, backup(folder)).history == {}
+    again = backup(folder, existing="resume")
+    assert fit(model, again).history == {}
     assert same(states(model), undisturbed)
 
 
@@ -137,7 +138,7 @@ def test_killed_at_any_step_of_writing(tmp_path, undisturbed, monkeypatch, at):
         patch(owner, name)
     model = build()
     with pytest.raises(Killed):
-        fit(model, backup(folder), epochs=3)
+        fit(model, backup(folder, existing="resume"), epochs=3)
     monkeypatch.undo()
     assert backup(folder).epochs_done == (1 if at < 5 else 2)
     model = build()
@@ -160,7 +161,7 @@ def test_a_later_fit_starts_where_it_is_told_to(tmp_path):
     model = build()
     fit(model, backup(tmp_path / "a"), epochs=2)
     model = build()
-    fit(model, backup(tmp_path / "a"), epochs=3)
+    fit(model, backup(tmp_path / "a", existing="resume"), epochs=3)
     assert fit(model, epochs=1).epoch == [0]
 
 
@@ -174,11 +175,14 @@ def test_a_model_that_is_not_built(tmp_path):
 
 
 def test_another_model_is_refused(tmp_path):
+    """More of whose run a folder holds: `test_backup_runs.py`."""
     fit(build(), backup(tmp_path / "a"), epochs=1)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
     model.compile("adam", "mse")
-    with pytest.raises(ValueError, match="could not be loaded"):
+    with pytest.raises(ValueError, match=r"another model.*layers: .* then"):
         fit(model, backup(tmp_path / "a"))
+    with pytest.raises(ValueError, match="could not be loaded"):
+        fit(model, backup(tmp_path / "a", existing="resume"))
 
 
 @pytest.mark.slow

@@ -112,7 +112,8 @@ def train(folder, exact, kill_at_write, batches, saving):
     folder = pathlib.Path(folder)
     keras.utils.set_random_seed(0)
     if exact:
-        backup = kg.callbacks.ExactBackup(folder / "backup")
+        # By its name it is told from others after its end, too.
+        backup = kg.callbacks.ExactBackup(folder / "backup", run="training")
         data = by_the_step(backup)
     else:
         backup = _locked(folder / "backup", saving)

@@ -1,0 +1,203 @@
+"""Whose training run a folder holds, and what tells it from another."""
+
+import dataclasses
+import hashlib
+import json
+import numbers
+import uuid
+import weakref
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
+
+import keras
+from keras import ops
+
+from keras_gumbel.callbacks.annealed_layers import layers_inside
+
+# Keras gives out names and seeds as a model is made, and says nothing else
+# with them; the code of a function has no text that is the same twice.
+_ACCIDENTAL = {
+    "build_config",
+    "closure",
+    "code",
+    "module",
+    "name",
+    "registered_name",
+    "seed",
+    "shared_object_id",
+}
+_LONG = 16
+
+
+class _Trained(NamedTuple):
+    """What this process knows of a run: whose it is, and how it ended."""
+
+    model: "weakref.ref[keras.Model]"
+    weights_at_end: str | None
+
+
+_HERE: dict[str, _Trained] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a backup says of its run.
+
+    Attributes:
+        id: Of this run alone; None in folders of older versions.
+        name: The user's; None without one.
+        epochs: How many it was to have; None if that is not known.
+        looks: Of the model before training, see `looks_of`.
+    """
+
+    id: str | None = None
+    name: Any = None
+    epochs: int | None = None
+    looks: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def begun(
+        cls, model: keras.Model, name: Any, params: dict[str, Any]
+    ) -> Self:
+        """A new one."""
+        looks = looks_of(model, params.get("steps"))
+        return cls(uuid.uuid4().hex, name, params.get("epochs"), looks)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` wrote."""
+        return cls(**json.loads(text))
+
+    def to_json(self) -> str:
+        """As text, for people too."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    def began_here(self, model: keras.Model) -> None:
+        """From now on it is this model's, and has no end."""
+        if self.id is not None:
+            _HERE[self.id] = _Trained(weakref.ref(model), None)
+
+    def ended_here(self, model: keras.Model) -> None:
+        """The weights that it left are those of the run."""
+        if self.id is not None:
+            _HERE[self.id] = _Trained(weakref.ref(model), _digest(model))
+
+    def differences(
+        self,
+        new: "Run",
+        model: keras.Model,
+        epochs_done: int,
+        ended: bool,
+    ) -> Iterator[str]:
+        """Why the new run cannot be taken for this one.
+
+        Args:
+            new: As it was called and begins.
+            model: That the new one trains.
+            epochs_done: How many epochs this one has behind it.
+            ended: Whether `fit` came to its end after them.
+        """
+        if self.id is None:
+            return
+        here = _HERE.get(self.id)
+        same_model = here is not None and here.model() is model
+        left = new.epochs is None or new.epochs > epochs_done
+        if self.name != new.name:
+            yield f"its run is {self.name!r}, and not {new.name!r}"
+        if ended and here is not None and not same_model:
+            yield "this process has trained it to its end with another model"
+        elif ended and here is not None:
+            if here.weights_at_end != _digest(model):
+                yield "the model's weights have changed since its end"
+            if not left:
+                yield f"it has all {epochs_done} epochs behind it already"
+        elif ended and new.name is None:
+            yield "it came to its end, and has no name that this one has too"
+        elif not (left or new.epochs == self.epochs or new.name is not None):
+            yield f"it has {epochs_done} epochs behind it already"
+        if not same_model:
+            yield from _unlike(self.looks, new.looks)
+
+
+def check_name(name: Any) -> Any:
+    """Text, a number, or lists and dicts of them: what a file can hold."""
+    try:
+        return json.loads(json.dumps(name))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "`run` must be a name of the run: text, a number, or a list or a "
+            "dict of such, as JSON holds them. "
+            f"Received: run={name!r} (of type {type(name).__name__})"
+        ) from error
+
+
+def looks_of(model: keras.Model, steps: int | None) -> dict[str, str]:
+    """What a model looks like before it trains, whoever makes it anew.
+
+    It tells different models apart, and no two runs of one: folds differ by
+    their data, which a callback does not see.
+    """
+    layers = layers_inside(model)
+    optimizer = getattr(model, "optimizer", None)
+    looks = {
+        "layers": ", ".join(type(layer).__name__ for layer in layers),
+        "weights": ", ".join(
+            f"{w.dtype}{list(w.shape)}" for w in model.weights
+        ),
+        "optimizer": type(optimizer).__name__,
+        "steps": str(steps),
+    }
+    looks.update(_flat("optimizer", _config(optimizer)))
+    looks.update(_flat("loss", getattr(model, "loss", None)))
+    for at, layer in enumerate(layers):
+        place = f"layer {at} ({type(layer).__name__})"
+        looks[f"{place} dtype"] = str(layer.dtype_policy.name)
+        # Those of models repeat their layers', with their names.
+        if not isinstance(layer, keras.Model):
+            looks.update(_flat(place, _config(layer)))
+    return looks
+
+
+def _config(owner: Any) -> dict[str, Any]:
+    try:
+        return dict(owner.get_config())
+    except Exception:  # of the user's class: then it has none to compare
+        return {}
+
+
+def _flat(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every number and word in it, by where it is."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in _ACCIDENTAL:
+                yield from _flat(f"{place} {key}", inner)
+    elif isinstance(value, list | tuple) and len(value) <= _LONG:
+        for at, inner in enumerate(value):
+            yield from _flat(f"{place} {at}", inner)
+    elif isinstance(value, list | tuple):
+        yield place, f"{len(value)} values"
+    elif value is None or isinstance(value, str | numbers.Number):
+        yield place, str(value)
+    else:
+        # Not its text, which may say where in memory it is.
+        yield place, getattr(value, "__name__", type(value).__name__)
+        yield from _flat(place, _config(value))
+
+
+def _unlike(then: dict[str, str], now: dict[str, str]) -> Iterator[str]:
+    """The first differences. What only one has says nothing.
+
+    Another version may have other settings; another kind of layer shows in
+    the list of them.
+    """
+    shared = [key for key in then if key in now and then[key] != now[key]]
+    for key in shared[:3]:
+        yield f"{key}: {then[key]} then, {now[key]} now"
+
+
+def _digest(model: keras.Model) -> str:
+    """Of what trains: inference may move all else."""
+    digest = hashlib.blake2b()
+    for variable in model.trainable_variables:
+        digest.update(ops.convert_to_numpy(variable).tobytes())
+    return digest.hexdigest()
