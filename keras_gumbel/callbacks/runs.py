@@ -192,7 +192,8 @@ def _unlike(then: dict[str, str], now: dict[str, str]) -> Iterator[str]:
     """
     shared = [key for key in then if key in now and then[key] != now[key]]
     for key in shared[:3]:
-        yield f"{key}: {then[key]} then, {now[key]} now"
+        what = "its weights could not be loaded" if key == "weights" else key
+        yield f"{what}: {then[key]} then, {now[key]} now"
 
 
 def _digest(model: keras.Model) -> str:

@@ -18,7 +18,7 @@ from keras_gumbel.callbacks.annealed_layers import (
     check_layers,
 )
 
-# All there are; those of one `fit` find each other here.
+# Those that ever were in a `fit`; the others of the same are found here.
 _SCHEDULERS: weakref.WeakSet["TemperatureScheduler"] = weakref.WeakSet()
 
 
@@ -122,11 +122,11 @@ class TemperatureScheduler(keras.callbacks.Callback):
         self._found: list[keras.Layer] = []
         self._name = ""
         self._may_grow = False
-        _SCHEDULERS.add(self)
 
     def set_params(self, params: dict[str, Any]) -> None:
         """Begin another `fit`."""
         super().set_params(params)
+        _SCHEDULERS.add(self)
         self._found = []
         self._name = ""
 

@@ -367,7 +367,12 @@ class TestFolders:
 
         def scaled():
             model = keras.Sequential(
-                [keras.Input((3,)), keras.layers.Dropout(0.5), Scaled()]
+                [
+                    keras.Input((3,)),
+                    keras.layers.Dense(3),
+                    keras.layers.Dropout(0.5),
+                    Scaled(),
+                ]
             )
             model.compile("sgd", "mse", run_eagerly=True)
             return model
@@ -380,7 +385,7 @@ class TestFolders:
         callback.set_model(model)
         callback.on_train_begin()
         assert float(model.layers[-1].scale) == 1
-        assert same(model.layers[0].variables, first.layers[0].variables)
+        assert same(model.layers[1].variables, first.layers[1].variables)
         interrupted(first, backup(tmp_path / "new"))
         model = scaled()
         fit(model, backup(tmp_path / "new"), epochs=2)

@@ -179,10 +179,9 @@ def test_another_model_is_refused(tmp_path):
     fit(build(), backup(tmp_path / "a"), epochs=1)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
     model.compile("adam", "mse")
-    with pytest.raises(ValueError, match=r"another model.*layers: .* then"):
-        fit(model, backup(tmp_path / "a"))
-    with pytest.raises(ValueError, match="could not be loaded"):
-        fit(model, backup(tmp_path / "a", existing="resume"))
+    for existing in ("refuse", "resume"):
+        with pytest.raises(ValueError, match="could not be loaded"):
+            fit(model, backup(tmp_path / "a", existing=existing))
 
 
 @pytest.mark.slow

@@ -259,6 +259,11 @@ class TestSeveral:
         assert "temperature" in fit(model, second).history
         assert "temperature_b" in fit(model, first, second).history
 
+    def test_copied_as_tuners_copy_callbacks(self):
+        schedulers = copy.deepcopy([anneal(["a"]), anneal(["b"])])
+        history = fit(two(), *schedulers, epochs=1).history
+        assert {"temperature_a", "temperature_b"} < {*history}
+
     def test_layers_of_one_name(self):
         model = build(Block(name="x"), Block(name="y"))
         x, y = (model.get_layer(name).inner for name in "xy")
