@@ -82,6 +82,8 @@ class GumbelEmbedding(CategoricalLayer):
         Gumbel-Softmax", 2017, section 2.2, https://arxiv.org/abs/1611.01144
     """
 
+    _drops_classes = True
+
     def __init__(
         self,
         input_dim: int,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import check_integer, check_square
@@ -132,6 +133,12 @@ class GumbelSinkhorn(LogitsLayer):
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
         """The shape of the logits."""
         return tuple(logits_shape)
+
+    def _covering(self, mask: Tensor, shape: Shape) -> Tensor | None:
+        """A mask of the rows is of items, and of the places of as many."""
+        if len(mask.shape) == len(shape) - 1:
+            return ops.expand_dims(mask, -1) & ops.expand_dims(mask, -2)
+        return super()._covering(mask, shape)
 
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

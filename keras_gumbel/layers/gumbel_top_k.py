@@ -142,6 +142,9 @@ class GumbelTopK(LogitsLayer):
         """The shape of the logits."""
         return tuple(logits_shape)
 
+    def _class_axis(self, shape: Shape) -> int:
+        return canonical_axis(self.axis, shape)
+
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
     ) -> Tensor:

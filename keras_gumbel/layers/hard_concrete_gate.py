@@ -14,6 +14,7 @@ from keras_gumbel._validation import (
     check_kind,
     check_not_negative,
     check_stretch,
+    dense,
     gate_axes,
     hard_concrete_arguments,
 )
@@ -197,7 +198,7 @@ class HardConcreteGate(SamplingLayer):
         training: bool | None = None,
     ) -> Tensor:
         """Multiply by gates, sampled when training; add the penalty."""
-        inputs = ops.convert_to_tensor(inputs)
+        inputs = dense(inputs, "inputs")
         check_gated(inputs)
         check_precision(self.name, self.compute_dtype)
         given = self.current_temperature(temperature, training)

@@ -14,9 +14,14 @@ from keras_gumbel._validation import (
     check_k_fits,
     check_not_negative,
     check_seed,
+    too_few_for,
 )
 from keras_gumbel.formulas import Draw
-from keras_gumbel.ops.portable import finite_if_empty, in_any_format
+from keras_gumbel.ops.portable import (
+    finite_if_empty,
+    in_any_format,
+    portable_format,
+)
 from keras_gumbel.ops.relaxation import is_learned
 
 
@@ -179,6 +184,8 @@ def _arguments(
         logits, temperature, axis, class_mask
     )
     check_k_fits(k, logits.shape, axis)
+    if logits.shape[axis] is None and portable_format() is None:
+        logits = backend.with_at_least(logits, int(k), axis, too_few_for(k))
     if class_mask is None:
         return logits, temperature, axis
     check_enough_allowed(k, class_mask, logits, axis)
