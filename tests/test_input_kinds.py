@@ -4,13 +4,21 @@ Each is refused at the call, by an error that names the argument and what to
 do instead.
 """
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_gumbel as kg
-from tests.conformance.registry import LAYERS, each_layer, each_of
+from tests.conformance.registry import (
+    LAYERS,
+    TRAINED,
+    as_array,
+    each_layer,
+    each_of,
+)
 from tests.variants import slow
 
 RAGGED = tf.RaggedTensor.from_row_lengths(tf.ones((4, 5)), [1, 3])
@@ -70,15 +78,15 @@ def test_of_a_function(kind, function):
 
 
 def test_every_function_of_tensors_is_here():
-    public = {name for name in kg.ops.__all__} if hasattr(
-        kg.ops, "__all__"
-    ) else {
-        name
-        for name, function in vars(kg.ops).items()
-        if callable(function)
-    }
-    without_tensors = {"sample_gumbel", "sample_logistic"}
-    assert public - without_tensors - {"straight_through"} <= set(ARGUMENTS)
+    public = {name for name, thing in vars(kg.ops).items() if callable(thing)}
+    of_shapes = {"sample_gumbel", "sample_logistic"}
+    # Its arguments have rows of their own.
+    assert public - of_shapes - {"straight_through"} <= set(ARGUMENTS)
+
+
+def input_name(row):
+    """Of what is to be chosen from, in a call of the layer."""
+    return next(iter(inspect.signature(row.create().call).parameters))
 
 
 @each_kind
@@ -86,8 +94,62 @@ def test_every_function_of_tensors_is_here():
 def test_of_a_layer(row, kind):
     """Before it is built, for a shape that no dense tensor has."""
     x, remedy = KINDS[kind]
+    name = input_name(row)
     layer = row.create()
-    name = "logits" if row.takes_logits_by_name else "inputs"
-    with pytest.raises(TypeError, match=f"`{name}` must be a dense.*{remedy}"):
-        layer(x, training=True)
-    assert not layer.built
+    for call in (
+        lambda: layer(x),
+        lambda: layer(**{name: x}),
+        lambda: layer.call(x),
+    ):
+        with pytest.raises(TypeError, match=f"`{name}` must be.*{remedy}"):
+            call()
+        assert not layer.built
+
+
+@each_layer
+def test_sparse_inputs_of_a_model(row):
+    inputs = keras.Input(row.input_shape[1:], sparse=True)
+    with pytest.raises(TypeError, match=r"must be.*tf\.sparse\.to_dense"):
+        row.create()(inputs)
+
+
+@pytest.mark.parametrize("training", [None, *slow(True)])
+@each_layer
+def test_inputs_of_a_model_are_checked_at_the_call(row, training):
+    """By the errors of a call with values, and not when the model runs."""
+    inputs = keras.Input(row.input_shape[1:])
+    wrong = keras.Input((*row.input_shape[1:-1], 4))
+    flags = keras.Input((*row.input_shape[1:-1], 4), dtype="bool")
+    numbers = keras.Input(row.input_shape[1:], dtype="int32")
+    float_mask = keras.Input(row.input_shape[1:])
+    for given, exception, message in (
+        ({"class_mask": float_mask}, TypeError, "`class_mask` must be bool"),
+        ({"class_mask": flags}, ValueError, "`class_mask` must broadcast"),
+        ({"temperature": wrong}, ValueError, "`temperature` must broadcast"),
+        ({"temperature": numbers}, TypeError, "`temperature` must be"),
+        ({"temperature": -1.0}, ValueError, "`temperature` must be positive"),
+    ):
+        with pytest.raises(exception, match=message):
+            row.create()(inputs, training=training, **given)
+    name = input_name(row)
+    with pytest.raises(TypeError, match=f"`{name}` must be a float tensor"):
+        row.create()(numbers, training=training)
+
+
+@each_of(LAYERS, gate=TRAINED)
+def test_the_check_leaves_no_trace(row):
+    """Nothing is drawn, counted or added, and the spec is as before."""
+    layer = row.create(
+        seed=3, temperature=kg.schedules.ExponentialAnnealing(2.0, 0.1, 0.5)
+    )
+    inputs = keras.Input(row.input_shape[1:])
+    tau = keras.Input((1,) * (len(row.input_shape) - 1))
+    y = layer(inputs, temperature=tau, training=True)
+    assert tuple(y.shape)[1:] == row.output_shape[1:]
+    assert y.dtype == row.expected_dtype("float32")
+    assert layer.seed_generator.state.numpy().tolist() == [3, 0]
+    assert int(layer._iterations) == 0
+    assert not layer.losses
+    expected = row.create(seed=3)(row.logits(), temperature=1.0, training=True)
+    found = layer(row.logits(), temperature=1.0, training=True)
+    np.testing.assert_array_equal(as_array(found), as_array(expected))

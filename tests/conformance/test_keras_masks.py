@@ -80,7 +80,7 @@ def test_it_forbids_as_a_class_mask_does(row, training):
     assert not np.array_equal(value, plain)
 
 
-@each_covered_layer
+@each_of(COVERED, gate=TRAINED)
 @each_training
 def test_it_joins_a_class_mask_and_a_temperature(row, training):
     """Which are tensors, so that Keras fills in no `mask`."""
@@ -154,7 +154,7 @@ def test_eager_graph_and_xla_agree(row):
             np.testing.assert_allclose(y, eager, atol=5e-6)
 
 
-@each_covered_layer
+@each_of(COVERED, gate=TRAINED)
 def test_it_survives_saving_and_fit(row, tmp_path):
     """As an input of a model, whose layer is called with `mask=`."""
     classes = row.input_shape[-1]
