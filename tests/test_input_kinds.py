@@ -106,6 +106,17 @@ def test_of_a_layer(row, kind):
         assert not layer.built
 
 
+def test_what_the_error_names_works():
+    layer = kg.GumbelSoftmax()
+    mapped = tf.ragged.map_flat_values(layer, RAGGED)
+    np.testing.assert_allclose(as_array(mapped.flat_values), 1 / 5, atol=1e-7)
+    assert mapped.row_lengths().numpy().tolist() == [1, 3]
+    padded = as_array(layer(RAGGED_CLASSES.to_tensor(-float("inf"))))
+    np.testing.assert_allclose(padded, [[0.5, 0.5, 0], [1 / 3] * 3], atol=1e-7)
+    dense = as_array(layer(tf.sparse.to_dense(SPARSE)))
+    np.testing.assert_allclose(dense.sum(1), 1, atol=1e-6)
+
+
 @each_layer
 def test_sparse_inputs_of_a_model(row):
     inputs = keras.Input(row.input_shape[1:], sparse=True)

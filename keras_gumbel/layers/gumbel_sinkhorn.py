@@ -67,6 +67,12 @@ class GumbelSinkhorn(LogitsLayer):
             positive number, or float tensor that broadcasts to the logits
             with size 1 along the last two axes (`(batch, 1, 1)`).
         training: True to sample. False and None are inference.
+        mask: Optional bool tensor, Keras's own mask, False where there is
+            padding. One of the shape `(..., n)` is of the items: rows of
+            padding are zeros, and so are the columns of the same numbers, so
+            that the others are permuted among themselves. One of the shape of
+            the logits forbids pairs. Any other changes nothing here. All go
+            on with the output.
 
     Returns:
         A tensor of the shape of the logits, in the compute dtype. All within

@@ -86,6 +86,9 @@ class HardConcreteGate(SamplingLayer):
             positive number, or float tensor that broadcasts as the mask does.
         training: True to sample. False and None are inference.
 
+    A mask that Keras announces is one of the inputs, not of the gates: it
+    changes nothing here, and goes on with the output.
+
     Returns:
         A tensor of the shape of the inputs, in the compute dtype. Gates are
         float32 under any policy. NaN in the inputs or in `log_alpha` shows.

@@ -43,6 +43,9 @@ class SampleArgmaxIndex(CategoricalLayer):
             with none allowed gives 0.
         temperature: Optional, in place of the layer's own in this call.
         training: True to sample. False and None are inference.
+        mask: Optional bool tensor, Keras's own mask, as for `GumbelSoftmax`:
+            one that ends with `axis` forbids, and ends here, as the classes
+            do; one of earlier axes goes on with the output.
 
     Returns:
         A float32 tensor of the shape of the logits less `axis`, whatever the

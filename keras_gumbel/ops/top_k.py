@@ -56,7 +56,9 @@ def gumbel_top_k(
     Args:
         logits: Float tensor, unnormalised log-probabilities in nats. -inf
             forbids a class.
-        k: Positive integer, at most the number of classes.
+        k: Positive integer, at most the number of classes. Where that is not
+            known before the program runs, and is below `k` then, the program
+            stops with an error.
         temperature: As for `gumbel_softmax`.
         hard: True for an exact k-hot.
         axis: Integer, the category axis.
@@ -87,6 +89,8 @@ def gumbel_top_k(
 
     Raises:
         ValueError: For a `k`, temperature, axis, mask or seed out of range.
+        InvalidArgumentError: Of TensorFlow, for a `k` above a number of
+            classes that is known only when the program runs.
         TypeError: For arguments of another type, integer logits among them.
 
     Example:
