@@ -4,7 +4,11 @@ from keras import ops
 
 from keras_gumbel import backend, formulas
 from keras_gumbel._typing import Tensor
-from keras_gumbel._validation import categorical_arguments, check_prior_logits
+from keras_gumbel._validation import (
+    categorical_arguments,
+    check_prior_logits,
+    dense,
+)
 
 
 def categorical_kl(
@@ -61,7 +65,7 @@ def categorical_kl(
     if prior_logits is None:
         prior = ops.zeros_like(wide)
     else:
-        prior = backend.to_tensor(prior_logits)
+        prior = dense(prior_logits, "prior_logits")
         check_prior_logits(prior, logits, axis)
         prior = ops.cast(prior, wide.dtype)
     axis -= len(logits.shape)

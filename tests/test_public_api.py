@@ -96,7 +96,8 @@ CATEGORICAL_LAYER = (
     "inference=None, noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
 )
 CATEGORICAL_CALL = (
-    "(self, logits, class_mask=None, temperature=None, training=None)"
+    "(self, logits, class_mask=None, temperature=None, training=None, "
+    "mask=None)"
 )
 CATEGORICAL_FUNCTION = (
     "(logits, temperature=1.0, *, hard=False, axis=-1, "

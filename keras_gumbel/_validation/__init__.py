@@ -41,6 +41,9 @@ from keras_gumbel._validation.hard_concrete import (
     gate_axes as gate_axes,
     hard_concrete_arguments as hard_concrete_arguments,
 )
+from keras_gumbel._validation.keras_masks import (
+    check_keras_mask as check_keras_mask,
+)
 from keras_gumbel._validation.matrices import (
     check_matrices as check_matrices,
     check_square as check_square,
@@ -68,14 +71,17 @@ from keras_gumbel._validation.subsets import (
     check_enough_allowed as check_enough_allowed,
     check_k as check_k,
     check_k_fits as check_k_fits,
+    too_few_for as too_few_for,
 )
 from keras_gumbel._validation.tensors import (
     canonical_axis as canonical_axis,
     categorical_arguments as categorical_arguments,
     check_class_mask as check_class_mask,
+    check_dense as check_dense,
     check_initial_temperature as check_initial_temperature,
     check_logits as check_logits,
     check_table as check_table,
     check_temperature as check_temperature,
     check_temperature_shape as check_temperature_shape,
+    dense as dense,
 )

@@ -11,6 +11,7 @@ from keras_gumbel._validation.tensors import (
     check_class_mask,
     check_logits,
     check_temperature,
+    dense,
     dtype_name,
 )
 
@@ -24,7 +25,7 @@ def gate_arguments(
     """
     check_temperature(temperature)
     if not isinstance(logits, keras.KerasTensor):
-        logits = backend.to_tensor(logits)
+        logits = dense(logits, "logits")
     check_logits(logits)
     dtype = "float64" if dtype_name(logits) == "float64" else "float32"
     temperature = backend.to_tensor(temperature, dtype)
@@ -35,6 +36,6 @@ def gate_arguments(
             f"temperature of shape {shape}, logits of shape {target}"
         )
     if class_mask is not None:
-        class_mask = backend.to_tensor(class_mask)
+        class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)
     return logits, temperature, class_mask

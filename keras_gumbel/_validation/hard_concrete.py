@@ -16,6 +16,7 @@ from keras_gumbel._validation.scalars import (
 from keras_gumbel._validation.tensors import (
     broadcasts,
     check_temperature,
+    dense,
     dtype_name,
 )
 
@@ -116,7 +117,7 @@ def hard_concrete_arguments(
     temperature = backend.to_tensor(temperature, dtype)
     _check_fits(temperature, "temperature", shape)
     if class_mask is not None:
-        class_mask = backend.to_tensor(class_mask)
+        class_mask = dense(class_mask, "class_mask")
         if dtype_name(class_mask) != "bool":
             raise TypeError(
                 "`class_mask` must be bool, True where a gate may open. "

@@ -10,6 +10,7 @@ from keras_gumbel._validation.tensors import (
     check_class_mask,
     check_logits,
     check_temperature,
+    dense,
     dtype_name,
 )
 
@@ -33,7 +34,7 @@ def check_matrices(logits: Any) -> Tensor:
             "Functional model use the layer: `keras_gumbel.GumbelSinkhorn`. "
             f"Received: logits={logits}"
         )
-    logits = backend.to_tensor(logits)
+    logits = dense(logits, "logits")
     check_logits(logits)
     check_square(logits.shape)
     return logits
@@ -52,7 +53,7 @@ def matrix_arguments(
     temperature = backend.to_tensor(temperature, dtype)
     _check_one_a_matrix(temperature, logits)
     if class_mask is not None:
-        class_mask = backend.to_tensor(class_mask)
+        class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)
     return logits, temperature, class_mask
 

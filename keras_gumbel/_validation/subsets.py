@@ -24,6 +24,14 @@ def check_k_fits(k: int, shape: tuple[int | None, ...], axis: int) -> None:
         )
 
 
+def too_few_for(k: int) -> str:
+    """The same where the number is known when the program runs."""
+    return (
+        "`k` must be at most the number of classes. "
+        f"Received: k={k}, and a number of classes of"
+    )
+
+
 def check_enough_allowed(
     k: int, class_mask: Tensor, logits: Tensor, axis: int
 ) -> None:

@@ -14,11 +14,39 @@ from keras_gumbel._validation.scalars import (
 )
 
 
+def check_dense(x: Any, name: str) -> None:
+    """Neither ragged nor sparse."""
+    layout = backend.layout(x)
+    if layout == "dense":
+        return
+    if layout == "ragged":
+        remedy = (
+            f"`tf.ragged.map_flat_values(function, {name})` goes over ragged "
+            "positions; where the last axis is ragged, "
+            f"`{name}.to_tensor(...)` pads it (logits with -inf, which forbids)"
+        )
+    else:
+        remedy = (
+            f"`tf.sparse.to_dense({name})` is one, with 0 for what is missing"
+        )
+    raise TypeError(
+        f"`{name}` must be a dense tensor: {remedy}. Received: {name} that is "
+        f"{layout}, of shape {tuple(x.shape)}"
+    )
+
+
+def dense(x: Any, name: str, dtype: str | None = None) -> Tensor:
+    """`x` as a tensor; one that is ragged or sparse is an error."""
+    check_dense(x, name)
+    return backend.to_tensor(x, dtype)
+
+
 def check_temperature(temperature: Any) -> None:
     """A positive finite number, or a float tensor of such numbers."""
     if is_number(temperature):
         check_positive(temperature, "temperature")
         return
+    check_dense(temperature, "temperature")
     if hasattr(temperature, "dtype") and "float" in dtype_name(temperature):
         value = backend.static_value(temperature)
         if value is None or np.all((value > 0) & np.isfinite(value)):
@@ -124,7 +152,7 @@ def categorical_arguments(
     check_temperature(temperature)
     check_integer(axis, "axis")
     if not isinstance(logits, keras.KerasTensor):
-        logits = backend.to_tensor(logits)
+        logits = dense(logits, "logits")
     check_logits(logits)
     axis = canonical_axis(axis, logits.shape)
     dtype = "float64" if dtype_name(logits) == "float64" else "float32"
@@ -132,7 +160,7 @@ def categorical_arguments(
     if len(temperature.shape):
         check_temperature_shape(temperature, logits, axis)
     if class_mask is not None:
-        class_mask = backend.to_tensor(class_mask)
+        class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)
     return logits, temperature, axis, class_mask
 

@@ -20,6 +20,9 @@ written with `keras.ops`, so another framework is one more file like
     argmax(x, axis)             the first largest, by one operation everywhere
     sum_to_shape(x, shape)      the transpose of broadcasting
     checkpoint_with(layer, name, variable)   in the framework's checkpoints
+    trace(function, *args)      its errors, where there are no values yet
+    layout(x)                   dense, ragged or sparse
+    with_at_least(x, size, axis, message)    an error when the program runs
     export_format()             what the call is traced for by Keras's `export`
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
     static_value(x)             the number in `x` where it is known now
@@ -42,6 +45,7 @@ from keras_gumbel.backend.tensorflow import (
     compiled as compiled,
     differentiable as differentiable,
     export_format as export_format,
+    layout as layout,
     materialize as materialize,
     next_key as next_key,
     once_only as once_only,
@@ -52,7 +56,9 @@ from keras_gumbel.backend.tensorflow import (
     sum_over as sum_over,
     sum_to_shape as sum_to_shape,
     to_tensor as to_tensor,
+    trace as trace,
     traced_gradient as traced_gradient,
     unfused_unless_zero as unfused_unless_zero,
+    with_at_least as with_at_least,
     with_gradient as with_gradient,
 )

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 # Keras keeps these to itself. The generator behind `seed=None` must be its
 # own, so that `keras.utils.set_random_seed` reaches it.
+from keras.src.backend import compute_output_spec
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.random.seed_generator import global_seed_generator
 from keras.src.utils.tracking import DotNotTrackScope
@@ -256,6 +257,44 @@ def checkpoint_with(
     # weight of what is none.
     with DotNotTrackScope():
         layer._track_trackable(variable, name)
+
+
+def trace(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Run `function` for its errors alone, with symbolic arguments.
+
+    Where an argument is a `KerasTensor`, one without a value takes its place.
+    Nothing is drawn, assigned or added.
+    """
+    compute_output_spec(function, *args, **kwargs)
+
+
+def layout(x: Any) -> str:
+    """`"dense"`, `"ragged"` or `"sparse"`."""
+    if isinstance(x, tf.RaggedTensor):
+        return "ragged"
+    if isinstance(x, tf.SparseTensor):
+        return "sparse"
+    if isinstance(x, keras.KerasTensor):
+        # Keras 3.10 has no ragged ones.
+        ragged = getattr(x, "ragged", False)
+        return "ragged" if ragged else "sparse" if x.sparse else "dense"
+    return "dense"
+
+
+def with_at_least(x: Tensor, size: int, axis: int, message: str) -> Tensor:
+    """`x`, or an error when the program runs: its `axis` is below `size`.
+
+    The error ends with the `message` and the size that came.
+    """
+    shape = tf.shape(x)
+    given = shape[axis]
+    check = tf.debugging.Assert(given >= size, [message, given])
+    least = tf.one_hot(axis, len(x.shape), on_value=size, dtype=shape.dtype)
+    # XLA drops the assertion. This slice, which is all of `x`, it refuses.
+    with tf.control_dependencies([check] if check is not None else []):
+        start, end = tf.zeros_like(shape), tf.maximum(shape, least)
+        whole = tf.slice(x, start, end, name="with_at_least")
+    return tf.ensure_shape(whole, x.shape)
 
 
 def export_format() -> str | None:

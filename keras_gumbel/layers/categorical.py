@@ -50,6 +50,9 @@ class CategoricalLayer(LogitsLayer):
         canonical_axis(self.axis, logits_shape)
         self.built = True
 
+    def _class_axis(self, shape: Shape) -> int:
+        return canonical_axis(self.axis, shape)
+
     def _mode(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
     ) -> Tensor:

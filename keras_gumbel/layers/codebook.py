@@ -14,6 +14,7 @@ from keras_gumbel._validation import (
     check_flag,
     check_kind,
     check_known_features,
+    dense,
 )
 from keras_gumbel.formulas import FORBIDDEN
 from keras_gumbel.layers.logits import LogitsLayer
@@ -32,6 +33,8 @@ class CodebookLayer(LogitsLayer):
         embeddings_initializer: Initializer of the codebooks, as one matrix.
         **kwargs: Of `LogitsLayer`.
     """
+
+    _input_name = "inputs"
 
     def __init__(
         self,
@@ -103,7 +106,7 @@ class CodebookLayer(LogitsLayer):
         Float32 under any policy, float64 for float64 inputs; -inf where the
         mask forbids. Of tensors, as `encode` is.
         """
-        inputs = ops.convert_to_tensor(inputs)
+        inputs = dense(inputs, "inputs")
         check_features(inputs, self.kernel.shape[0] if self.built else None)
         if not self.built:
             self.build(tuple(inputs.shape))
@@ -119,7 +122,7 @@ class CodebookLayer(LogitsLayer):
         logits = ops.reshape(logits, shape)
         if class_mask is None:
             return logits
-        class_mask = ops.convert_to_tensor(class_mask)
+        class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)
         return ops.where(class_mask, logits, FORBIDDEN)
 
@@ -140,7 +143,7 @@ class CodebookLayer(LogitsLayer):
         at inference by `"argmax"`. A code out of range is an error where its
         value is known, and otherwise gives NaN.
         """
-        codes = ops.convert_to_tensor(codes)
+        codes = dense(codes, "codes")
         check_codes_of_groups(
             codes, self.num_groups, self.num_codes, self.built
         )

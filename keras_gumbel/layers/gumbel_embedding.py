@@ -52,6 +52,9 @@ class GumbelEmbedding(CategoricalLayer):
             with none allowed gives zeros.
         temperature: Optional, in place of the layer's own in this call.
         training: True to sample. False and None are inference.
+        mask: Optional bool tensor, Keras's own mask, as for `GumbelSoftmax`:
+            one of the shape of the logits forbids, and ends here, as the
+            classes do; one of earlier axes goes on with the output.
 
     Returns:
         A tensor `(..., output_dim)` in the compute dtype.
@@ -81,6 +84,8 @@ class GumbelEmbedding(CategoricalLayer):
         Jang, Gu, Poole, "Categorical Reparameterization with
         Gumbel-Softmax", 2017, section 2.2, https://arxiv.org/abs/1611.01144
     """
+
+    _drops_classes = True
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from keras_gumbel._validation import (
     check_kl_weight,
     check_kl_weight_is_live,
     check_mask,
+    dense,
 )
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.codebook import CodebookLayer
@@ -274,7 +275,7 @@ class GumbelQuantizer(CodebookLayer):
 
 def _broadcast(mask: Tensor, inputs: Tensor) -> Tensor:
     """The mask for each position; later axes share theirs."""
-    mask = ops.convert_to_tensor(mask)
+    mask = dense(mask, "mask")
     check_mask(mask, inputs)
     trailing = (1,) * (len(inputs.shape) - 1 - len(mask.shape))
     mask = ops.reshape(mask, (*ops.shape(mask), *trailing))

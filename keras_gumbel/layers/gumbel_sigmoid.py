@@ -60,6 +60,10 @@ class GumbelSigmoid(LogitsLayer):
         temperature: Optional, in place of the layer's own in this call:
             positive number, or float tensor that broadcasts to the logits.
         training: True to sample. False and None are inference.
+        mask: Optional bool tensor, Keras's own mask, False where there is
+            padding. One of the shape of the logits covers the gates: those of
+            padding are exactly 0, without a gradient. One of their first axes
+            changes nothing here. Both go on with the output.
 
     Returns:
         A tensor of the shape of the logits, in the compute dtype. Noise and

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import check_integer, check_square
@@ -66,6 +67,12 @@ class GumbelSinkhorn(LogitsLayer):
             positive number, or float tensor that broadcasts to the logits
             with size 1 along the last two axes (`(batch, 1, 1)`).
         training: True to sample. False and None are inference.
+        mask: Optional bool tensor, Keras's own mask, False where there is
+            padding. One of the shape `(..., n)` is of the items: rows of
+            padding are zeros, and so are the columns of the same numbers, so
+            that the others are permuted among themselves. One of the shape of
+            the logits forbids pairs. Any other changes nothing here. All go
+            on with the output.
 
     Returns:
         A tensor of the shape of the logits, in the compute dtype. All within
@@ -132,6 +139,12 @@ class GumbelSinkhorn(LogitsLayer):
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
         """The shape of the logits."""
         return tuple(logits_shape)
+
+    def _covering(self, mask: Tensor, shape: Shape) -> Tensor | None:
+        """A mask of the rows is of items, and of the places of as many."""
+        if len(mask.shape) == len(shape) - 1:
+            return ops.expand_dims(mask, -1) & ops.expand_dims(mask, -2)
+        return super()._covering(mask, shape)
 
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

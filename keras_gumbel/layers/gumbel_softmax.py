@@ -59,6 +59,12 @@ class GumbelSoftmax(CategoricalLayer):
             positive number, or float tensor that broadcasts to the logits
             with size 1 along `axis` (`(batch, 1)` for one an example).
         training: True to sample. False and None are inference.
+        mask: Optional bool tensor, Keras's own mask, False where there is
+            padding: the shape of the logits or of their first axes. Keras
+            passes what an `Embedding` or `Masking` made. One that ends with
+            `axis` covers the classes: padding is forbidden, as `class_mask`
+            forbids, and together with it. Any other changes nothing here.
+            Both go on with the output.
 
     Returns:
         A tensor of the shape of the logits, in the compute dtype. Noise and
@@ -75,7 +81,8 @@ class GumbelSoftmax(CategoricalLayer):
     Raises:
         ValueError: For a temperature, axis, mask, seed, `inference` or
             `estimator` out of range.
-        TypeError: For arguments of another type, integer logits among them.
+        TypeError: For arguments of another type, integer logits, and ragged
+            or sparse tensors among them.
 
     Example:
 

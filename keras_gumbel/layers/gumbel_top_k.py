@@ -34,7 +34,9 @@ class GumbelTopK(LogitsLayer):
     does where the temperature is not small.
 
     Args:
-        k: Positive integer, how many classes, at most all.
+        k: Positive integer, how many classes, at most all. Where their
+            number is not known before the program runs, and is below `k`
+            then, the program stops with an error.
         temperature: Positive number, dimensionless, or a
             `keras.optimizers.schedules.LearningRateSchedule`, as for
             `GumbelSoftmax`. Defaults to `1.0`.
@@ -66,6 +68,9 @@ class GumbelTopK(LogitsLayer):
             positive number, or float tensor that broadcasts to the logits
             with size 1 along `axis` (`(batch, 1)` for one an example).
         training: True to sample. False and None are inference.
+        mask: Optional bool tensor, Keras's own mask, as for `GumbelSoftmax`:
+            one that ends with `axis` forbids padding. Where it leaves m < k
+            classes, all m are taken, and the row sums to m.
 
     Returns:
         A tensor of the shape of the logits, in the compute dtype, which sums
@@ -85,6 +90,8 @@ class GumbelTopK(LogitsLayer):
     Raises:
         ValueError: For a `k`, temperature, axis, mask, seed or `inference`
             out of range.
+        InvalidArgumentError: Of TensorFlow, for a `k` above a number of
+            classes that is known only when the program runs.
         TypeError: For arguments of another type, integer logits among them.
 
     Example:
@@ -141,6 +148,9 @@ class GumbelTopK(LogitsLayer):
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
         """The shape of the logits."""
         return tuple(logits_shape)
+
+    def _class_axis(self, shape: Shape) -> int:
+        return canonical_axis(self.axis, shape)
 
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

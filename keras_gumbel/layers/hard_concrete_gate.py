@@ -14,6 +14,7 @@ from keras_gumbel._validation import (
     check_kind,
     check_not_negative,
     check_stretch,
+    dense,
     gate_axes,
     hard_concrete_arguments,
 )
@@ -84,6 +85,9 @@ class HardConcreteGate(SamplingLayer):
         temperature: Optional, in place of the layer's own in this call:
             positive number, or float tensor that broadcasts as the mask does.
         training: True to sample. False and None are inference.
+
+    A mask that Keras announces is one of the inputs, not of the gates: it
+    changes nothing here, and goes on with the output.
 
     Returns:
         A tensor of the shape of the inputs, in the compute dtype. Gates are
@@ -197,7 +201,7 @@ class HardConcreteGate(SamplingLayer):
         training: bool | None = None,
     ) -> Tensor:
         """Multiply by gates, sampled when training; add the penalty."""
-        inputs = ops.convert_to_tensor(inputs)
+        inputs = dense(inputs, "inputs")
         check_gated(inputs)
         check_precision(self.name, self.compute_dtype)
         given = self.current_temperature(temperature, training)

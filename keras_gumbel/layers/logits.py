@@ -6,8 +6,13 @@ import keras
 from keras import ops
 
 from keras_gumbel import formulas
-from keras_gumbel._typing import LearningRateSchedule, Tensor
-from keras_gumbel._validation import check_flag, check_logits
+from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
+from keras_gumbel._validation import (
+    check_flag,
+    check_keras_mask,
+    check_logits,
+    dense,
+)
 from keras_gumbel.layers.given_noise import given_noise
 from keras_gumbel.layers.sampling import SamplingLayer
 from keras_gumbel.ops.portable import check_can_draw, check_precision
@@ -21,7 +26,10 @@ class LogitsLayer(SamplingLayer):
     name of its own among the `inference` modes (`_relaxed_mode`).
     """
 
+    _input_name = "logits"
     _relaxed_mode: ClassVar[str] = "softmax"
+    # Whether the output is without the category axis.
+    _drops_classes: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -61,14 +69,53 @@ class LogitsLayer(SamplingLayer):
         class_mask: Tensor | None = None,
         temperature: Tensor | None = None,
         training: bool | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Sample when training; otherwise do what `inference` says."""
+        # Keras passes it only where the logits are the one tensor.
+        mask = getattr(logits, "_keras_mask", None) if mask is None else mask
         if not self.from_logits:
-            probs = ops.convert_to_tensor(logits)
+            probs = dense(logits, "logits")
             check_logits(probs)
             logits = self._logits(formulas.widen(probs))
+        if mask is not None:
+            logits = self._without_padding(logits, mask)
         output = self._choose(logits, class_mask, temperature, training)
         return ops.cast(output, self._output_dtype)
+
+    def _without_padding(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """The logits, -inf where a mask of Keras covers them and is False."""
+        logits, mask = dense(logits, "logits"), dense(mask, "mask")
+        check_logits(logits)
+        check_keras_mask(mask, logits.shape)
+        real = self._covering(mask, tuple(logits.shape))
+        if real is None:
+            return logits
+        return ops.cast(formulas.allowed(logits, real), logits.dtype)
+
+    def _covering(self, mask: Tensor, shape: Shape) -> Tensor | None:
+        """The mask as one that broadcasts, None if it is not of classes."""
+        axis = self._class_axis(shape)
+        if len(mask.shape) != axis + 1:
+            return None
+        for _ in shape[axis + 1 :]:
+            mask = ops.expand_dims(mask, -1)
+        return mask
+
+    def _class_axis(self, shape: Shape) -> int:
+        """The axis that a mask ends with, if it covers the classes."""
+        return len(shape) - 1
+
+    def compute_mask(self, logits: Tensor, previous_mask: Any) -> Any:
+        """The mask as it came; None if it is of an axis that is gone."""
+        if previous_mask is None:
+            return None
+        if not hasattr(previous_mask, "shape"):
+            previous_mask = ops.convert_to_tensor(previous_mask)
+        rank = len(previous_mask.shape)
+        if self._drops_classes and self._class_axis(logits.shape) < rank:
+            return None
+        return previous_mask
 
     def _choose(
         self,

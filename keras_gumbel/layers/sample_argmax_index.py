@@ -43,6 +43,9 @@ class SampleArgmaxIndex(CategoricalLayer):
             with none allowed gives 0.
         temperature: Optional, in place of the layer's own in this call.
         training: True to sample. False and None are inference.
+        mask: Optional bool tensor, Keras's own mask, as for `GumbelSoftmax`:
+            one that ends with `axis` forbids, and ends here, as the classes
+            do; one of earlier axes goes on with the output.
 
     Returns:
         A float32 tensor of the shape of the logits less `axis`, whatever the
@@ -68,6 +71,8 @@ class SampleArgmaxIndex(CategoricalLayer):
         Gumbel-Softmax", 2017, eq. 2, https://arxiv.org/abs/1611.01144
     """
 
+    _drops_classes = True
+
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
         """The shape of the logits less the category axis."""
         axis = canonical_axis(self.axis, logits_shape)
@@ -77,17 +82,8 @@ class SampleArgmaxIndex(CategoricalLayer):
         self, logits: Tensor, *args: Any, **kwargs: Any
     ) -> keras.KerasTensor:
         """Float32 whatever the policy, where Keras would assume its own."""
-        del args, kwargs
-        return keras.KerasTensor(
-            self.compute_output_shape(logits.shape), self._output_dtype
-        )
-
-    def compute_mask(self, logits: Tensor, previous_mask: Tensor) -> Tensor:
-        """The mask as it came, unless it is of the axis that is gone."""
-        if previous_mask is None:
-            return None
-        axis = canonical_axis(self.axis, logits.shape)
-        return previous_mask if axis >= len(previous_mask.shape) else None
+        spec = super().compute_output_spec(logits, *args, **kwargs)
+        return keras.KerasTensor(spec.shape, self._output_dtype)
 
     @property
     def _output_dtype(self) -> str:

@@ -1,7 +1,7 @@
 """What every sampling layer has: a temperature, a stream of noise, a switch."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import keras
 from keras import ops
@@ -10,6 +10,7 @@ from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_choice,
     check_config,
+    check_dense,
     check_initial_temperature,
     check_integer,
     check_not_negative,
@@ -18,6 +19,7 @@ from keras_gumbel._validation import (
     check_temperature,
 )
 from keras_gumbel.ops.checkpoints import checkpoint_with
+from keras_gumbel.ops.symbolic import trace
 
 # Under this name the stream of noise is stored beside the weights.
 _STREAM = "seed_generator_state"
@@ -41,6 +43,9 @@ class SamplingLayer(keras.Layer):
         noise_scale: Number >= 0.
         seed: None, an integer, or a `keras.random.SeedGenerator`.
     """
+
+    # The first argument of `call`.
+    _input_name: ClassVar[str] = "inputs"
 
     def __init__(
         self,
@@ -164,6 +169,28 @@ class SamplingLayer(keras.Layer):
                     live.variable.assign(value)
             self._iterations.assign_add(1)
         return self.temperature if override is None else override
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the layer, of dense tensors."""
+        # Before Keras builds it for a shape that no dense tensor has.
+        check_dense(self._input_of(args, kwargs), self._input_name)
+        return super().__call__(*args, **kwargs)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """Shape and dtype of a symbolic call, which raises what any does."""
+        inputs = self._input_of(args, kwargs)
+        # Of floats alone `build` has seen all; what is with them, and integers,
+        # Keras would not look at before the model runs.
+        alone = all(
+            x is inputs or x is None or isinstance(x, bool)
+            for x in (*args, *kwargs.values())
+        )
+        if self.built and not (alone and "float" in inputs.dtype):
+            trace(self.call, *args, **kwargs)
+        return super().compute_output_spec(*args, **kwargs)
+
+    def _input_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return args[0] if args else kwargs.get(self._input_name)
 
     def save_own_variables(self, store: Any) -> None:
         """Save the weights, and the stream, which Keras leaves out."""

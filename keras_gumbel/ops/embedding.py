@@ -13,6 +13,7 @@ from keras_gumbel._validation import (
     check_not_negative,
     check_seed,
     check_table,
+    dense,
 )
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.formulas import Draw
@@ -89,7 +90,7 @@ def sample_embedding(
     logits, temperature, _, class_mask = categorical_arguments(
         logits, temperature, -1, class_mask
     )
-    table = backend.to_tensor(table)
+    table = dense(table, "table")
     check_table(table, logits)
     rows = _as_rows(logits)
     rest = [backend.to_tensor(noise_scale, "float32")]

@@ -14,6 +14,7 @@ from keras_gumbel._validation import (
     check_not_negative,
     check_seed,
     check_stretch,
+    dense,
     hard_concrete_arguments,
 )
 from keras_gumbel.formulas import Draw
@@ -92,7 +93,7 @@ def hard_concrete(
     check_seed(seed)
     learn_temperature = is_learned(temperature, None)
     if not isinstance(log_alpha, keras.KerasTensor):
-        log_alpha = backend.to_tensor(log_alpha)
+        log_alpha = dense(log_alpha, "log_alpha")
     check_log_alpha(log_alpha)
     temperature, class_mask = hard_concrete_arguments(
         temperature,

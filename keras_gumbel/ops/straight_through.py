@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
+from keras_gumbel._validation import check_dense
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
@@ -22,6 +23,7 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes differ.
+        TypeError: For ragged or sparse tensors.
 
     Example:
 
@@ -34,6 +36,8 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
         Bengio, Leonard, Courville, "Estimating or Propagating Gradients
         Through Stochastic Neurons", 2013, https://arxiv.org/abs/1308.3432
     """
+    check_dense(hard, "hard")
+    check_dense(soft, "soft")
     hard, soft = ops.convert_to_tensor(hard), ops.convert_to_tensor(soft)
     sizes = zip(hard.shape, soft.shape, strict=False)
     if len(hard.shape) != len(soft.shape) or any(

@@ -14,9 +14,14 @@ from keras_gumbel._validation import (
     check_k_fits,
     check_not_negative,
     check_seed,
+    too_few_for,
 )
 from keras_gumbel.formulas import Draw
-from keras_gumbel.ops.portable import finite_if_empty, in_any_format
+from keras_gumbel.ops.portable import (
+    finite_if_empty,
+    in_any_format,
+    portable_format,
+)
 from keras_gumbel.ops.relaxation import is_learned
 
 
@@ -51,7 +56,9 @@ def gumbel_top_k(
     Args:
         logits: Float tensor, unnormalised log-probabilities in nats. -inf
             forbids a class.
-        k: Positive integer, at most the number of classes.
+        k: Positive integer, at most the number of classes. Where that is not
+            known before the program runs, and is below `k` then, the program
+            stops with an error.
         temperature: As for `gumbel_softmax`.
         hard: True for an exact k-hot.
         axis: Integer, the category axis.
@@ -82,6 +89,8 @@ def gumbel_top_k(
 
     Raises:
         ValueError: For a `k`, temperature, axis, mask or seed out of range.
+        InvalidArgumentError: Of TensorFlow, for a `k` above a number of
+            classes that is known only when the program runs.
         TypeError: For arguments of another type, integer logits among them.
 
     Example:
@@ -179,6 +188,8 @@ def _arguments(
         logits, temperature, axis, class_mask
     )
     check_k_fits(k, logits.shape, axis)
+    if logits.shape[axis] is None and portable_format() is None:
+        logits = backend.with_at_least(logits, int(k), axis, too_few_for(k))
     if class_mask is None:
         return logits, temperature, axis
     check_enough_allowed(k, class_mask, logits, axis)

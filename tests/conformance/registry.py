@@ -34,6 +34,9 @@ class Row:
             that is alone in being allowed need not be chosen.
         takes_class_mask: Whether calls take `class_mask`, and apply it to each
             row by itself.
+        padding: What comes of a mask from Keras that covers the classes,
+            after it has forbidden some: `"kept"` by the output, or
+            `"dropped"`. None where no mask covers them.
         square: Whether the last two sizes must be the same.
         k: How many classes a sample has, which sums to that.
         takes_logits: Whether the input is the logits of the sample.
@@ -55,6 +58,7 @@ class Row:
     is_index: bool = False
     is_gates: bool = False
     takes_class_mask: bool = True
+    padding: str | None = "kept"
     takes_logits: bool = True
     square: bool = False
     weights: int = 1
@@ -309,6 +313,7 @@ LAYERS = (
         is_sample=_are_mean_indices,
         is_index=True,
         slow=True,
+        padding="dropped",
     ),
     Row(
         kg.SampleArgmaxIndex,
@@ -320,6 +325,7 @@ LAYERS = (
         is_sample=_are_indices,
         is_index=True,
         slow=True,
+        padding="dropped",
     ),
     Row(
         kg.GumbelEmbedding,
@@ -336,6 +342,7 @@ LAYERS = (
         hard=True,
         is_sample=_rows_are_one_hot,
         weights=2,
+        padding="dropped",
     ),
     Row(
         kg.HardConcreteGate,
@@ -350,6 +357,7 @@ LAYERS = (
         weights=2,
         trained_weights=1,
         losses=1,
+        padding=None,
     ),
     Row(
         kg.GumbelSigmoid,
@@ -383,6 +391,7 @@ LAYERS = (
         takes_class_mask=False,  # of a group: it has its own tests
         weights=3,
         slow=True,
+        padding=None,
     ),
     Row(
         kg.GumbelQuantizer,
@@ -394,6 +403,7 @@ LAYERS = (
         is_sample=_rows_are_one_hot,
         takes_class_mask=False,
         weights=3,
+        padding=None,
     ),
     Row(
         kg.GumbelSinkhorn,

@@ -1,0 +1,217 @@
+"""Padding that Keras announces, and that covers the classes: it forbids.
+
+A mask of Keras is aligned from the left, and covers the classes if it ends
+with their axis.
+"""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+from tests.conformance.registry import (
+    LAYERS,
+    TRAINED,
+    as_array,
+    each_layer,
+    each_of,
+)
+
+COVERED = [row for row in LAYERS if row.padding]
+each_covered_layer = each_of(COVERED)
+each_training = pytest.mark.parametrize("training", [True, False])
+
+
+def padding(row):
+    """Two classes and more are left in each row, or none."""
+    mask = np.ones(row.input_shape, bool)
+    mask[1:, :, 3:] = False
+    mask[2, 1] = [True, False, True, False, False]
+    mask[0, 0] = False
+    return mask
+
+
+def announced(x, mask):
+    """A tensor with a mask, as Keras hands it on."""
+    x = tf.convert_to_tensor(x)
+    x._keras_mask = tf.convert_to_tensor(mask)
+    return x
+
+
+def mask_of(y):
+    mask = getattr(y, "_keras_mask", None)
+    return mask if mask is None else keras.ops.convert_to_numpy(mask)
+
+
+def value_and_gradient(row, x, training, **arguments):
+    """Of a new layer, from the beginning of its stream."""
+    layer = row.create(seed=3)
+    weight = np.random.default_rng(1).normal(size=row.output_shape)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=training, **arguments)
+        loss = tf.reduce_sum(y * weight.astype(y.dtype.name))
+    return as_array(y), as_array(tape.gradient(loss, x))
+
+
+@each_covered_layer
+@each_training
+def test_it_forbids_as_a_class_mask_does(row, training):
+    """Bit for bit, given or announced, and without a gradient."""
+    mask, logits = padding(row), row.logits()
+    expected = value_and_gradient(
+        row, tf.constant(logits), training, class_mask=mask
+    )
+    given = value_and_gradient(row, tf.constant(logits), training, mask=mask)
+    found = value_and_gradient(row, announced(logits, mask), training)
+    for by_class_mask, by_mask, by_logits in zip(
+        expected, given, found, strict=True
+    ):
+        np.testing.assert_array_equal(by_mask, by_class_mask)
+        np.testing.assert_array_equal(by_logits, by_class_mask)
+    value, gradient = given
+    assert np.isfinite(value).all()
+    np.testing.assert_array_equal(gradient[~mask], 0)
+    np.testing.assert_array_equal(value[0, 0], 0)
+    plain = as_array(row.create(seed=3)(logits, training=training))
+    assert not np.array_equal(value, plain)
+
+
+@each_of(COVERED, gate=TRAINED)
+@each_training
+def test_it_joins_a_class_mask_and_a_temperature(row, training):
+    """Which are tensors, so that Keras fills in no `mask`."""
+    mask, x = padding(row), tf.constant(row.logits())
+    allowed = np.ones(row.input_shape[-1], bool)
+    allowed[0] = row.k > 1
+    tau = tf.reshape(tf.linspace(0.5, 2.0, len(x)), (-1, 1, 1))
+    both = {"class_mask": mask & allowed, "temperature": tau}
+    if row.k > 1:
+        # What is left may be too few, which is no error of a class mask.
+        allowed[:3] = [True, True, True]
+        both["class_mask"] = mask & allowed
+    expected = value_and_gradient(row, x, training, **both)
+    found = value_and_gradient(
+        row,
+        announced(x, mask),
+        training,
+        class_mask=tf.constant(allowed),
+        temperature=tau,
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@each_covered_layer
+def test_it_goes_on_where_the_classes_do(row):
+    mask = padding(row)
+    y = row.create()(announced(row.logits(), mask))
+    if row.padding == "kept":
+        np.testing.assert_array_equal(mask_of(y), mask)
+    else:
+        assert mask_of(y) is None
+    inputs = keras.Input(row.input_shape[1:])
+    inputs._keras_mask = keras.Input(row.input_shape[1:], dtype="bool")
+    symbolic = getattr(row.create()(inputs), "_keras_mask", None)
+    assert (symbolic is None) == (row.padding == "dropped")
+
+
+@each_layer
+@each_training
+def test_a_mask_of_positions_is_passed_on_alone(row, training):
+    """Also where its sizes are those that one of the classes would have."""
+    if row.square:
+        pytest.skip("a mask of rows is one of items: it has its own tests")
+    shape = (5, 5, 5)
+    x = np.random.default_rng(4).normal(size=shape).astype("float32")
+    mask = np.random.default_rng(5).random(shape[:2]) < 0.5
+    y = row.create(seed=3)(announced(x, mask), training=training)
+    plain = row.create(seed=3)(x, training=training)
+    np.testing.assert_array_equal(as_array(y), as_array(plain))
+    np.testing.assert_array_equal(mask_of(y), mask)
+
+
+@each_of(COVERED, gate=TRAINED)
+def test_eager_graph_and_xla_agree(row):
+    mask, logits = padding(row), tf.constant(row.logits())
+    for training in (True, False):
+        eager = as_array(
+            row.create(seed=3)(announced(logits, mask), training=training)
+        )
+        for jit in (False, True):
+            layer = row.create(seed=3)
+
+            @tf.function(jit_compile=jit)
+            def call(x, mask, layer=layer, training=training):
+                x = tf.identity(x)
+                x._keras_mask = mask
+                return layer(x, training=training)
+
+            y = as_array(call(logits, tf.constant(mask)))
+            np.testing.assert_allclose(y, eager, atol=5e-6)
+
+
+@each_of(COVERED, gate=TRAINED)
+def test_it_survives_saving_and_fit(row, tmp_path):
+    """As an input of a model, whose layer is called with `mask=`."""
+    classes = row.input_shape[-1]
+    inputs = keras.Input((None, classes), name="x")
+    real = keras.Input((None, classes), dtype="bool", name="real")
+    x = keras.layers.Dense(classes)(inputs)
+    y = row.create(seed=3)(x, mask=real)
+    # A loss would look for one number a row in the mask of an output.
+    model = keras.Model([inputs, real], keras.ops.multiply(y, 1.0))
+    model.compile("sgd", "mean_squared_error")
+    data = [row.logits(), padding(row)]
+    target = np.zeros(row.output_shape, "float32")
+    history = model.fit(data, target, epochs=2, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    y = as_array(again.predict(data, verbose=0))
+    np.testing.assert_array_equal(y, as_array(model.predict(data, verbose=0)))
+    np.testing.assert_array_equal(y[0, 0], 0)
+    if row.output_shape == row.input_shape and row.padding == "kept":
+        np.testing.assert_array_equal(y[~padding(row)], 0)
+
+
+@each_of(COVERED, gate=TRAINED)
+def test_it_forbids_where_the_noise_is_given(row):
+    shape = row.input_shape[1:]
+    inputs = keras.Input(shape, name="x")
+    real = keras.Input(shape, dtype="bool", name="real")
+    noise = np.random.default_rng(6).gumbel(size=row.input_shape)
+    data = [row.logits(), padding(row), noise.astype("float32")]
+    found = {}
+    for name in ("mask", "class_mask"):
+        choice = row.create(name="choice")(inputs, **{name: real})
+        given = kg.export.with_noise_input(keras.Model([inputs, real], choice))
+        found[name] = as_array(given(data))
+    np.testing.assert_array_equal(found["mask"], found["class_mask"])
+    np.testing.assert_array_equal(found["mask"][0, 0], 0)
+
+
+BAD = {
+    "float": ((4, 5, 5), "float32", TypeError),
+    "integer": ((4, 5, 5), "int32", TypeError),
+    "classes": ((4, 5, 4), "bool", ValueError),
+    "positions": ((4, 4), "bool", ValueError),
+    "rank": ((4, 5, 5, 1), "bool", ValueError),
+}
+
+
+@each_covered_layer
+@pytest.mark.parametrize("kind", BAD)
+def test_one_that_does_not_fit_is_an_error(row, kind):
+    """At the call, symbolic or not."""
+    shape, dtype, exception = BAD[kind]
+    what = f"dtype {dtype}" if exception is TypeError else f"shape {shape}"
+    message = rf"(?s)`mask`.*must.*Received: mask of {re.escape(what)}"
+    with pytest.raises(exception, match=message):
+        row.create()(np.zeros((4, 5, 5), "float32"), mask=np.ones(shape, dtype))
+    mask = keras.Input(batch_shape=shape, dtype=dtype)
+    with pytest.raises(exception, match=message):
+        row.create()(keras.Input(batch_shape=(4, 5, 5)), mask=mask)

@@ -1,0 +1,77 @@
+"""`k` of a number of classes that only the running program knows."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+from tests.conformance.registry import as_array
+from tests.variants import slow_rows
+
+UNKNOWN = [tf.TensorSpec([None, None], "float32")]
+X = np.array([[1.0, 2.0, 3.0]], "float32")
+
+
+def program(call, jit):
+    return tf.function(call, input_signature=UNKNOWN, jit_compile=jit)
+
+
+def refuses(call, jit):
+    """By one error in every mode, which names the two numbers.
+
+    XLA has no assertions: there it is a slice that finds too little.
+    """
+    run = program(call, jit)
+    message = (
+        r"Expected size\[1\] in \[0, 3\], but got 5(?s:.*)with_at_least"
+        if jit
+        else r"`k` must be at most the number of classes. Received: k=5.*\[3\]"
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        run(X)
+
+
+@pytest.mark.parametrize(
+    ("hard", "training", "jit"),
+    [
+        (False, False, False),
+        (False, False, True),
+        (True, False, False),
+        (False, True, False),
+        *slow_rows(
+            (True, False, True),
+            (True, True, False),
+            (False, True, True),
+            (True, True, True),
+        ),
+    ],
+)
+def test_of_a_layer(hard, training, jit):
+    layer = kg.GumbelTopK(5, hard=hard, seed=1)
+    refuses(lambda x: layer(x, training=training), jit)
+
+
+@pytest.mark.parametrize(
+    ("hard", "jit"), [(False, False), *slow_rows((False, True), (True, False))]
+)
+def test_of_the_function(hard, jit):
+    refuses(lambda x: kg.ops.gumbel_top_k(x, 5, hard=hard, seed=1), jit)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_where_there_are_enough_nothing_changes(axis, jit):
+    """Value and gradient, on either axis."""
+    layer = kg.GumbelTopK(2, axis=axis)
+    x = tf.constant(np.random.default_rng(0).normal(size=(3, 2)), "float32")
+
+    def value_and_gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+            loss = tf.reduce_sum(y**2)
+        return y, tape.gradient(loss, x)
+
+    found = program(value_and_gradient, jit)(x)
+    for one, other in zip(found, value_and_gradient(x), strict=True):
+        np.testing.assert_allclose(as_array(one), as_array(other), atol=1e-6)
