@@ -132,9 +132,15 @@ class ExactBackup(keras.callbacks.Callback):
 
 
 def _noise(model: keras.Model) -> list[keras.Variable]:
-    """The states of all generators of noise in a model."""
+    """The states of all generators of noise in a model: integers.
+
+    A noise scale is no weight either, but in the file of the weights.
+    """
     weights = {id(weight) for weight in model.weights}
-    return [state for state in model.variables if id(state) not in weights]
+    others = [x for x in model.variables if id(x) not in weights]
+    return [
+        x for x in others if "int" in keras.backend.standardize_dtype(x.dtype)
+    ]
 
 
 def _flush(path: pathlib.Path) -> None:

@@ -146,6 +146,8 @@ class GumbelQuantizer(CodebookLayer):
         https://arxiv.org/abs/2102.12092
     """
 
+    _live_names = (*CodebookLayer._live_names, "kl_weight")
+
     def __init__(
         self,
         num_codes: int,
@@ -160,7 +162,7 @@ class GumbelQuantizer(CodebookLayer):
         use_bias: bool = True,
         embeddings_initializer: Any = "uniform",
         inference: str | None = None,
-        noise_scale: float = 1.0,
+        noise_scale: float | LearningRateSchedule = 1.0,
         seed: int | keras.random.SeedGenerator | None = None,
         **kwargs: Any,
     ) -> None:
@@ -197,8 +199,7 @@ class GumbelQuantizer(CodebookLayer):
     @kl_weight.setter
     def kl_weight(self, value: float) -> None:
         check_kl_weight_is_live(self.kl_weight)
-        check_kl_weight(value)
-        self._live["kl_weight"].variable.assign(value)
+        self._assign_live("kl_weight", value)
 
     def call(
         self,
