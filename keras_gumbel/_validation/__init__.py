@@ -45,6 +45,7 @@ from keras_gumbel._validation.hard_concrete import (
 )
 from keras_gumbel._validation.live import (
     check_live_number as check_live_number,
+    check_no_penalty as check_no_penalty,
     check_noise_scale as check_noise_scale,
     check_not_built as check_not_built,
     live_value as live_value,

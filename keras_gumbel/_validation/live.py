@@ -84,3 +84,22 @@ def check_not_built(
         f"layer with it. (What is live, {names}, can be assigned.) "
         f"Received: {name}={value!r}, layer={layer.name!r}"
     )
+
+
+def check_no_penalty(layer: Any, name: str, weight: Any, instead: str) -> None:
+    """Where a loss is lost, its weight is 0 as far as that is known.
+
+    Args:
+        layer: The layer.
+        name: Of the weight.
+        weight: Its number or schedule; None where it is not known.
+        instead: What to add outside.
+    """
+    if weight is None or (is_number(weight) and weight == 0):
+        return
+    raise ValueError(
+        f"`{name}` must be 0 inside a loop or a branch of another layer, such "
+        "as `keras.layers.RNN`, out of which no loss gets. Unroll the loop "
+        f"(`unroll=True`), or add {instead} to the loss outside of it. "
+        f"Received: {name}={weight!r}, layer={layer.name!r}"
+    )

@@ -21,6 +21,8 @@ written with `keras.ops`, so another framework is one more file like
     sum_to_shape(x, shape)      the transpose of broadcasting
     checkpoint_with(layer, name, variable)   in the framework's checkpoints
     export_format()             what the call is traced for by Keras's `export`
+    is_in_inner_graph()         whether a layer's loop or branch is being traced
+    value_now(variable)         what it holds while a graph is traced
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
     static_value(x)             the number in `x` where it is known now
 """
@@ -42,6 +44,7 @@ from keras_gumbel.backend.tensorflow import (
     compiled as compiled,
     differentiable as differentiable,
     export_format as export_format,
+    is_in_inner_graph as is_in_inner_graph,
     materialize as materialize,
     next_key as next_key,
     once_only as once_only,
@@ -54,5 +57,6 @@ from keras_gumbel.backend.tensorflow import (
     to_tensor as to_tensor,
     traced_gradient as traced_gradient,
     unfused_unless_zero as unfused_unless_zero,
+    value_now as value_now,
     with_gradient as with_gradient,
 )

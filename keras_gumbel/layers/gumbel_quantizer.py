@@ -216,7 +216,13 @@ class GumbelQuantizer(CodebookLayer):
         mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
         unmasked = None if mask is None else _broadcast(mask, inputs)
         if self.kl_weight is not None:
-            self.add_loss(self.kl_weight * _mean_kl(logits, unmasked))
+            changed = self._add_penalty(
+                "kl_weight",
+                lambda: _mean_kl(logits, unmasked),
+                "`weight * losses.categorical_kl(layer.logits(inputs))`",
+            )
+            if changed is not None:
+                vectors += ops.cast(changed, vectors.dtype)
         if training is not None and not is_exported():
             counts = histogram(codes, unmasked, self.num_codes)
             self.perplexity.add(counts)

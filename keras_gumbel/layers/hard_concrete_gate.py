@@ -207,7 +207,11 @@ class HardConcreteGate(SamplingLayer):
         shape = (inputs.shape[0], *self._gates_shape[1:])
         tau, mask = hard_concrete_arguments(given, class_mask, shape, "float32")
         log_alpha = ops.reshape(self.log_alpha, self._gates_shape)
-        self.add_loss(self.l0_weight * self._active(log_alpha, tau, mask))
+        changed = self._add_penalty(
+            "l0_weight",
+            lambda: self._active(log_alpha, tau, mask),
+            "`weight * layer.expected_active()`",
+        )
         shape = (ops.shape(inputs)[0], *self._gates_shape[1:])
         of_each = ops.broadcast_to(log_alpha, shape)
         noise = given_noise(self, of_each)
@@ -231,6 +235,7 @@ class HardConcreteGate(SamplingLayer):
         else:
             z = noiseless_gates(log_alpha, self.stretch)
             z = z if mask is None else ops.where(mask, z, 0.0)
+        z = z if changed is None else z + changed
         wide = formulas.widen(inputs)
         return ops.cast(wide * ops.cast(z, wide.dtype), self.compute_dtype)
 

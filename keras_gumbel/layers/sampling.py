@@ -16,6 +16,7 @@ from keras_gumbel._validation import (
     check_integer,
     check_is_whole,
     check_live_number,
+    check_no_penalty,
     check_not_built,
     check_not_negative,
     check_seed,
@@ -24,6 +25,11 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.layers import stored
 from keras_gumbel.ops.checkpoints import checkpoint_with
+from keras_gumbel.ops.penalty import (
+    is_in_inner_graph,
+    value_now,
+    zero_or_nan,
+)
 
 # Under this name the stream of noise is stored beside the weights.
 _STREAM = "seed_generator_state"
@@ -205,6 +211,24 @@ class SamplingLayer(keras.Layer):
     def _assign_live(self, name: str, value: Any) -> None:
         live = self._live[name]
         live.variable.assign(live_value(value, name, live.check))
+
+    def _add_penalty(
+        self, name: str, penalty: Callable[[], Tensor], instead: str
+    ) -> Tensor | None:
+        """Add the loss `penalty()`, of which `name` is the weight.
+
+        Inside a loop of another layer there is none, and the weight must be
+        0. What this returns then is to be added to the output: 0, or NaN if
+        the weight has been changed since.
+        """
+        live = self._live[name]
+        if not is_in_inner_graph():
+            self.add_loss(live.variable * penalty())
+            return None
+        now = value_now(live.variable)
+        weight = None if now is None else float(now)
+        check_no_penalty(self, name, live.schedule or weight, instead)
+        return zero_or_nan(live.variable)
 
     @property
     def variables(self) -> list[keras.Variable]:
