@@ -166,7 +166,8 @@ def _sample_rows(x: Tensor, draw: Draw) -> Tensor:
 
     choice, _ = _invert(x, weigh, lambda total: unit * total)
     choice = ops.where(peak == formulas.FORBIDDEN, size, choice)
-    return ops.where(peak == float("inf"), -1, choice)
+    bad = (peak == float("inf")) | ops.isnan(draw.noise_scale)
+    return ops.where(bad, -1, choice)
 
 
 def _in_runs(x: Tensor, filler: float) -> Tensor:

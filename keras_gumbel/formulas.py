@@ -45,6 +45,12 @@ def positive_or_nan(temperature: Tensor, dtype: str) -> Tensor:
     return ops.where(temperature > 0, temperature, float("nan"))
 
 
+def scale_or_nan(noise_scale: Tensor, logits: Tensor) -> Tensor:
+    """A noise scale in the type that `logits` widen to; NaN if negative."""
+    scale = ops.cast(noise_scale, wide_dtype(logits))
+    return ops.where(scale >= 0, scale, float("nan"))
+
+
 def temperature_gradient(
     parts: Tensor, temperature: Tensor, wanted: bool
 ) -> Tensor | None:

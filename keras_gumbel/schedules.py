@@ -13,6 +13,7 @@ from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import (
     check_config,
     check_integer,
+    check_is_whole,
     check_not_negative,
     check_positive,
 )
@@ -87,7 +88,9 @@ class ExponentialAnnealing(keras.optimizers.schedules.LearningRateSchedule):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The schedule of such a configuration, of which nothing is missing."""
         check_config(cls, config)
-        return cls(**config)
+        schedule = cls(**config)
+        check_is_whole(schedule, config)
+        return schedule
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -22,8 +22,10 @@ from keras_gumbel._validation.codes import (
 from keras_gumbel._validation.configs import (
     check_config as check_config,
     check_flag as check_flag,
+    check_is_whole as check_is_whole,
     check_kind as check_kind,
     check_model as check_model,
+    check_stored as check_stored,
     check_stream as check_stream,
 )
 from keras_gumbel._validation.distributions import (
@@ -43,6 +45,13 @@ from keras_gumbel._validation.hard_concrete import (
 )
 from keras_gumbel._validation.keras_masks import (
     check_keras_mask as check_keras_mask,
+)
+from keras_gumbel._validation.live import (
+    check_live_number as check_live_number,
+    check_no_penalty as check_no_penalty,
+    check_noise_scale as check_noise_scale,
+    check_not_built as check_not_built,
+    live_value as live_value,
 )
 from keras_gumbel._validation.matrices import (
     check_matrices as check_matrices,

@@ -1,10 +1,18 @@
 """What comes out of a file, which may not be one that this package wrote."""
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
+
+_PASSED_ON = (
+    inspect.Parameter.VAR_POSITIONAL,
+    inspect.Parameter.VAR_KEYWORD,
+)
+# Which Keras fills in where they are not given.
+_OF_EVERY_LAYER = {"name", "dtype", "trainable"}
 
 # The kinds of things, beside layers, that a layer can be made with.
 _KINDS = {
@@ -21,11 +29,32 @@ def check_config(cls: type, config: Any) -> None:
             f"`config` of {cls.__name__} must be a dict. "
             f"Received: config={config!r} (of type {type(config).__name__})"
         )
-    missing = [
-        name
-        for name, parameter in inspect.signature(cls).parameters.items()
-        if parameter.kind is not parameter.VAR_KEYWORD and name not in config
-    ]
+    _check_nothing_is_missing(
+        cls,
+        config,
+        (
+            name
+            for name, parameter in inspect.signature(cls).parameters.items()
+            # What is passed on to another class: `check_is_whole`.
+            if parameter.kind not in _PASSED_ON
+        ),
+    )
+
+
+def check_is_whole(made: Any, config: dict[str, Any]) -> None:
+    """What was made of a configuration was told all that it has.
+
+    A constructor of `(*args, **kwargs)` names nothing that a class above it
+    must be told; `get_config` does.
+    """
+    names = made.get_config().keys() - _OF_EVERY_LAYER
+    _check_nothing_is_missing(type(made), config, sorted(names))
+
+
+def _check_nothing_is_missing(
+    cls: type, config: dict[str, Any], names: Iterable[str]
+) -> None:
+    missing = [name for name in names if name not in config]
     if missing:
         raise ValueError(
             f"`config` of {cls.__name__} must have every argument of the "
@@ -68,6 +97,20 @@ def check_model(model: Any) -> None:
         raise TypeError(
             "`model` must be a `keras.Model`. Received: "
             f"model={model!r} (of type {type(model).__name__})"
+        )
+
+
+def check_stored(
+    stored: Iterable[str], weights: Iterable[str], optional: Iterable[str]
+) -> None:
+    """The weights that a layer has, of which some may be missing."""
+    missing = sorted({*weights} - {*stored} - {*optional})
+    unknown = sorted({*stored} - {*weights} - {*optional})
+    if missing or unknown:
+        raise ValueError(
+            "The file must hold the weights that the layer has (one that is "
+            "not built has only live scalars). "
+            f"Received: missing {missing}, unknown {unknown}"
         )
 
 

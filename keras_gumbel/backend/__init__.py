@@ -24,6 +24,8 @@ written with `keras.ops`, so another framework is one more file like
     layout(x)                   dense, ragged or sparse
     with_at_least(x, size, axis, message)    an error when the program runs
     export_format()             what the call is traced for by Keras's `export`
+    is_in_inner_graph()         whether a layer's loop or branch is being traced
+    value_now(variable)         what it holds while a graph is traced
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
     static_value(x)             the number in `x` where it is known now
 """
@@ -45,6 +47,7 @@ from keras_gumbel.backend.tensorflow import (
     compiled as compiled,
     differentiable as differentiable,
     export_format as export_format,
+    is_in_inner_graph as is_in_inner_graph,
     layout as layout,
     materialize as materialize,
     next_key as next_key,
@@ -59,6 +62,7 @@ from keras_gumbel.backend.tensorflow import (
     trace as trace,
     traced_gradient as traced_gradient,
     unfused_unless_zero as unfused_unless_zero,
+    value_now as value_now,
     with_at_least as with_at_least,
     with_gradient as with_gradient,
 )

@@ -316,6 +316,40 @@ def export_format() -> str | None:
     return found
 
 
+# Where TensorFlow traces loops and branches into graphs of their own.
+_CONTROL_FLOW = (
+    "tensorflow.python.ops.while_v2",
+    "tensorflow.python.ops.cond_v2",
+    "tensorflow.python.ops.parallel_for.control_flow_ops",
+)
+
+
+def is_in_inner_graph() -> bool:
+    """Whether a layer up the stack traces a loop or a branch, and this in it.
+
+    What is computed in there, that layer's caller cannot have. (A loop over
+    whole training steps is outside of every layer.)
+    """
+    if tf.executing_eagerly():
+        return False
+    inside = False
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        inside |= module in _CONTROL_FLOW
+        is_call = frame.f_code.co_name == "__call__"
+        if inside and is_call and module == "keras.src.layers.layer":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def value_now(variable: keras.Variable) -> np.ndarray | None:
+    """What a variable holds while a graph is traced; None if out of reach."""
+    with tf.init_scope():
+        return tf.get_static_value(tf.convert_to_tensor(variable.value))
+
+
 def next_key(seed: Seed) -> Tensor:
     """The key of the next draw: int64, shape (2,), other on every replica.
 

@@ -155,7 +155,8 @@ def _parameters(
     logits = formulas.widen(logits)
     if not layer.from_logits:
         logits = layer._logits(logits)
-    scale, dtype = layer.noise_scale, logits.dtype
+    dtype = logits.dtype
+    scale = formulas.scale_or_nan(layer.noise_scale, logits)
     if temperature is not None:
         check_temperature(temperature)
         return logits / scale, backend.to_tensor(temperature, dtype) / scale

@@ -9,7 +9,11 @@ from keras import ops
 
 from keras_gumbel import choices
 from keras_gumbel._typing import Tensor
-from keras_gumbel._validation import check_config, check_positive
+from keras_gumbel._validation import (
+    check_config,
+    check_is_whole,
+    check_positive,
+)
 from keras_gumbel.formulas import Draw
 
 
@@ -109,14 +113,17 @@ class Estimator(ABC):
         return d_pair[..., 1], ops.sum(parts, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        """The fields, by name."""
-        return dataclasses.asdict(self)
+        """The fields by name, less those that the class itself sets."""
+        given = {x.name for x in dataclasses.fields(self) if x.init}
+        return {x: y for x, y in dataclasses.asdict(self).items() if x in given}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The inverse of `get_config`."""
         check_config(cls, config)
-        return cls(**config)
+        estimator = cls(**config)
+        check_is_whole(estimator, config)
+        return estimator
 
 
 def _pair(x: Tensor) -> Tensor:

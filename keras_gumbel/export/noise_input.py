@@ -7,7 +7,11 @@ import keras
 from keras import ops
 
 from keras_gumbel._typing import Shape, Tensor
-from keras_gumbel._validation import check_config, check_model
+from keras_gumbel._validation import (
+    check_config,
+    check_is_whole,
+    check_model,
+)
 from keras_gumbel.export.exported import input_signature, sampling_layers
 from keras_gumbel.layers.given_noise import noise_from
 
@@ -46,7 +50,9 @@ class NoiseInput(keras.Layer):
         """The layer of such a configuration."""
         check_config(cls, config)
         model = keras.saving.deserialize_keras_object(config["model"])
-        return super().from_config({**config, "model": model})
+        layer = super().from_config({**config, "model": model})
+        check_is_whole(layer, config)
+        return layer
 
 
 def with_noise_input(model: keras.Model) -> keras.Model:

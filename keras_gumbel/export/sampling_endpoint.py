@@ -1,14 +1,12 @@
 """A SavedModel with an endpoint that samples."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 import keras
 
 from keras_gumbel._typing import Tensor
 from keras_gumbel.export.exported import input_signature, sampling_layers
-from keras_gumbel.layers.sampling import SamplingLayer
+from keras_gumbel.layers.given_noise import sampling
 
 
 def export_with_sampling(
@@ -45,14 +43,14 @@ def export_with_sampling(
     >>> keras.ops.sum(sampler(keras.ops.zeros((5, 3))), axis=1).numpy()
     array([1., 1., 1., 1., 1.], dtype=float32)
     """
-    layers = sampling_layers(model)
+    sampling_layers(model)
     signature = [input_signature(model)]
 
     def infer(inputs: Tensor) -> Tensor:
         return model(inputs, training=False)
 
     def sample(inputs: Tensor) -> Tensor:
-        with _sampling(layers):
+        with sampling():
             return model(inputs, training=False)
 
     archive = keras.export.ExportArchive()
@@ -60,16 +58,3 @@ def export_with_sampling(
     archive.add_endpoint("serve", infer, signature)
     archive.add_endpoint("sample", sample, signature)
     archive.write_out(str(path), verbose=False)
-
-
-@contextlib.contextmanager
-def _sampling(layers: list[SamplingLayer]) -> Iterator[None]:
-    """In this context these layers sample at inference."""
-    before = [layer.inference for layer in layers]
-    for layer in layers:
-        layer.inference = "sample"
-    try:
-        yield
-    finally:
-        for layer, inference in zip(layers, before, strict=True):
-            layer.inference = inference

@@ -1,4 +1,7 @@
-"""Noise that is handed to the layers, in place of what they would draw."""
+"""What a caller asks of all sampling layers: to take its noise, or to sample.
+
+Each is a context, of one thread alone.
+"""
 
 import contextlib
 import contextvars
@@ -13,6 +16,7 @@ Source = Callable[[Any, Tensor], Tensor]
 _SOURCE: contextvars.ContextVar[Source | None] = contextvars.ContextVar(
     "source", default=None
 )
+_SAMPLING = contextvars.ContextVar("sampling", default=False)
 
 
 @contextlib.contextmanager
@@ -23,6 +27,21 @@ def noise_from(source: Source) -> Iterator[None]:
         yield
     finally:
         _SOURCE.reset(token)
+
+
+@contextlib.contextmanager
+def sampling() -> Iterator[None]:
+    """In this context every sampling layer samples, whatever its setting."""
+    token = _SAMPLING.set(True)
+    try:
+        yield
+    finally:
+        _SAMPLING.reset(token)
+
+
+def is_sampling() -> bool:
+    """Whether this call is within `sampling`."""
+    return _SAMPLING.get()
 
 
 def given_noise(layer: Any, like: Tensor) -> Tensor | None:

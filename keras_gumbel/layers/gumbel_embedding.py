@@ -98,7 +98,7 @@ class GumbelEmbedding(CategoricalLayer):
         temperature: float | LearningRateSchedule = 1.0,
         estimator: str | Estimator = "st_gumbel",
         inference: str | None = None,
-        noise_scale: float = 1.0,
+        noise_scale: float | LearningRateSchedule = 1.0,
         from_logits: bool = True,
         seed: int | keras.random.SeedGenerator | None = None,
         **kwargs: Any,

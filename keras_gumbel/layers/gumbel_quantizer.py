@@ -147,6 +147,8 @@ class GumbelQuantizer(CodebookLayer):
         https://arxiv.org/abs/2102.12092
     """
 
+    _live_names = (*CodebookLayer._live_names, "kl_weight")
+
     def __init__(
         self,
         num_codes: int,
@@ -161,7 +163,7 @@ class GumbelQuantizer(CodebookLayer):
         use_bias: bool = True,
         embeddings_initializer: Any = "uniform",
         inference: str | None = None,
-        noise_scale: float = 1.0,
+        noise_scale: float | LearningRateSchedule = 1.0,
         seed: int | keras.random.SeedGenerator | None = None,
         **kwargs: Any,
     ) -> None:
@@ -198,8 +200,7 @@ class GumbelQuantizer(CodebookLayer):
     @kl_weight.setter
     def kl_weight(self, value: float) -> None:
         check_kl_weight_is_live(self.kl_weight)
-        check_kl_weight(value)
-        self._live["kl_weight"].variable.assign(value)
+        self._assign_live("kl_weight", value)
 
     def call(
         self,
@@ -216,7 +217,13 @@ class GumbelQuantizer(CodebookLayer):
         mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
         unmasked = None if mask is None else _broadcast(mask, inputs)
         if self.kl_weight is not None:
-            self.add_loss(self.kl_weight * _mean_kl(logits, unmasked))
+            changed = self._add_penalty(
+                "kl_weight",
+                lambda: _mean_kl(logits, unmasked),
+                "`weight * losses.categorical_kl(layer.logits(inputs))`",
+            )
+            if changed is not None:
+                vectors += ops.cast(changed, vectors.dtype)
         if training is not None and not is_exported():
             counts = histogram(codes, unmasked, self.num_codes)
             self.perplexity.add(counts)

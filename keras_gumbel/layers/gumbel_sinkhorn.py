@@ -114,7 +114,7 @@ class GumbelSinkhorn(LogitsLayer):
         hard: bool = False,
         *,
         inference: str | None = None,
-        noise_scale: float = 1.0,
+        noise_scale: float | LearningRateSchedule = 1.0,
         from_logits: bool = True,
         seed: int | keras.random.SeedGenerator | None = None,
         **kwargs: Any,

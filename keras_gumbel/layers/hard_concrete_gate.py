@@ -18,7 +18,7 @@ from keras_gumbel._validation import (
     gate_axes,
     hard_concrete_arguments,
 )
-from keras_gumbel.layers.given_noise import given_noise
+from keras_gumbel.layers.given_noise import given_noise, is_sampling
 from keras_gumbel.layers.sampling import SamplingLayer
 from keras_gumbel.ops.gates import (
     noiseless_gates,
@@ -126,6 +126,8 @@ class HardConcreteGate(SamplingLayer):
         Regularization", 2018, eq. 10 to 13, https://arxiv.org/abs/1712.01312
     """
 
+    _live_names = (*SamplingLayer._live_names, "l0_weight")
+
     def __init__(
         self,
         axis: int | Sequence[int] = -1,
@@ -135,7 +137,7 @@ class HardConcreteGate(SamplingLayer):
         stretch: tuple[float, float] = (-0.1, 1.1),
         log_alpha_initializer: Any = "zeros",
         inference: str | None = None,
-        noise_scale: float = 1.0,
+        noise_scale: float | LearningRateSchedule = 1.0,
         seed: int | keras.random.SeedGenerator | None = None,
         **kwargs: Any,
     ) -> None:
@@ -163,8 +165,7 @@ class HardConcreteGate(SamplingLayer):
 
     @l0_weight.setter
     def l0_weight(self, value: float) -> None:
-        _check_l0_weight(value)
-        self.l0_weight.assign(value)
+        self._assign_live("l0_weight", value)
 
     @property
     def _inference_modes(self) -> tuple[str | None, ...]:
@@ -172,7 +173,9 @@ class HardConcreteGate(SamplingLayer):
 
     @property
     def resolved_inference(self) -> str:
-        """`inference`, with None resolved."""
+        """What it does when not training."""
+        if is_sampling():
+            return "sample"
         return self.inference or "deterministic"
 
     def build(self, inputs_shape: Shape) -> None:
@@ -208,12 +211,17 @@ class HardConcreteGate(SamplingLayer):
         shape = (inputs.shape[0], *self._gates_shape[1:])
         tau, mask = hard_concrete_arguments(given, class_mask, shape, "float32")
         log_alpha = ops.reshape(self.log_alpha, self._gates_shape)
-        self.add_loss(self.l0_weight * self._active(log_alpha, tau, mask))
+        changed = self._add_penalty(
+            "l0_weight",
+            lambda: self._active(log_alpha, tau, mask),
+            "`weight * layer.expected_active()`",
+        )
         shape = (ops.shape(inputs)[0], *self._gates_shape[1:])
         of_each = ops.broadcast_to(log_alpha, shape)
         noise = given_noise(self, of_each)
         if noise is not None:
-            noisy = of_each + self.noise_scale * noise
+            scale = formulas.scale_or_nan(self.noise_scale, of_each)
+            noisy = of_each + scale * noise
             noisy = noisy / formulas.positive_or_nan(tau, "float32")
             z = noiseless_gates(noisy, self.stretch)
             z = z if mask is None else ops.where(mask, z, 0.0)
@@ -231,6 +239,7 @@ class HardConcreteGate(SamplingLayer):
         else:
             z = noiseless_gates(log_alpha, self.stretch)
             z = z if mask is None else ops.where(mask, z, 0.0)
+        z = z if changed is None else z + changed
         wide = formulas.widen(inputs)
         return ops.cast(wide * ops.cast(z, wide.dtype), self.compute_dtype)
 

@@ -13,7 +13,7 @@ from keras_gumbel._validation import (
     check_logits,
     dense,
 )
-from keras_gumbel.layers.given_noise import given_noise
+from keras_gumbel.layers.given_noise import given_noise, is_sampling
 from keras_gumbel.layers.sampling import SamplingLayer
 from keras_gumbel.ops.portable import check_can_draw, check_precision
 
@@ -37,7 +37,7 @@ class LogitsLayer(SamplingLayer):
         hard: bool = False,
         *,
         inference: str | None = None,
-        noise_scale: float = 1.0,
+        noise_scale: float | LearningRateSchedule = 1.0,
         from_logits: bool = True,
         seed: int | keras.random.SeedGenerator | None = None,
         **kwargs: Any,
@@ -58,7 +58,9 @@ class LogitsLayer(SamplingLayer):
 
     @property
     def resolved_inference(self) -> str:
-        """`inference`, with None resolved by `hard`."""
+        """What it does when not training; None is resolved by `hard`."""
+        if is_sampling():
+            return "sample"
         if self.inference is not None:
             return self.inference
         return "argmax" if self.hard else self._relaxed_mode
@@ -132,7 +134,8 @@ class LogitsLayer(SamplingLayer):
         if noise is not None:
             what = "argmax" if self.hard else self._relaxed_mode
             logits = formulas.allowed(logits, class_mask)
-            logits = logits + self.noise_scale * ops.cast(noise, logits.dtype)
+            scale = formulas.scale_or_nan(self.noise_scale, logits)
+            logits = logits + scale * ops.cast(noise, logits.dtype)
             class_mask = None
         elif what == "sample":
             check_can_draw(self.name)

@@ -1,7 +1,9 @@
 """What every sampling layer has: a temperature, a stream of noise, a switch."""
 
+import dataclasses
+import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import keras
 from keras import ops
@@ -13,23 +15,39 @@ from keras_gumbel._validation import (
     check_dense,
     check_initial_temperature,
     check_integer,
+    check_is_whole,
+    check_live_number,
+    check_no_penalty,
+    check_not_built,
     check_not_negative,
     check_seed,
     check_stream,
-    check_temperature,
+    live_value,
 )
+from keras_gumbel.layers import stored
 from keras_gumbel.ops.checkpoints import checkpoint_with
+from keras_gumbel.ops.penalty import (
+    is_in_inner_graph,
+    value_now,
+    zero_or_nan,
+)
 from keras_gumbel.ops.symbolic import trace
 
 # Under this name the stream of noise is stored beside the weights.
 _STREAM = "seed_generator_state"
 
 
-class _LiveScalar(NamedTuple):
+# No tuple: Keras would make weights of the variables in it.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _LiveScalar:
     variable: keras.Variable
     initial: float
     schedule: LearningRateSchedule | None
     check: Callable[[Any], None]
+
+
+def _check_noise_scale(value: Any) -> None:
+    check_not_negative(value, "noise_scale")
 
 
 class SamplingLayer(keras.Layer):
@@ -40,19 +58,33 @@ class SamplingLayer(keras.Layer):
             `keras.optimizers.schedules.LearningRateSchedule` of the training
             calls of this layer, counted from 0.
         inference: What happens when not training, one of `_inference_modes`.
-        noise_scale: Number >= 0.
+        noise_scale: Number >= 0, or a schedule as for the temperature.
         seed: None, an integer, or a `keras.random.SeedGenerator`.
     """
 
     # The first argument of `call`.
     _input_name: ClassVar[str] = "inputs"
 
+    # In the order in which files of version 0.1 have them; the noise scale
+    # was none then.
+    _live_names: ClassVar[tuple[str, ...]] = ("temperature", "noise_scale")
+
+    # What constructors of this package take; no argument of a user's.
+    _settings: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Note what the constructor takes."""
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            names = inspect.signature(cls).parameters.keys() - {"kwargs"}
+            cls._settings |= names
+
     def __init__(
         self,
         temperature: float | LearningRateSchedule,
         *,
         inference: str | None,
-        noise_scale: float,
+        noise_scale: float | LearningRateSchedule,
         seed: int | keras.random.SeedGenerator | None,
         **kwargs: Any,
     ) -> None:
@@ -61,19 +93,36 @@ class SamplingLayer(keras.Layer):
         kwargs.setdefault("autocast", False)
         super().__init__(**kwargs)
         check_choice(inference, "inference", self._inference_modes)
-        check_not_negative(noise_scale, "noise_scale")
         self.inference = inference
-        self.noise_scale = float(noise_scale)
         self.supports_masking = True
         self._live: dict[str, _LiveScalar] = {}
         self._iterations: keras.Variable | None = None
         self._add_live_scalar(
             "temperature", temperature, check_initial_temperature
         )
+        self._add_live_scalar(
+            "noise_scale", noise_scale, _check_noise_scale, is_weight=False
+        )
         self._init_stream(seed)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Assign to what is live, and keep what programs are traced with."""
+        if name in self._live_names:
+            # By the property alone. Keras would first make a weight of a
+            # variable, and TensorFlow a part of its checkpoints.
+            object.__setattr__(self, name, value)
+            return
+        if self.__dict__.get("built") and name in self._settings:
+            check_not_built(self, name, value, self._live_names)
+        super().__setattr__(name, value)
+
     def _add_live_scalar(
-        self, name: str, value: Any, check: Callable[[Any], None]
+        self,
+        name: str,
+        value: Any,
+        check: Callable[[Any], None],
+        *,
+        is_weight: bool = True,
     ) -> None:
         """A number that may change as the model trains: a variable.
 
@@ -81,7 +130,8 @@ class SamplingLayer(keras.Layer):
             name: Of the variable, and of the constructor's argument.
             value: A number, or a `LearningRateSchedule` of the training
                 calls (or its configuration), which sets it from then on.
-            check: Raises for a number that it must not begin with.
+            check: Raises for a number that it must not be.
+            is_weight: Whether it is one of `weights`; saved it is anyway.
         """
         if isinstance(value, dict):
             value = keras.saving.deserialize_keras_object(value)
@@ -89,9 +139,10 @@ class SamplingLayer(keras.Layer):
         if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
             schedule = value
             value = float(ops.convert_to_numpy(schedule(0)))
-        check(value)
+        check_live_number(value, check)
         initial = float(value)
-        variable = self.add_weight(
+        make = self.add_weight if is_weight else self._add_variable
+        variable = make(
             name=name,
             shape=(),
             initializer=keras.initializers.Constant(initial),
@@ -103,13 +154,18 @@ class SamplingLayer(keras.Layer):
         checkpoint_with(self, name, variable)
         if schedule is not None and self._iterations is None:
             self._iterations = self.add_weight(
-                name="iterations",
+                name=stored.ITERATIONS,
                 shape=(),
                 initializer="zeros",
                 dtype="int64",
                 trainable=False,
                 autocast=False,
             )
+
+    def _add_variable(self, **settings: Any) -> keras.Variable:
+        """As `add_weight`, of what is no weight."""
+        with keras.name_scope(self.name):
+            return keras.Variable(**settings)
 
     def _live_config(self, name: str) -> Any:
         """What the live scalar was made with; its value is a weight."""
@@ -142,8 +198,47 @@ class SamplingLayer(keras.Layer):
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        check_temperature(value)
-        self.temperature.assign(value)
+        self._assign_live("temperature", value)
+
+    @property
+    def noise_scale(self) -> keras.Variable:
+        """The live scale of the noise, a float32 variable.
+
+        Assignable as the temperature is, and saved. It is in `variables`, as
+        the stream of noise is, and not in `weights`.
+        """
+        return self._live["noise_scale"].variable
+
+    @noise_scale.setter
+    def noise_scale(self, value: float) -> None:
+        self._assign_live("noise_scale", value)
+
+    def _assign_live(self, name: str, value: Any) -> None:
+        live = self._live[name]
+        live.variable.assign(live_value(value, name, live.check))
+
+    def _add_penalty(
+        self, name: str, penalty: Callable[[], Tensor], instead: str
+    ) -> Tensor | None:
+        """Add the loss `penalty()`, of which `name` is the weight.
+
+        Inside a loop of another layer there is none, and the weight must be
+        0. What this returns then is to be added to the output: 0, or NaN if
+        the weight has been changed since.
+        """
+        live = self._live[name]
+        if not is_in_inner_graph():
+            self.add_loss(live.variable * penalty())
+            return None
+        now = value_now(live.variable)
+        weight = None if now is None else float(now)
+        check_no_penalty(self, name, live.schedule or weight, instead)
+        return zero_or_nan(live.variable)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The weights, the stream, and the scale of the noise."""
+        return [*super().variables, self.noise_scale]
 
     @property
     def temperature_schedule(self) -> LearningRateSchedule | None:
@@ -192,30 +287,54 @@ class SamplingLayer(keras.Layer):
     def _input_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return args[0] if args else kwargs.get(self._input_name)
 
+    def _stored_weights(self) -> dict[str, keras.Variable]:
+        """The weights by the keys that they have in a file, in order."""
+        in_order: dict[str, keras.Variable] = {}
+        super().save_own_variables(in_order)
+        weights = list(in_order.values())
+        names = {id(live.variable): name for name, live in self._live.items()}
+        names[id(self._iterations)] = stored.ITERATIONS
+        return dict(zip(stored.keys(weights, names), weights, strict=True))
+
     def save_own_variables(self, store: Any) -> None:
-        """Save the weights, and the stream, which Keras leaves out."""
-        super().save_own_variables(store)
+        """Save live scalars and the stream by name, other weights by number."""
+        for key, variable in self._stored_weights().items():
+            store[key] = variable
+        store[stored.NOISE_SCALE] = self.noise_scale
         store[_STREAM] = self.seed_generator.state
 
     def load_own_variables(self, store: Any) -> None:
-        """Load the weights, and continue the stream where it was."""
+        """Load the weights, and continue the stream where it was.
+
+        A live scalar that the file is without stays as it is, and one that
+        the layer is without is left out. So is the count of training calls.
+        """
         # Keras hands over a dict-like object that can only list its keys.
-        stored = {key: store[key] for key in list(store.keys())}
-        stream = stored.pop(_STREAM, None)
-        super().load_own_variables(stored)
+        found = {key: store[key] for key in list(store.keys())}
+        stream = found.pop(_STREAM, None)
+        scale = found.pop(stored.NOISE_SCALE, None)
+        weights = self._stored_weights()
+        scalars = [x for x in self._live_names if x != stored.NOISE_SCALE]
+        found = stored.named(found, weights, scalars)
+        optional = (*scalars, stored.ITERATIONS)
+        super().load_own_variables(stored.numbered(found, weights, optional))
+        if scale is not None:
+            self.noise_scale.assign(scale)
         check_stream(stream)
         self.seed_generator.state.assign(stream)
         for live in self._live.values():
             live.check(float(ops.convert_to_numpy(live.variable)))
         if self._iterations is not None:
             count = int(ops.convert_to_numpy(self._iterations))
-            check_integer(count, "iterations", minimum=0)
+            check_integer(count, stored.ITERATIONS, minimum=0)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The layer of such a configuration, of which nothing is missing."""
         check_config(cls, config)
-        return super().from_config(config)
+        layer = super().from_config(config)
+        check_is_whole(layer, config)
+        return layer
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the live temperature is a weight."""
@@ -224,7 +343,7 @@ class SamplingLayer(keras.Layer):
             **super().get_config(),
             "temperature": self._live_config("temperature"),
             "inference": self.inference,
-            "noise_scale": self.noise_scale,
+            "noise_scale": self._live_config("noise_scale"),
             "seed": serialize(self.seed)
             if isinstance(self.seed, keras.random.SeedGenerator)
             else self.seed,

@@ -12,6 +12,7 @@ from keras_gumbel._validation import (
     check_codes_are_known,
     check_config,
     check_integer,
+    check_is_whole,
     check_sample_weight,
 )
 
@@ -86,7 +87,9 @@ class CodeCounts(keras.Metric):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The metric of such a configuration, of which nothing is missing."""
         check_config(cls, config)
-        return cls(**config)
+        metric = cls(**config)
+        check_is_whole(metric, config)
+        return metric
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

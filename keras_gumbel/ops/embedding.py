@@ -10,7 +10,7 @@ from keras_gumbel import backend, choices, estimators, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     categorical_arguments,
-    check_not_negative,
+    check_noise_scale,
     check_seed,
     check_table,
     dense,
@@ -33,7 +33,7 @@ def sample_embedding(
     *,
     estimator: str | Estimator = "st_gumbel",
     class_mask: Tensor | None = None,
-    noise_scale: float = 1.0,
+    noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
     """The row of `table` that a hard categorical sample picks.
@@ -83,7 +83,7 @@ def sample_embedding(
         Jang, Gu, Poole, "Categorical Reparameterization with
         Gumbel-Softmax", 2017, section 2.2, https://arxiv.org/abs/1611.01144
     """
-    check_not_negative(noise_scale, "noise_scale")
+    check_noise_scale(noise_scale)
     check_seed(seed)
     rule = estimators.get(estimator)
     learn_temperature = is_learned(temperature, rule)
@@ -113,7 +113,7 @@ def sample_codebooks(
     temperature: Tensor = 1.0,
     *,
     estimator: str | Estimator = "st_gumbel",
-    noise_scale: float = 1.0,
+    noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> tuple[Tensor, Tensor]:
     """`sample_embedding` of several tables at once, and what was sampled.
@@ -131,7 +131,7 @@ def sample_codebooks(
         `(..., groups)` int32, -1 where there is none: where no class is
         allowed, and where a logit is NaN.
     """
-    check_not_negative(noise_scale, "noise_scale")
+    check_noise_scale(noise_scale)
     check_seed(seed)
     rule = estimators.get(estimator)
     learn_temperature = is_learned(temperature, rule)
@@ -242,7 +242,7 @@ def _rule(
         def prepared() -> Tensor:
             return formulas.allowed(*map(block.of, (logits, *class_mask)))
 
-        scale = ops.cast(noise_scale, formulas.wide_dtype(logits))
+        scale = formulas.scale_or_nan(noise_scale, logits)
         return Draw(prepared, scale, key, axis=1, first_row=block.start)
 
     def forward(

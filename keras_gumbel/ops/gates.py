@@ -11,7 +11,7 @@ from keras_gumbel import backend, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     check_log_alpha,
-    check_not_negative,
+    check_noise_scale,
     check_seed,
     check_stretch,
     dense,
@@ -28,7 +28,7 @@ def hard_concrete(
     *,
     stretch: tuple[float, float] = (-0.1, 1.1),
     class_mask: Tensor | None = None,
-    noise_scale: float = 1.0,
+    noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
     """A gate between 0 and 1, both of which it reaches, that trains.
@@ -89,7 +89,7 @@ def hard_concrete(
         https://arxiv.org/abs/1712.01312
     """
     check_stretch(stretch)
-    check_not_negative(noise_scale, "noise_scale")
+    check_noise_scale(noise_scale)
     check_seed(seed)
     learn_temperature = is_learned(temperature, None)
     if not isinstance(log_alpha, keras.KerasTensor):
@@ -117,7 +117,7 @@ def sample_gates(
     temperature: Tensor,
     class_mask: Tensor | None,
     stretch: tuple[float, float],
-    noise_scale: float,
+    noise_scale: Tensor,
     seed: Seed,
     learn_temperature: bool,
 ) -> Tensor:
@@ -128,7 +128,7 @@ def sample_gates(
         *(len(x.shape) for x in (log_alpha, temperature, *mask)),
     )
     rule = _rule(stretch, learn_temperature, signature)
-    scale = backend.to_tensor(float(noise_scale), temperature.dtype)
+    scale = backend.to_tensor(noise_scale, temperature.dtype)
     return rule(log_alpha, temperature, backend.next_key(seed), scale, *mask)
 
 
@@ -143,14 +143,15 @@ def open_probability(
     log_alpha: Tensor,
     temperature: Tensor,
     stretch: tuple[float, float],
-    noise_scale: float,
+    noise_scale: Tensor,
 ) -> Tensor:
     """The probability that a gate is not 0; without noise, whether it is."""
     temperature = formulas.positive_or_nan(temperature, log_alpha.dtype)
     x = log_alpha - temperature * math.log(-stretch[0] / stretch[1])
-    if noise_scale:
-        return ops.sigmoid(x / noise_scale)
-    return ops.where(ops.isnan(x), x, ops.cast(x > 0, x.dtype))
+    scale = formulas.scale_or_nan(backend.to_tensor(noise_scale), x)
+    quiet = scale == 0
+    noisy = ops.sigmoid(x / ops.where(quiet, 1.0, scale))
+    return ops.where(quiet, formulas.step(x), noisy)
 
 
 def _stretched(s: Tensor, stretch: tuple[float, float]) -> Tensor:
@@ -184,7 +185,7 @@ def _rule(
             # A number alone has no axis to count rows along.
             return ops.reshape(wide, (-1,))
 
-        scale = ops.cast(noise_scale, formulas.wide_dtype(log_alpha))
+        scale = formulas.scale_or_nan(noise_scale, log_alpha)
         draw = Draw(prepared, scale, key, axis=0)
         x = formulas.add_noise(draw, formulas.logistic)
         return ops.reshape(x, ops.shape(log_alpha))

@@ -11,7 +11,7 @@ from keras_gumbel import backend, choices, estimators, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     categorical_arguments,
-    check_not_negative,
+    check_noise_scale,
     check_seed,
 )
 from keras_gumbel.estimators import Estimator
@@ -26,7 +26,7 @@ def gumbel_softmax(
     axis: int = -1,
     estimator: str | Estimator = "st_gumbel",
     class_mask: Tensor | None = None,
-    noise_scale: float = 1.0,
+    noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
     """A sample of Categorical(softmax(logits)) that a network trains through.
@@ -118,7 +118,7 @@ def sample_argmax_index(
     axis: int = -1,
     estimator: str | Estimator = "st_gumbel",
     class_mask: Tensor | None = None,
-    noise_scale: float = 1.0,
+    noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
     """The index of a categorical sample, as a number with a gradient.
@@ -213,12 +213,12 @@ def _sample(
     estimator: Estimator | None,
     axis: int,
     class_mask: Tensor | None,
-    noise_scale: float,
+    noise_scale: Tensor,
     seed: Seed,
     index: bool,
 ) -> Tensor:
     """Check the arguments, draw a key, and run the compiled rule."""
-    check_not_negative(noise_scale, "noise_scale")
+    check_noise_scale(noise_scale)
     check_seed(seed)
     learn_temperature = is_learned(temperature, estimator)
     logits, temperature, axis, class_mask = categorical_arguments(
@@ -256,7 +256,7 @@ def _rule(
         def prepared() -> Tensor:
             return formulas.allowed(logits, *class_mask)
 
-        scale = ops.cast(noise_scale, formulas.wide_dtype(logits))
+        scale = formulas.scale_or_nan(noise_scale, logits)
         return Draw(prepared, scale, key, axis)
 
     def forward(

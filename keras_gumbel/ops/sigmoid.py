@@ -8,7 +8,7 @@ from keras import ops
 from keras_gumbel import backend, estimators, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
-    check_not_negative,
+    check_noise_scale,
     check_seed,
     gate_arguments,
 )
@@ -24,7 +24,7 @@ def gumbel_sigmoid(
     hard: bool = False,
     estimator: str | Estimator = "st_gumbel",
     class_mask: Tensor | None = None,
-    noise_scale: float = 1.0,
+    noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
     """A sample of Bernoulli(sigmoid(logits)) that a network trains through.
@@ -90,7 +90,7 @@ def gumbel_sigmoid(
         https://arxiv.org/abs/1611.01144
     """
     known = estimators.get(estimator)
-    check_not_negative(noise_scale, "noise_scale")
+    check_noise_scale(noise_scale)
     check_seed(seed)
     backward_rule = known if hard else None
     learn_temperature = is_learned(temperature, backward_rule)
@@ -124,7 +124,7 @@ def _rule(
         def prepared() -> Tensor:
             return formulas.allowed(logits, *class_mask)
 
-        scale = ops.cast(noise_scale, formulas.wide_dtype(logits))
+        scale = formulas.scale_or_nan(noise_scale, logits)
         return Draw(prepared, scale, key, axis=-1)
 
     def forward(

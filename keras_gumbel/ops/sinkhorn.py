@@ -9,7 +9,7 @@ from keras_gumbel import backend, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     check_integer,
-    check_not_negative,
+    check_noise_scale,
     check_seed,
     matrix_arguments,
 )
@@ -37,7 +37,7 @@ def gumbel_sinkhorn(
     *,
     hard: bool = False,
     class_mask: Tensor | None = None,
-    noise_scale: float = 1.0,
+    noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
     """A random permutation that a network trains through.
@@ -111,7 +111,7 @@ def gumbel_sinkhorn(
         Gumbel-Sinkhorn Networks", 2018, sections 3 and 4,
         https://arxiv.org/abs/1802.08665
     """
-    check_not_negative(noise_scale, "noise_scale")
+    check_noise_scale(noise_scale)
     check_seed(seed)
 
     def noise(dtype: str) -> tuple[Tensor, Tensor]:
@@ -224,7 +224,7 @@ def _rule(
         if not noise:
             return formulas.nan_to_inf(prepared())
         key, scale = noise
-        scale = ops.cast(scale, formulas.wide_dtype(logits))
+        scale = formulas.scale_or_nan(scale, logits)
         axis = len(logits.shape) - 1
         return formulas.perturb(Draw(prepared, scale, key, axis))
 

@@ -12,7 +12,7 @@ from keras_gumbel._validation import (
     check_enough_allowed,
     check_k,
     check_k_fits,
-    check_not_negative,
+    check_noise_scale,
     check_seed,
     too_few_for,
 )
@@ -33,7 +33,7 @@ def gumbel_top_k(
     hard: bool = False,
     axis: int = -1,
     class_mask: Tensor | None = None,
-    noise_scale: float = 1.0,
+    noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> tuple[Tensor, Tensor]:
     """`k` classes without replacement, and a k-hot that a network trains by.
@@ -131,7 +131,7 @@ def sample_subset(
     hard: bool,
     axis: int,
     class_mask: Tensor | None,
-    noise_scale: float,
+    noise_scale: Tensor,
     seed: Seed,
     outputs: int,
 ) -> Tensor:
@@ -139,7 +139,7 @@ def sample_subset(
 
     Without the indices a soft sample has nothing to search for.
     """
-    check_not_negative(noise_scale, "noise_scale")
+    check_noise_scale(noise_scale)
     check_seed(seed)
     learn_temperature = is_learned(temperature, None)
     logits, temperature, axis, *mask = _arguments(
@@ -229,7 +229,7 @@ def _rule(
         def prepared() -> Tensor:
             return formulas.allowed(logits, *mask)
 
-        scale = ops.cast(noise_scale, formulas.wide_dtype(logits))
+        scale = formulas.scale_or_nan(noise_scale, logits)
         perturbed = formulas.perturb(Draw(prepared, scale, key, axis))
         rows = _Rows(perturbed, axis)
         k_hot, indices = choices.largest(rows.of(perturbed), k)

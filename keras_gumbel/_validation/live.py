@@ -1,0 +1,105 @@
+"""Numbers that may change while a model trains, and what may not."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+from keras_gumbel._validation.scalars import check_not_negative, is_number
+from keras_gumbel._validation.tensors import dtype_name
+
+
+def live_value(
+    value: Any, name: str, check: Callable[[Any], None]
+) -> Tensor | float:
+    """What a live scalar is to become: a number, or a float32 tensor.
+
+    Args:
+        value: A number, or a scalar float tensor or variable, whose number it
+            is. It is checked where that is known now.
+        name: Of the live scalar.
+        check: Raises for a number that it must not be.
+    """
+    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+        raise TypeError(
+            f"`{name}` can be assigned a number. A schedule is given to a "
+            f"layer when it is made. Received: {name}={value!r}"
+        )
+    if is_number(value) or not hasattr(value, "dtype"):
+        check_live_number(value, check)
+        return float(value)
+    _check_is_scalar(value, name)
+    number = backend.to_tensor(value, "float32")
+    known = backend.static_value(number)
+    if known is not None:
+        check(float(known))
+    return number
+
+
+def check_live_number(value: Any, check: Callable[[Any], None]) -> None:
+    """A number that `check` lets pass, in float32 too."""
+    check(value)
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    if not np.isfinite(single) or (single == 0) != (value == 0):
+        check(float(single))
+
+
+def check_noise_scale(noise_scale: Any) -> None:
+    """A finite number, zero or more, or a scalar float tensor of one."""
+    if is_number(noise_scale) or not hasattr(noise_scale, "dtype"):
+        check_not_negative(noise_scale, "noise_scale")
+        return
+    _check_is_scalar(noise_scale, "noise_scale")
+    known = backend.static_value(noise_scale)
+    if known is not None:
+        check_not_negative(float(known), "noise_scale")
+
+
+def _check_is_scalar(value: Any, name: str) -> None:
+    symbolic = isinstance(value, keras.KerasTensor)
+    if symbolic or "float" not in dtype_name(value):
+        raise TypeError(
+            f"`{name}` must be a number or a scalar float tensor. "
+            f"Received: {name}={value!r} (of type {type(value).__name__})"
+        )
+    if tuple(value.shape):
+        raise ValueError(
+            f"`{name}` must be one number. "
+            f"Received: {name} of shape {tuple(value.shape)}"
+        )
+
+
+def check_not_built(
+    layer: Any, name: str, value: Any, live: tuple[str, ...]
+) -> None:
+    """A setting that programs are traced with, which is not to change."""
+    names = ", ".join(f"`{one}`" for one in live)
+    raise AttributeError(
+        f"`{name}` of {type(layer).__name__} cannot be set once the layer is "
+        "built: programs that were traced with it would not know. Make a new "
+        f"layer with it. (What is live, {names}, can be assigned.) "
+        f"Received: {name}={value!r}, layer={layer.name!r}"
+    )
+
+
+def check_no_penalty(layer: Any, name: str, weight: Any, instead: str) -> None:
+    """Where a loss is lost, its weight is 0 as far as that is known.
+
+    Args:
+        layer: The layer.
+        name: Of the weight.
+        weight: Its number or schedule; None where it is not known.
+        instead: What to add outside.
+    """
+    if weight is None or (is_number(weight) and weight == 0):
+        return
+    raise ValueError(
+        f"`{name}` must be 0 inside a loop or a branch of another layer, such "
+        "as `keras.layers.RNN`, out of which no loss gets. Unroll the loop "
+        f"(`unroll=True`), or add {instead} to the loss outside of it. "
+        f"Received: {name}={weight!r}, layer={layer.name!r}"
+    )

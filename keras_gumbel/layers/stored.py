@@ -1,0 +1,76 @@
+"""Under which keys a layer's variables are in a file."""
+
+import itertools
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import keras
+
+from keras_gumbel._validation import check_stored
+
+ITERATIONS = "iterations"
+NOISE_SCALE = "noise_scale"
+
+
+def keys(weights: Iterable[keras.Variable], names: dict[int, str]) -> list[str]:
+    """A name for each of `weights` that has one, the others numbered.
+
+    Args:
+        weights: In Keras's order.
+        names: Of live scalars, by the variable's id.
+    """
+    count = itertools.count()
+    return [names.get(id(one)) or str(next(count)) for one in weights]
+
+
+def named(
+    stored: dict[str, Any],
+    weights: dict[str, keras.Variable],
+    scalars: Iterable[str],
+) -> dict[str, Any]:
+    """What a file holds, by the keys of today.
+
+    Version 0.1 numbered live scalars among the other weights. Where these are
+    those of the layer, the order tells which is which. Otherwise the kinds
+    do: a count is an integer, and live scalars have no shape.
+
+    Args:
+        stored: What the file holds.
+        weights: The layer's, by key, in Keras's order.
+        scalars: Names of the live scalars of such a layer, in that order.
+    """
+    if not all(key.isdecimal() for key in stored):
+        return stored
+    values = [stored[key] for key in sorted(stored, key=int)]
+    if list(map(_kind, values)) == list(map(_kind, weights.values())):
+        return dict(zip(weights, values, strict=True))
+    count, scalars = itertools.count(), iter(scalars)
+    found = {}
+    for value in values:
+        shape, is_integer = _kind(value)
+        name = None
+        if not shape:
+            name = ITERATIONS if is_integer else next(scalars, None)
+        found[name or str(next(count))] = value
+    return found
+
+
+def numbered(
+    stored: dict[str, Any],
+    weights: dict[str, keras.Variable],
+    optional: Collection[str],
+) -> dict[str, Any]:
+    """What a file holds, as Keras numbers the weights of the layer.
+
+    An optional one that is missing is as it was; one that the layer is
+    without is left out.
+    """
+    check_stored(stored, weights, optional)
+    return {
+        str(number): stored.get(key, weight)
+        for number, (key, weight) in enumerate(weights.items())
+    }
+
+
+def _kind(x: Any) -> tuple[tuple[int, ...], bool]:
+    return tuple(x.shape), "int" in str(x.dtype)

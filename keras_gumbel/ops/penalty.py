@@ -1,0 +1,16 @@
+"""Whether a layer can add a loss where it is called."""
+
+from keras import ops
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+from keras_gumbel.backend import (
+    is_in_inner_graph as is_in_inner_graph,
+    value_now as value_now,
+)
+
+
+def zero_or_nan(weight: Tensor) -> Tensor:
+    """0 as long as a loss that is left out has no weight, from then on NaN."""
+    weight = backend.to_tensor(weight)
+    return ops.where(weight == 0, ops.zeros_like(weight), float("nan"))

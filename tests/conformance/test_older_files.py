@@ -1,0 +1,87 @@
+"""Files that earlier versions wrote load, and give what they gave.
+
+What they are: `tests/fixtures/README.md`.
+"""
+
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+from tests.fixtures import models
+
+FILES = pathlib.Path(models.__file__).parent
+FOLDERS = sorted(FILES.glob("*/*/expected.npz"))
+# With all that a layer can have.
+GATE = ("gate_schedules", "quantizer_schedules")
+
+each_folder = pytest.mark.parametrize(
+    "folder",
+    [
+        pytest.param(
+            path.parent,
+            id=f"{path.parent.parent.name}-{path.parent.name}",
+            marks=() if path.parent.name in GATE else pytest.mark.slow,
+        )
+        for path in FOLDERS
+    ],
+)
+
+
+def from_keras_file(folder, tmp_path):
+    return keras.models.load_model(folder / "model.keras", compile=False)
+
+
+def from_weights(folder, tmp_path):
+    model = models.model(folder.name)
+    (path,) = folder.glob("backup/*/model.weights.h5")
+    model.load_weights(path)
+    return model
+
+
+def from_checkpoint(folder, tmp_path):
+    model = models.model(folder.name)
+    # The scale of the noise was no variable then.
+    path = str(folder / "checkpoint")
+    tf.train.Checkpoint(model=model).read(path).expect_partial()
+    return model
+
+
+def from_backup(folder, tmp_path):
+    shutil.copytree(folder / "backup", tmp_path / "backup")
+    model = models.model(folder.name)
+    backup = kg.callbacks.ExactBackup(tmp_path / "backup")
+    backup.set_model(model)
+    backup.on_train_begin()
+    return model
+
+
+@each_folder
+@pytest.mark.parametrize(
+    "load", [from_keras_file, from_weights, from_checkpoint, from_backup]
+)
+def test_it_goes_on_where_it_was(folder, load, tmp_path):
+    model = load(folder, tmp_path)
+    made = models.model(folder.name).get_layer("choice")
+    choice = model.get_layer("choice")
+    assert float(choice.noise_scale) == float(made.noise_scale)
+    with np.load(folder / "expected.npz") as expected:
+        found = models.state(model)
+        assert found.keys() == {*expected}
+        if load is not from_backup:
+            del found["noise"]  # Keras's own, which it leaves out.
+        for name, value in found.items():
+            np.testing.assert_allclose(
+                value, expected[name], rtol=1e-5, atol=1e-6, err_msg=name
+            )
+
+
+def test_every_layer_is_there():
+    layers = {type(make()) for _, make in models.LAYERS.values()}
+    public = {x for x in vars(kg).values() if isinstance(x, type)}
+    assert layers == {x for x in public if issubclass(x, keras.Layer)}
+    assert {path.parent.name for path in FOLDERS} == {*models.LAYERS}
