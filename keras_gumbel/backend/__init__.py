@@ -5,6 +5,7 @@ written with `keras.ops`, so another framework is one more file like
 `tensorflow.py`:
 
     next_key(seed)              seed -> the key of one draw
+    fetch_and_add(variable, amount)  a count, which no two callers read alike
     random_unit(shape, key, dtype, start)   uniform in (0, 1), from 64 bits each
     random_half(shape, key, dtype, start)   in (0, 1/2), and a coin
     compiled(function)          one program, in eager and graph mode alike
@@ -42,6 +43,7 @@ from keras_gumbel.backend.tensorflow import (
     compiled as compiled,
     differentiable as differentiable,
     export_format as export_format,
+    fetch_and_add as fetch_and_add,
     materialize as materialize,
     next_key as next_key,
     once_only as once_only,

@@ -20,8 +20,8 @@ from keras.src.utils.tracking import DotNotTrackScope
 # jax2tf takes it from too.
 from tensorflow.compiler.tf2xla.python import xla
 
-# Nor has the pause of every tape.
-from tensorflow.python.eager import record
+# Nor have the pause of every tape, and the call of a function by its name.
+from tensorflow.python.eager import context, execute, record
 
 from keras_gumbel._typing import Seed, Tensor
 
@@ -287,27 +287,69 @@ def next_key(seed: Seed) -> Tensor:
         key = tf.constant((seed, 0), tf.int64)
     else:
         key = _advance(global_seed_generator() if seed is None else seed)
-    context = tf.distribute.get_replica_context()
-    replicas = context.num_replicas_in_sync if context else 1
+    here = tf.distribute.get_replica_context()
+    replicas = here.num_replicas_in_sync if here else 1
     if replicas > 1:
-        key = _replica_key(key, replicas, context.replica_id_in_sync_group)
+        key = _replica_key(key, replicas, here.replica_id_in_sync_group)
     return key
 
 
 def _advance(generator: keras.random.SeedGenerator) -> Tensor:
-    """`generator.next()`, in two operations where that takes six."""
+    """`generator.next()`, which no other thread reads in between."""
     if in_stateless_scope():
         return generator.next()
-    state = generator.state.value
-    seed = state.read_value()
-    state.assign_add(_one_draw(), read_value=False)
-    return seed
+    return fetch_and_add(generator.state, (0, 1))
+
+
+def fetch_and_add(
+    variable: keras.Variable, amount: int | tuple[int, ...]
+) -> Tensor:
+    """What an int64 `variable` is, and add `amount` to it, in one step.
+
+    Neither other threads nor other runs of a graph find it in between, which
+    XLA locks.
+    """
+    if in_stateless_scope():
+        before = keras.ops.convert_to_tensor(variable)
+        variable.assign_add(amount)
+        return before
+    state, added = variable.value, _int64(amount)
+    if tf.distribute.in_cross_replica_context():
+        # Several variables: of each replica one.
+        before = state.read_value()
+        state.assign_add(added, read_value=False)
+        return before
+    if not tf.executing_eagerly():
+        return _fetch_and_add(state.handle, added)
+    # What a call of the trace comes to, in a fraction of its time.
+    trace = _fetching(added.shape)
+    name, inputs = tf.compat.as_str(trace.name), [state.handle, added]
+    return execute.execute(name, 1, inputs, None, context.context())[0]
 
 
 @functools.cache
-def _one_draw() -> Tensor:
+def _int64(number: int | tuple[int, ...]) -> Tensor:
     with tf.init_scope():
-        return tf.constant((0, 1), tf.int64)
+        return tf.constant(number, tf.int64)
+
+
+def _fetch_then_add(handle: Tensor, amount: Tensor) -> Tensor:
+    before = tf.raw_ops.ReadVariableOp(resource=handle, dtype=amount.dtype)
+    before.set_shape(amount.shape)
+    tf.raw_ops.AssignAddVariableOp(resource=handle, value=amount)
+    return before
+
+
+_fetch_and_add = compiled(_fetch_then_add)
+
+
+@functools.cache
+def _fetching(shape: tf.TensorShape) -> Any:
+    """The trace of `_fetch_and_add`."""
+    program = tf.function(_fetch_then_add, jit_compile=True, autograph=False)
+    return program.get_concrete_function(
+        tf.TensorSpec((), tf.resource), tf.TensorSpec(shape, tf.int64)
+    )
 
 
 @compiled

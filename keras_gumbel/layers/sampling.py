@@ -18,6 +18,7 @@ from keras_gumbel._validation import (
     check_temperature,
 )
 from keras_gumbel.ops.checkpoints import checkpoint_with
+from keras_gumbel.ops.counts import fetch_and_add
 
 # Under this name the stream of noise is stored beside the weights.
 _STREAM = "seed_generator_state"
@@ -157,12 +158,11 @@ class SamplingLayer(keras.Layer):
         Whatever else follows a schedule is set then, too.
         """
         if training and self._iterations is not None:
-            step = self._iterations.value
+            step = fetch_and_add(self._iterations, 1)
             for live in self._live.values():
                 if live.schedule is not None:
                     value = ops.cast(live.schedule(step), "float32")
                     live.variable.assign(value)
-            self._iterations.assign_add(1)
         return self.temperature if override is None else override
 
     def save_own_variables(self, store: Any) -> None:
