@@ -17,8 +17,8 @@ from keras_gumbel._validation import (
     check_stream,
     check_temperature,
 )
+from keras_gumbel.ops.calls import fetch_and_add, hand_on
 from keras_gumbel.ops.checkpoints import checkpoint_with
-from keras_gumbel.ops.counts import fetch_and_add
 
 # Under this name the stream of noise is stored beside the weights.
 _STREAM = "seed_generator_state"
@@ -164,6 +164,10 @@ class SamplingLayer(keras.Layer):
                     value = ops.cast(live.schedule(step), "float32")
                     live.variable.assign(value)
         return self.temperature if override is None else override
+
+    def add_loss(self, loss: Tensor) -> None:
+        """Add a loss, once and with its gradient in a block of `remat` too."""
+        hand_on(super().add_loss, loss)
 
     def save_own_variables(self, store: Any) -> None:
         """Save the weights, and the stream, which Keras leaves out."""
