@@ -36,6 +36,7 @@ NAMES = {
         "losses",
         "metrics",
         "ops",
+        "remat",
         "schedules",
     },
     kg.ops: {
@@ -104,6 +105,7 @@ CATEGORICAL_FUNCTION = (
     "estimator='st_gumbel', class_mask=None, noise_scale=1.0, seed=None)"
 )
 SIGNATURES = {
+    kg.remat: "(function)",
     kg.GumbelSoftmax: CATEGORICAL_LAYER,
     kg.GumbelSoftmax.call: CATEGORICAL_CALL,
     kg.GumbelSigmoid: (

@@ -20,8 +20,10 @@ from keras_gumbel._validation.codes import (
     check_sample_weight as check_sample_weight,
 )
 from keras_gumbel._validation.configs import (
+    check_are_values as check_are_values,
     check_config as check_config,
     check_flag as check_flag,
+    check_function as check_function,
     check_is_whole as check_is_whole,
     check_kind as check_kind,
     check_model as check_model,

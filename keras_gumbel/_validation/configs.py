@@ -74,6 +74,26 @@ def check_flag(value: Any, name: str) -> bool:
     return bool(value)
 
 
+def check_function(value: Any, name: str) -> None:
+    """What can be called."""
+    if not callable(value):
+        raise TypeError(
+            f"`{name}` must be a function, a layer or a model. Received: "
+            f"{name}={value!r} (of type {type(value).__name__})"
+        )
+
+
+def check_are_values(arguments: Any) -> None:
+    """Arguments of a block of `kg.remat`, of which none is a symbol."""
+    for x in keras.tree.flatten(arguments):
+        if keras.utils.is_keras_tensor(x):
+            raise TypeError(
+                "What `kg.remat` gives must be called with tensors. Call it "
+                "in the `call` of a layer or model of yours, in place of a "
+                f"`keras.Input`. Received: {x!r}"
+            )
+
+
 def check_kind(value: Any, name: str, kind: str) -> Any:
     """An initializer, regularizer or constraint, which is given back.
 

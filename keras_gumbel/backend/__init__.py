@@ -5,6 +5,9 @@ written with `keras.ops`, so another framework is one more file like
 `tensorflow.py`:
 
     next_key(seed)              seed -> the key of one draw
+    fetch_and_add(variable, amount)  a count, which no two callers read alike
+    remat(function)             run again by its gradient, with the same draws
+    hand_on(take, value)        `take(value)`, in a block of `remat` once
     random_unit(shape, key, dtype, start)   uniform in (0, 1), from 64 bits each
     random_half(shape, key, dtype, start)   in (0, 1/2), and a coin
     compiled(function)          one program, in eager and graph mode alike
@@ -40,6 +43,7 @@ if keras.config.backend() != "tensorflow":
         f"Received: keras.config.backend()={keras.config.backend()!r}"
     )
 
+from keras_gumbel.backend.replay import hand_on as hand_on
 from keras_gumbel.backend.tensorflow import (
     argmax as argmax,
     bitcast as bitcast,
@@ -47,6 +51,7 @@ from keras_gumbel.backend.tensorflow import (
     compiled as compiled,
     differentiable as differentiable,
     export_format as export_format,
+    fetch_and_add as fetch_and_add,
     is_in_inner_graph as is_in_inner_graph,
     layout as layout,
     materialize as materialize,
@@ -54,6 +59,7 @@ from keras_gumbel.backend.tensorflow import (
     once_only as once_only,
     random_half as random_half,
     random_unit as random_unit,
+    remat as remat,
     static_value as static_value,
     straight_through as straight_through,
     sum_over as sum_over,

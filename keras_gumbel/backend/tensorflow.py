@@ -3,7 +3,7 @@
 import functools
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ import tensorflow as tf
 # Keras keeps these to itself. The generator behind `seed=None` must be its
 # own, so that `keras.utils.set_random_seed` reaches it.
 from keras.src.backend import compute_output_spec
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.random.seed_generator import global_seed_generator
 from keras.src.utils.tracking import DotNotTrackScope
@@ -21,10 +22,11 @@ from keras.src.utils.tracking import DotNotTrackScope
 # jax2tf takes it from too.
 from tensorflow.compiler.tf2xla.python import xla
 
-# Nor has the pause of every tape.
-from tensorflow.python.eager import record
+# Nor have the pause of every tape, and the call of a function by its name.
+from tensorflow.python.eager import context, execute, record
 
 from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel.backend import replay
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -356,36 +358,193 @@ def next_key(seed: Seed) -> Tensor:
     Threefry's own key is 64 bits: the low words of these two, which are the
     seed and the count of draws, so that no two draws of a generator share it.
     """
+    return replay.once(lambda: _drawn_key(seed), _graph())
+
+
+def _drawn_key(seed: Seed) -> Tensor:
     if isinstance(seed, int | np.integer):
         key = tf.constant((seed, 0), tf.int64)
     else:
         key = _advance(global_seed_generator() if seed is None else seed)
-    context = tf.distribute.get_replica_context()
-    replicas = context.num_replicas_in_sync if context else 1
+    here = tf.distribute.get_replica_context()
+    replicas = here.num_replicas_in_sync if here else 1
     if replicas > 1:
-        key = _replica_key(key, replicas, context.replica_id_in_sync_group)
+        key = _replica_key(key, replicas, here.replica_id_in_sync_group)
     return key
 
 
 def _advance(generator: keras.random.SeedGenerator) -> Tensor:
-    """`generator.next()`, in two operations where that takes six."""
+    """`generator.next()`, which no other thread reads in between."""
     if in_stateless_scope():
         return generator.next()
-    state = generator.state.value
-    seed = state.read_value()
-    state.assign_add(_one_draw(), read_value=False)
-    return seed
+    return _fetched(generator.state, (0, 1))
+
+
+def fetch_and_add(
+    variable: keras.Variable, amount: int | tuple[int, ...]
+) -> Tensor:
+    """What an int64 `variable` is, and add `amount` to it, in one step.
+
+    Neither other threads nor other runs of a graph find it in between, which
+    XLA locks.
+    """
+    return replay.once(lambda: _fetched(variable, amount), _graph())
+
+
+def _fetched(variable: keras.Variable, amount: int | tuple[int, ...]) -> Tensor:
+    if in_stateless_scope():
+        before = keras.ops.convert_to_tensor(variable)
+        variable.assign_add(amount)
+        return before
+    state, added = variable.value, _int64(amount)
+    if tf.distribute.in_cross_replica_context():
+        # Several variables: of each replica one.
+        before = state.read_value()
+        state.assign_add(added, read_value=False)
+        return before
+    if not tf.executing_eagerly():
+        return _fetch_and_add(state.handle, added)
+    # What a call of the trace comes to, in a fraction of its time.
+    trace = _fetching(added.shape)
+    name, inputs = tf.compat.as_str(trace.name), [state.handle, added]
+    return execute.execute(name, 1, inputs, None, context.context())[0]
 
 
 @functools.cache
-def _one_draw() -> Tensor:
+def _int64(number: int | tuple[int, ...]) -> Tensor:
     with tf.init_scope():
-        return tf.constant((0, 1), tf.int64)
+        return tf.constant(number, tf.int64)
+
+
+def _fetch_then_add(handle: Tensor, amount: Tensor) -> Tensor:
+    before = tf.raw_ops.ReadVariableOp(resource=handle, dtype=amount.dtype)
+    before.set_shape(amount.shape)
+    tf.raw_ops.AssignAddVariableOp(resource=handle, value=amount)
+    return before
+
+
+_fetch_and_add = compiled(_fetch_then_add)
+
+
+@functools.cache
+def _fetching(shape: tf.TensorShape) -> Any:
+    """The trace of `_fetch_and_add`."""
+    program = tf.function(_fetch_then_add, jit_compile=True, autograph=False)
+    return program.get_concrete_function(
+        tf.TensorSpec((), tf.resource), tf.TensorSpec(shape, tf.int64)
+    )
 
 
 @compiled
 def _replica_key(key: Tensor, replicas: int, replica: Tensor) -> Tensor:
     return tf.random.split(key, replicas, alg="threefry")[replica]
+
+
+def _graph() -> Any:
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def remat(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, run again in the backward pass with what it decided before.
+
+    That and its arguments are all that is kept between the passes.
+    """
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        given = tf.nest.flatten((args, kwargs), expand_composites=True)
+        places = [i for i, x in enumerate(given) if _is_tensor(x)]
+
+        def block(tensors: Sequence[Tensor]) -> Any:
+            leaves = [*given]
+            for i, x in zip(places, tensors, strict=True):
+                leaves[i] = x
+            args_, kwargs_ = tf.nest.pack_sequence_as(
+                (args, kwargs), leaves, expand_composites=True
+            )
+            return function(*args_, **kwargs_)
+
+        return _run_twice(block, [given[i] for i in places])
+
+    return run
+
+
+def _run_twice(
+    block: Callable[[Sequence[Tensor]], Any], tensors: Sequence[Tensor]
+) -> Any:
+    """`block(tensors)`, of which its gradient makes everything again."""
+    around, first = replay.Surroundings(), replay.Run(_graph())
+    made: list[Any] = []
+
+    def outgoing(run: replay.Run, tensors: Sequence[Tensor]) -> list[Tensor]:
+        with run.active():
+            made[:] = [block(tensors)]
+        leaves = tf.nest.flatten(made[0], expand_composites=True)
+        values = [tf.convert_to_tensor(x) for x in leaves if tf.is_tensor(x)]
+        return values + [value for _, value in run.handed]
+
+    @tf.custom_gradient
+    def call(*tensors: Tensor) -> Any:
+        def grad(*dys: Tensor, variables: Sequence[Any] = ()) -> Any:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                inputs = _after(dys, tensors)
+                learned = [x for x in inputs if x.dtype.is_floating]
+                tape.watch([*learned, *variables])
+                with around.again():
+                    ys = outgoing(replay.Run(_graph(), first.decided), inputs)
+            known = [i for i, y in enumerate(ys) if y.dtype.is_floating]
+            found = iter(
+                tape.gradient(
+                    [ys[i] for i in known],
+                    [*learned, *variables],
+                    [dys[i] for i in known],
+                )
+            )
+            of_inputs = [
+                next(found) if x.dtype.is_floating else None for x in inputs
+            ]
+            return (of_inputs, list(found)) if variables else of_inputs
+
+        with record.stop_recording():
+            return outgoing(first, tensors), grad
+
+    results = iter(call(*tensors))
+    leaves = [
+        _with_mask_of(x, next(results)) if tf.is_tensor(x) else x
+        for x in tf.nest.flatten(made[0], expand_composites=True)
+    ]
+    for (take, _), value in zip(first.handed, results, strict=True):
+        replay.hand_on(take, value)
+    return tf.nest.pack_sequence_as(made[0], leaves, expand_composites=True)
+
+
+def _is_tensor(x: Any) -> bool:
+    # The gradient to a variable goes by another way.
+    return tf.is_tensor(x) and not isinstance(x, tf.Variable)
+
+
+def _after(dys: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors once more, not to be had before `dys`.
+
+    In a graph, what is made of them would otherwise be found to be there
+    already, and kept from the forward pass.
+    """
+    copies = [tf.identity(x) for x in tensors]
+    floats = [dy for dy in dys if dy.dtype.is_floating]
+    if floats and not tf.executing_eagerly():
+        # XLA drops dependencies of control, and barriers on a CPU. That a
+        # number is not this one of the NaNs is nothing that it could know.
+        number = tf.reduce_max(tf.reshape(floats[0], [-1])[:1])
+        bits = tf.bitcast(tf.cast(number, tf.float32), tf.int32)
+        always = tf.not_equal(bits, 0x7FC5A5A5)
+        copies = [tf.where(always, x, tf.zeros_like(x)) for x in copies]
+    return list(map(_with_mask_of, tensors, copies))
+
+
+def _with_mask_of(source: Tensor, x: Tensor) -> Tensor:
+    mask = get_keras_mask(source)
+    if mask is not None:
+        set_keras_mask(x, mask)
+    return x
 
 
 def random_unit(

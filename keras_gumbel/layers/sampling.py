@@ -25,6 +25,7 @@ from keras_gumbel._validation import (
     live_value,
 )
 from keras_gumbel.layers import stored
+from keras_gumbel.ops.calls import fetch_and_add, hand_on
 from keras_gumbel.ops.checkpoints import checkpoint_with
 from keras_gumbel.ops.penalty import (
     is_in_inner_graph,
@@ -257,12 +258,11 @@ class SamplingLayer(keras.Layer):
         Whatever else follows a schedule is set then, too.
         """
         if training and self._iterations is not None:
-            step = self._iterations.value
+            step = fetch_and_add(self._iterations, 1)
             for live in self._live.values():
                 if live.schedule is not None:
                     value = ops.cast(live.schedule(step), "float32")
                     live.variable.assign(value)
-            self._iterations.assign_add(1)
         return self.temperature if override is None else override
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -295,6 +295,10 @@ class SamplingLayer(keras.Layer):
         names = {id(live.variable): name for name, live in self._live.items()}
         names[id(self._iterations)] = stored.ITERATIONS
         return dict(zip(stored.keys(weights, names), weights, strict=True))
+
+    def add_loss(self, loss: Tensor) -> None:
+        """Add a loss, once and with its gradient in a block of `remat` too."""
+        hand_on(super().add_loss, loss)
 
     def save_own_variables(self, store: Any) -> None:
         """Save live scalars and the stream by name, other weights by number."""

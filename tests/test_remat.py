@@ -1,0 +1,203 @@
+"""Blocks that are run again in the backward pass: nothing shows but memory."""
+
+import re
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+from tests.conformance.registry import LAYERS, TRAINED, as_array, each_of
+from tests.variants import slow
+
+COOLING = kg.schedules.ExponentialAnnealing(2.0, 0.5, 0.1)
+
+
+def unchanged(function):
+    """In place of `kg.remat`."""
+    return function
+
+
+class Block(keras.layers.Layer):
+    """Weights, a sampling layer that is called twice, and an op in a block."""
+
+    def __init__(self, row, remat, nested=False, **settings):
+        super().__init__()
+        keras.utils.set_random_seed(5)
+        self.dense = keras.layers.Dense(row.input_shape[-1])
+        self.choice = row.create(**{"seed": 3, **settings})
+        self.generator = keras.random.SeedGenerator(8)
+        self.batches = keras.layers.BatchNormalization()
+        self.nested = kg.remat(self.choice) if nested else self.choice
+        self.block = remat(self.inner)
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.choice.build(shape)
+        self.batches.build(shape)
+
+    def inner(self, x, scale, training=None):
+        logits = self.batches(self.dense(x), training=training)
+        once = self.nested(logits, training=training)
+        # What Keras hands down to the layers within must be there again.
+        again = self.nested(0.5 * logits)
+        noise = kg.ops.sample_gumbel((1,), seed=self.generator)
+        return {"y": scale * once + noise * again, "x": tf.tanh(logits)}
+
+    def call(self, x, training=None):
+        y = self.block(x, scale=x[0, 0], training=training)
+        return tf.reduce_sum(y["y"]) + tf.reduce_sum(y["x"])
+
+
+def states(layer):
+    """Every number in it that is not trained, and that of its streams."""
+    return {v.path: as_array(v) for v in layer.variables if not v.trainable}
+
+
+def trained(row, mode, remat, steps=2, **settings):
+    """Losses, gradients and what was left behind by steps of training."""
+    layer = Block(row, remat, **settings)
+    layer.build(row.input_shape)
+    x = tf.constant(row.logits())
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = layer(x, training=True) + sum(layer.losses)
+        return loss, tape.gradient(loss, [x, *layer.trainable_weights])
+
+    if mode != "eager":
+        step = tf.function(step, jit_compile=mode == "xla", autograph=False)
+    return [step(x) for _ in range(steps)], states(layer)
+
+
+def agree(one, other):
+    (steps, left), (others, left_too) = one, other
+    for (loss, gradients), (loss_too, gradients_too) in zip(
+        steps, others, strict=True
+    ):
+        np.testing.assert_allclose(loss, loss_too, rtol=1e-5)
+        for a, b in zip(gradients, gradients_too, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                np.testing.assert_allclose(
+                    as_array(a), as_array(b), rtol=1e-4, atol=1e-5
+                )
+    for a, b in zip(left.values(), left_too.values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+@each_of(LAYERS, gate=TRAINED)
+@pytest.mark.parametrize("mode", ["eager", *slow("graph", "xla")])
+def test_nothing_changes_but_memory(row, mode):
+    """Gradients, losses, streams, counts, temperatures and metrics."""
+    settings = {"temperature": COOLING}
+    plain = trained(row, mode, unchanged, **settings)
+    agree(trained(row, mode, kg.remat, **settings), plain)
+    gradient = plain[0][1][1][0]
+    assert np.abs(as_array(gradient)).max() > 1e-3
+
+
+@pytest.mark.parametrize("seed", [5, *slow(None)])
+def test_nested_and_with_any_seed(seed):
+    row = next(row for row in LAYERS if str(row) == "GumbelSoftmax-soft")
+    settings = {"seed": seed, "temperature": COOLING}
+    plain = trained(row, "graph", unchanged, **settings)
+    agree(trained(row, "graph", kg.remat, nested=True, **settings), plain)
+
+
+@pytest.mark.parametrize("again", [tf.recompute_grad, keras.remat])
+def test_the_plain_ones_draw_anew(again):
+    """Or this would be of no use."""
+    layer = kg.GumbelSoftmax(seed=3)
+    x = tf.Variable(tf.zeros((4, 5)))
+    with tf.GradientTape() as tape:
+        y = again(lambda x: layer(x, training=True))(x.value())
+        loss = tf.reduce_sum(y * tf.range(5.0))
+    tape.gradient(loss, x)
+    assert as_array(layer.seed_generator.state).tolist() == [3, 2]
+
+
+def test_a_loss_that_a_layer_adds_keeps_its_gradient():
+    """To what made it within the block, and with the weight of that call."""
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
+
+    def gradients(remat):
+        keras.utils.set_random_seed(1)
+        layer = kg.GumbelQuantizer(5, 4, kl_weight=COOLING, seed=3)
+        layer.build(x.shape)
+        block = remat(lambda x: layer(x, training=True))
+        with tf.GradientTape() as tape:
+            block(tf.constant(x))
+            first = layer.losses[0]
+            block(tf.constant(x))  # the weight is another one now
+        found = tape.gradient(first, layer.trainable_weights[:2])
+        return [as_array(one) for one in found], as_array(layer.perplexity)
+
+    for one, other in zip(
+        gradients(kg.remat)[0], gradients(unchanged)[0], strict=True
+    ):
+        assert np.abs(other).max() > 1e-4
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def tall(x):
+    """Fifty layers, of which each keeps its output for its gradient."""
+    for n in range(50):
+        x = tf.tanh(x + float(n))
+    return x
+
+
+def test_nothing_of_the_block_is_kept_in_eager_code():
+    alive = {}
+    for remat in (unchanged, kg.remat):
+        made = []
+
+        def noted(x, made=made):
+            y = tf.tanh(x)
+            made.append(weakref.ref(y))
+            return y * 2.0
+
+        x = tf.ones((4,))
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = remat(noted)(x)
+        alive[remat] = made[0]() is not None
+        assert tape.gradient(y, x) is not None
+    assert alive == {unchanged: True, kg.remat: False}
+
+
+@pytest.mark.parametrize("remat", [unchanged, kg.remat])
+def test_nothing_of_the_block_is_kept_in_a_graph(remat):
+    """Of a forward pass that is called apart from its backward pass."""
+    function = tf.function(remat(tall), autograph=False)
+    x = tf.ones((4, 1000))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    # What the tape holds is what the forward pass gave beside `y`.
+    forward = [tensor for tensor in tape._tape.watched_variables() or ()]
+    assert forward == []
+    assert tape.gradient(y, x) is not None
+
+
+@pytest.mark.parametrize("remat", [unchanged, kg.remat])
+def test_xla_makes_it_again(remat):
+    """It does not see that it has done so before."""
+
+    @tf.function(jit_compile=True)
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.reduce_sum(remat(tall)(x) ** 2)
+        return y, tape.gradient(y, x)
+
+    x = tf.ones((4, 1000))
+    text = step.experimental_get_compiler_ir(x)(stage="optimized_hlo")
+    fifty = len(re.findall(r" tanh\(", text))
+    assert fifty >= (100 if remat is kg.remat else 50)
+    memory = re.search("x", text)
+    assert memory
+    print(fifty, len(text))
