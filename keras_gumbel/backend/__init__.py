@@ -22,6 +22,7 @@ written with `keras.ops`, so another framework is one more file like
     checkpoint_with(layer, name, variable)   in the framework's checkpoints
     export_format()             what the call is traced for by Keras's `export`
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
+    read(variable)              what is behind one of Keras's, not cast
     static_value(x)             the number in `x` where it is known now
 """
 
@@ -47,6 +48,7 @@ from keras_gumbel.backend.tensorflow import (
     once_only as once_only,
     random_half as random_half,
     random_unit as random_unit,
+    read as read,
     static_value as static_value,
     straight_through as straight_through,
     sum_over as sum_over,

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
+    check_can_follow,
     check_choice,
     check_config,
     check_initial_temperature,
@@ -18,6 +19,7 @@ from keras_gumbel._validation import (
     check_temperature,
 )
 from keras_gumbel.ops.checkpoints import checkpoint_with
+from keras_gumbel.ops.relaxation import as_it_is
 
 # Under this name the stream of noise is stored beside the weights.
 _STREAM = "seed_generator_state"
@@ -125,6 +127,16 @@ class SamplingLayer(keras.Layer):
                 None if seed is None else int(seed)
             )
         checkpoint_with(self, _STREAM, self.seed_generator.state)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the layer; what is a variable is read in its own dtype.
+
+        Keras would read it in the one that a layer around computes in: a
+        temperature that is learned may be no number of half precision.
+        """
+        check_can_follow(kwargs.get("temperature"), args)
+        named = {name: as_it_is(x) for name, x in kwargs.items()}
+        return super().__call__(*map(as_it_is, args), **named)
 
     @property
     def temperature(self) -> keras.Variable:
