@@ -263,8 +263,12 @@ def row(table: Tensor, choice: Tensor) -> Tensor:
 
 
 def row_transpose(d_rows: Tensor, choice: Tensor, table: Tensor) -> Tensor:
-    """The gradient at `row(table, choice)`, taken back to `table`."""
-    size = ops.shape(table)[0]
+    """The gradient at `row(table, choice)`, taken back to `table`.
+
+    Half precision would lose all but the first few hundred of equal terms, so
+    the sum is wide.
+    """
+    size, wide = ops.shape(table)[0], formulas.widen(d_rows)
     # A row of its own for those without a choice, which then goes.
-    sums = ops.segment_sum(d_rows, ops.squeeze(choice, axis=1), size + 1)
+    sums = ops.segment_sum(wide, ops.squeeze(choice, axis=1), size + 1)
     return ops.cast(sums[:size], table.dtype)

@@ -87,6 +87,7 @@ from keras_gumbel._validation.subsets import (
 from keras_gumbel._validation.tensors import (
     canonical_axis as canonical_axis,
     categorical_arguments as categorical_arguments,
+    check_can_follow as check_can_follow,
     check_class_mask as check_class_mask,
     check_dense as check_dense,
     check_initial_temperature as check_initial_temperature,

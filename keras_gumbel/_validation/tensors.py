@@ -62,6 +62,19 @@ def check_temperature(temperature: Any) -> None:
     )
 
 
+def check_can_follow(temperature: Any, inputs: tuple[Any, ...]) -> None:
+    """No variable where a Functional model would keep its present number."""
+    symbolic = any(isinstance(x, keras.KerasTensor) for x in inputs)
+    if symbolic and isinstance(temperature, keras.Variable):
+        raise ValueError(
+            "`temperature` in a Functional model must be a number or a Keras "
+            "tensor: the model would keep the present value of a variable, "
+            "and never follow or train it. Call the layer in a layer or "
+            "model of your own, or set the temperature of the layer itself. "
+            f"Received: temperature={temperature!r}"
+        )
+
+
 def check_initial_temperature(temperature: Any) -> None:
     """One positive finite number: what a layer starts with."""
     if np.ndim(temperature) != 0:

@@ -30,6 +30,7 @@ written with `keras.ops`, so another framework is one more file like
     is_in_inner_graph()         whether a layer's loop or branch is being traced
     value_now(variable)         what it holds while a graph is traced
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
+    read(variable)              what is behind one of Keras's, not cast
     static_value(x)             the number in `x` where it is known now
 """
 
@@ -59,6 +60,7 @@ from keras_gumbel.backend.tensorflow import (
     once_only as once_only,
     random_half as random_half,
     random_unit as random_unit,
+    read as read,
     remat as remat,
     static_value as static_value,
     straight_through as straight_through,

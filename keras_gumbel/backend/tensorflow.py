@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras.src.backend import compute_output_spec
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.backend.common.stateless_scope import in_stateless_scope
+from keras.src.backend.common.variables import AutocastScope
 from keras.src.random.seed_generator import global_seed_generator
 from keras.src.utils.tracking import DotNotTrackScope
 
@@ -623,10 +624,22 @@ def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:
 
 def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
     """`x` as a tensor; a variable is read, which Keras leaves to later."""
+    if dtype is not None and isinstance(x, keras.Variable):
+        # Not by way of the dtype that a layer computes in.
+        x = read(x)
     if isinstance(x, float):
         number = _number if tf.executing_eagerly() else tf.convert_to_tensor
         return number(x, dtype)
     return tf.convert_to_tensor(keras.ops.convert_to_tensor(x, dtype))
+
+
+def read(variable: keras.Variable) -> Tensor:
+    """What is behind `variable`, in its own dtype.
+
+    Inside a layer of a mixed policy Keras would cast it to half precision.
+    """
+    with AutocastScope(None):
+        return variable.value
 
 
 @functools.lru_cache(maxsize=64)

@@ -149,7 +149,8 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
         # Both halves are 32 bits, as those of our key.
         seed = tfp_random.sanitize_seed(seed, salt=type(self).__name__)
         sample = one_hot_by_key(
-            ops.broadcast_to(logits, shape),
+            # Wide, so that the gradients of all samples are summed so.
+            ops.broadcast_to(formulas.widen(logits), shape),
             backend.to_tensor(self._temperature)[..., None],
             self._rule,
             ops.cast(seed, "int64"),
@@ -181,4 +182,4 @@ def _kl(
 
 def _reference(x: Tensor) -> Tensor:
     """The variable behind one of Keras's, which would be read at once."""
-    return x.value if isinstance(x, keras.Variable) else x
+    return backend.read(x) if isinstance(x, keras.Variable) else x

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_gumbel import formulas
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation import (
     check_class_mask,
@@ -16,7 +17,6 @@ from keras_gumbel._validation import (
     check_known_features,
     dense,
 )
-from keras_gumbel.formulas import FORBIDDEN
 from keras_gumbel.layers.logits import LogitsLayer
 from keras_gumbel.ops.codebook import likeliest, look_up
 
@@ -72,11 +72,15 @@ class CodebookLayer(LogitsLayer):
             name="kernel",
             shape=(features, rows),
             initializer=self.kernel_initializer,
+            autocast=False,
         )
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
-                name="bias", shape=(rows,), initializer="zeros"
+                name="bias",
+                shape=(rows,),
+                initializer="zeros",
+                autocast=False,
             )
         dim = self.code_dim // self.num_groups
 
@@ -89,6 +93,7 @@ class CodebookLayer(LogitsLayer):
             name="embeddings",
             shape=(self.num_groups, self.num_codes, dim),
             initializer=codebooks,
+            autocast=False,
         )
         # What Keras holds every later call to.
         self.input_spec = keras.InputSpec(min_ndim=1, axes={-1: features})
@@ -124,7 +129,7 @@ class CodebookLayer(LogitsLayer):
             return logits
         class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)
-        return ops.where(class_mask, logits, FORBIDDEN)
+        return ops.where(class_mask, logits, formulas.FORBIDDEN)
 
     def encode(
         self, inputs: Tensor, class_mask: Tensor | None = None
@@ -156,9 +161,9 @@ class CodebookLayer(LogitsLayer):
 
     @property
     def _tables(self) -> Tensor:
-        # `autocast=False` keeps the inputs as they come; the tables are cast
-        # by hand.
-        return ops.cast(self.embeddings, self.compute_dtype)
+        # Wide, and the vectors are cast: tables cast before have their
+        # gradient summed in half precision.
+        return formulas.widen(ops.convert_to_tensor(self.embeddings))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

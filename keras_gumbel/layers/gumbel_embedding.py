@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_gumbel import formulas
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import check_integer, check_kind
 from keras_gumbel.estimators import Estimator
@@ -149,6 +150,7 @@ class GumbelEmbedding(CategoricalLayer):
             initializer=self.embeddings_initializer,
             regularizer=self.embeddings_regularizer,
             constraint=self.embeddings_constraint,
+            autocast=False,
         )
         super().build(logits_shape)
 
@@ -170,13 +172,14 @@ class GumbelEmbedding(CategoricalLayer):
         )
 
     def _read(self, choice: Tensor) -> Tensor:
-        return ops.matmul(ops.cast(choice, self.compute_dtype), self._table)
+        table = self._table
+        return ops.matmul(ops.cast(choice, table.dtype), table)
 
     @property
     def _table(self) -> Tensor:
-        # `autocast=False` keeps the logits as they come; the table is cast
-        # by hand.
-        return ops.cast(self.embeddings, self.compute_dtype)
+        # Wide, and the rows are cast: a table cast before has its gradient
+        # summed in half precision.
+        return formulas.widen(ops.convert_to_tensor(self.embeddings))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -268,7 +268,8 @@ class GumbelQuantizer(CodebookLayer):
         return self._mixed(y), likeliest(logits)
 
     def _mixed(self, y: Tensor) -> Tensor:
-        return mix(ops.cast(y, self.compute_dtype), self._tables)
+        tables = self._tables
+        return mix(ops.cast(y, tables.dtype), tables)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the live numbers are weights."""

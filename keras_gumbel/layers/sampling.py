@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
+    check_can_follow,
     check_choice,
     check_config,
     check_dense,
@@ -32,6 +33,7 @@ from keras_gumbel.ops.penalty import (
     value_now,
     zero_or_nan,
 )
+from keras_gumbel.ops.relaxation import as_it_is
 from keras_gumbel.ops.symbolic import trace
 
 # Under this name the stream of noise is stored beside the weights.
@@ -266,10 +268,16 @@ class SamplingLayer(keras.Layer):
         return self.temperature if override is None else override
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the layer, of dense tensors."""
+        """Call the layer, of dense tensors.
+
+        Keras would read a variable in the dtype that a layer around computes
+        in: a temperature that is learned may be no number of half precision.
+        """
         # Before Keras builds it for a shape that no dense tensor has.
         check_dense(self._input_of(args, kwargs), self._input_name)
-        return super().__call__(*args, **kwargs)
+        check_can_follow(kwargs.get("temperature"), args)
+        named = {name: as_it_is(x) for name, x in kwargs.items()}
+        return super().__call__(*map(as_it_is, args), **named)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """Shape and dtype of a symbolic call, which raises what any does."""

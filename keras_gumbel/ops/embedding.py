@@ -63,7 +63,8 @@ def sample_embedding(
         A tensor `(..., dim)` in the dtype of `table`.
 
     Gradient:
-        To `table`: exact for the sampled rows. To `logits`, and to a tensor
+        To `table`: exact for the sampled rows, summed in float32 where the
+        table is in half precision. To `logits`, and to a tensor
         `temperature`: biased, see the estimator.
 
     Raises:
@@ -324,7 +325,11 @@ def _place(choice: Tensor, table: Tensor, groups: int) -> Tensor:
 
 
 def _to_one_hot(d_rows: Tensor, table: Tensor, groups: int) -> Tensor:
-    """The gradient at rows one_hot @ table, taken back to the one-hots."""
+    """The gradient at rows one_hot @ table, taken back to the one-hots.
+
+    Wide, as is the sum over the rows' entries.
+    """
+    d_rows, table = formulas.widen(d_rows), formulas.widen(table)
     if groups == 1:
         return ops.matmul(d_rows, ops.transpose(table))
     dim = ops.shape(table)[1]

@@ -201,9 +201,21 @@ def is_learned(temperature: Any, estimator: Estimator | None) -> bool:
     """Whether a gradient is to reach the temperature."""
     if estimator and estimator.backward_temperature is not None:
         return False
-    # A layer's own temperature, a variable, is set by schedules alone.
-    is_variable = isinstance(temperature, keras.Variable)
-    return hasattr(temperature, "dtype") and not is_variable
+    if isinstance(temperature, keras.Variable):
+        # A layer's own, which schedules set, does not train.
+        return bool(temperature.trainable)
+    return hasattr(temperature, "dtype")
+
+
+def as_it_is(x: Any) -> Any:
+    """The value of a variable, in its own dtype; anything else itself.
+
+    Without a gradient where the variable does not train.
+    """
+    if not isinstance(x, keras.Variable):
+        return x
+    value = backend.to_tensor(backend.read(x))
+    return value if x.trainable else ops.stop_gradient(value)
 
 
 def _sample(

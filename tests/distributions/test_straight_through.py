@@ -491,3 +491,35 @@ def test_a_temperature_known_later_shows_in_the_gradient():
     assert np.all(np.isnan(found))
     with pytest.raises(ValueError, match="temperature"):
         d.sample()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_many_samples_of_logits_in_half_precision(dtype):
+    """The gradient is the sum over 5000 samples, each the same by `st`."""
+    logits = tf.zeros((2,), dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        d = kg.distributions.StraightThroughOneHotCategorical(
+            logits, estimator="st", dtype=dtype
+        )
+        z = tf.cast(d.sample(5000, seed=(1, 2)), "float32")
+        loss = tf.reduce_sum(z * [1.0, 0.0])
+    found = tf.cast(tape.gradient(loss, logits), "float32")
+    expected = tf.cast(tf.constant([1250.0, -1250.0], dtype), "float32")
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_temperature_that_is_a_trainable_variable_is_learned():
+    def gradient(tau, source):
+        with tf.GradientTape() as tape:
+            tape.watch(source)
+            d = kg.distributions.StraightThroughOneHotCategorical(
+                tf.constant([0.5, 0.0, -0.5]), temperature=tau
+            )
+            loss = tf.reduce_sum(d.sample(seed=(1, 2)) * [1.0, 2.0, 4.0])
+        return tape.gradient(loss, source)
+
+    constant, variable = tf.constant(0.7), keras.Variable(0.7)
+    expected = gradient(constant, constant)
+    assert expected != 0
+    np.testing.assert_allclose(gradient(variable, variable.value), expected)

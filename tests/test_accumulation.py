@@ -1,0 +1,221 @@
+"""Gradients that are sums keep every term, in half precision too.
+
+Of equal terms float16 loses all but the first 2**11, bfloat16 all but the
+first 2**8. What is right is found in float64.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gumbel as kg
+from tests.conformance.registry import LAYERS, as_array, each_of
+
+MANY = 5000  # more than 2**12
+DTYPES = ("float16", "bfloat16", "float32")
+HALF = ("float16", "bfloat16")
+MIXED = ("mixed_float16", "mixed_bfloat16")
+
+each_policy = pytest.mark.parametrize(
+    "policy",
+    [
+        "mixed_bfloat16",
+        *(
+            pytest.param(policy, marks=pytest.mark.slow)
+            for policy in ("mixed_float16", *HALF)
+        ),
+    ],
+)
+
+
+def _rounded(x, dtype):
+    """What the dtype can hold of what is right."""
+    return as_array(tf.cast(tf.constant(x, "float64"), dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_table(dtype):
+    logits = tf.constant(np.tile([50.0, 0.0, 0.0], (MANY, 1)), "float32")
+    table = tf.ones((3, 2), dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(table)
+        y = kg.ops.sample_embedding(logits, table, seed=1)
+        loss = tf.reduce_sum(tf.cast(y, "float32"))
+    found = tape.gradient(loss, table)
+    assert found.dtype == y.dtype == dtype
+    expected = _rounded([[MANY, MANY], [0, 0], [0, 0]], dtype)
+    np.testing.assert_array_equal(as_array(found), expected)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_the_logits_of_a_wide_table(dtype):
+    """Each is a sum over the entries of a row, 5000 too."""
+    table = tf.constant(np.stack([np.ones(MANY), np.zeros(MANY)]), dtype)
+    logits = tf.zeros((1, 2))
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        y = kg.ops.sample_embedding(logits, table, estimator="st", seed=1)
+        loss = tf.reduce_sum(tf.cast(y, "float32"))
+    expected = [[MANY / 4, -MANY / 4]]
+    np.testing.assert_allclose(tape.gradient(loss, logits), expected)
+
+
+_HOW = {
+    "training": {"training": True},
+    "argmax": {"inference": "argmax"},
+    "softmax": {"inference": "softmax"},
+}
+
+
+@each_policy
+@pytest.mark.parametrize("how", _HOW)
+@pytest.mark.parametrize("within", [False, True], ids=["alone", "in a model"])
+def test_the_table_of_an_embedding(policy, how, within):
+    options = dict(_HOW[how])
+    training = options.pop("training", False)
+    layer = kg.GumbelEmbedding(
+        3, 2, "ones", dtype=policy, seed=1, name="choice", **options
+    )
+    _check_equal_terms(layer, policy, training, within)
+
+
+@each_policy
+@pytest.mark.parametrize("how", _HOW)
+@pytest.mark.parametrize(
+    "hard",
+    [pytest.param(False, marks=pytest.mark.slow), True],
+    ids=["soft", "hard"],
+)
+def test_the_codebooks_of_a_quantizer(policy, how, hard):
+    options = dict(_HOW[how])
+    training = options.pop("training", False)
+    layer = kg.GumbelQuantizer(
+        3,
+        2,
+        hard=hard,
+        kernel_initializer="identity",
+        embeddings_initializer="ones",
+        temperature=0.1,
+        dtype=policy,
+        seed=1,
+        **options,
+    )
+    _check_equal_terms(layer, policy, training)
+
+
+def _check_equal_terms(layer, policy, training, within=False):
+    """Every row is of the first class: the gradient is their number."""
+    logits = tf.constant(np.tile([50.0, 0.0, 0.0], (MANY, 1)), "float32")
+    model = layer
+    if within:
+        inputs = keras.Input((3,))
+        model = keras.Model(inputs, layer(inputs))
+    model(logits[:1])  # to be built
+    with tf.GradientTape() as tape:
+        y = model(logits, training=training)
+        loss = tf.reduce_sum(tf.cast(y, "float32"))
+    found = tape.gradient(loss, layer.embeddings.value)
+    expected = _rounded([[MANY, MANY], [0, 0], [0, 0]], layer.variable_dtype)
+    assert found.dtype == layer.variable_dtype
+    assert y.dtype == layer.compute_dtype
+    # The other classes have a share of 1e-20.
+    np.testing.assert_allclose(
+        np.reshape(as_array(found), (3, 2)), expected, rtol=1e-6, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("policy", [*MIXED, *HALF])
+def test_codebooks_by_decode(policy):
+    layer = kg.GumbelQuantizer(
+        3, 2, embeddings_initializer="ones", dtype=policy
+    )
+    layer.build((None, 3))
+    with tf.GradientTape() as tape:
+        y = layer.decode(tf.zeros((MANY, 1), "int32"))
+        loss = tf.reduce_sum(tf.cast(y, "float32"))
+    found = tf.convert_to_tensor(tape.gradient(loss, layer.embeddings.value))
+    expected = _rounded([[[MANY, MANY], [0, 0], [0, 0]]], layer.variable_dtype)
+    np.testing.assert_array_equal(as_array(found), expected)
+
+
+def _cost(shape):
+    """Numbers that every dtype holds, few of them: nothing cancels."""
+    return np.resize(np.array([1.0, 2.0, 0.5, 1.5, 0.25]), shape)
+
+
+def _gradients(row, dtype, policy):
+    """To the weights, and to a temperature of all and of each place."""
+    options = {"trainable": True, "dtype": policy, "seed": 3}
+    layer = row.create(**options)
+    logits = tf.cast(tf.cast(row.logits(MANY // 3), "bfloat16"), dtype)
+    wide = "float64" if policy == "float64" else "float32"
+    tau = tf.constant(0.75, wide)
+    layer(logits[:1])  # to be built
+    weights = [weight.value for weight in layer.trainable_variables]
+    with tf.GradientTape() as tape:
+        tape.watch(tau)
+        y = layer(logits, temperature=tau, training=True)
+        loss = tf.reduce_sum(tf.cast(y, wide) * _cost(y.shape))
+    return [as_array(x) for x in tape.gradient(loss, [tau, *weights])]
+
+
+@each_of(
+    LAYERS,
+    gate=(
+        "GumbelSoftmax-soft",
+        "HardConcreteGate-soft",
+        "GumbelQuantizer-soft",
+    ),
+)
+@pytest.mark.parametrize(
+    "policy",
+    [pytest.param(MIXED[0], marks=pytest.mark.slow), MIXED[1]],
+)
+def test_every_weight_and_temperature_of_a_layer(row, policy):
+    half = policy.removeprefix("mixed_")
+    expected = _gradients(row, "float64", "float64")
+    found = _gradients(row, half, policy)
+    for one, right in zip(found, expected, strict=True):
+        # Float32 tells other classes apart once in a million rows.
+        np.testing.assert_allclose(one, right, atol=1e-4 * np.abs(right).max())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(), (1, 1, 4), (2, 1, 1)], ids=str)
+def test_a_temperature_of_many_gates(dtype, shape):
+    logits = np.tile(_cost(4), (2, MANY, 1))
+
+    def gradient(dtype, shape):
+        x, tau = (
+            tf.constant(logits, dtype),
+            tf.fill(shape, tf.cast(0.75, dtype)),
+        )
+        with tf.GradientTape() as tape:
+            tape.watch(tau)
+            y = kg.ops.gumbel_sigmoid(
+                x, tau, hard=True, estimator="st", noise_scale=0.0, seed=1
+            )
+            loss = tf.reduce_sum(tf.cast(y, "float64"))
+        return tape.gradient(loss, tau)
+
+    found, expected = gradient(dtype, shape), gradient("float64", shape)
+    assert found.dtype == dtype
+    # One step of the dtype, and what a long sum in float32 rounds.
+    step = {"float16": 2**-10, "bfloat16": 2**-7, "float32": 1e-4}[dtype]
+    np.testing.assert_allclose(tf.cast(found, "float64"), expected, rtol=step)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_a_prior_that_broadcasts(dtype):
+    def gradient(dtype):
+        logits = tf.zeros((MANY, 2), dtype)
+        prior = tf.constant([1.0, 0.0], dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(prior)
+            kl = kg.losses.categorical_kl(logits, prior)
+            loss = tf.reduce_sum(kl)
+        return tape.gradient(loss, prior)
+
+    expected = _rounded(gradient("float64"), dtype)
+    np.testing.assert_allclose(as_array(gradient(dtype)), expected, rtol=1e-5)
