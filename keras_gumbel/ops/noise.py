@@ -111,13 +111,26 @@ def _sample(
 
 @backend.compiled
 def _gumbel(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
-    return ops.cast(formulas.gumbel(shape, key, _wide(dtype)), dtype)
+    return ops.cast(_drawn_once(formulas.gumbel, shape, key, dtype), dtype)
 
 
 @backend.compiled
 def _logistic(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
-    return ops.cast(formulas.logistic(shape, key, _wide(dtype)), dtype)
+    return ops.cast(_drawn_once(formulas.logistic, shape, key, dtype), dtype)
 
 
-def _wide(dtype: str) -> str:
-    return "float64" if dtype == "float64" else "float32"
+def _drawn_once(
+    noise: Callable[..., Tensor], shape: Tensor, key: Tensor, dtype: str
+) -> Tensor:
+    """The noise, behind a branch that is always taken.
+
+    A user's own program holds this one. Without the branch XLA fuses the
+    generator into what reads the noise there, and into a reduction with two
+    operands, an argmax, so that it compiles for minutes.
+    """
+    wide = "float64" if dtype == "float64" else "float32"
+    return backend.unfused_unless_zero(
+        ops.ones((), wide),
+        lambda: noise(shape, key, wide),
+        lambda: ops.zeros(shape, wide),
+    )
