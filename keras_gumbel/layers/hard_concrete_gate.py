@@ -76,7 +76,8 @@ class HardConcreteGate(SamplingLayer):
         **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
-        inputs: Float tensor, the batch first.
+        inputs: Float tensor, the batch first. A mask that Keras announces is
+            one of these, not of the gates: it goes on with the output.
         class_mask: Optional bool tensor, True where a gate may open, that
             broadcasts to the gates of the call: the inputs' shape, with 1
             for every axis but the first and those that are gated. A forbidden
@@ -85,9 +86,6 @@ class HardConcreteGate(SamplingLayer):
         temperature: Optional, in place of the layer's own in this call:
             positive number, or float tensor that broadcasts as the mask does.
         training: True to sample. False and None are inference.
-
-    A mask that Keras announces is one of the inputs, not of the gates: it
-    changes nothing here, and goes on with the output.
 
     Returns:
         A tensor of the shape of the inputs, in the compute dtype. Gates are
