@@ -134,10 +134,10 @@ def test_a_loss_that_a_layer_adds_keeps_its_gradient():
             first = layer.losses[0]
             block(tf.constant(x))  # the weight is another one now
         found = tape.gradient(first, layer.trainable_weights[:2])
-        return [as_array(one) for one in found], as_array(layer.perplexity)
+        return [as_array(one) for one in found]
 
     for one, other in zip(
-        gradients(kg.remat)[0], gradients(unchanged)[0], strict=True
+        gradients(kg.remat), gradients(unchanged), strict=True
     ):
         assert np.abs(other).max() > 1e-4
         np.testing.assert_allclose(one, other, rtol=1e-5)
@@ -169,22 +169,8 @@ def test_nothing_of_the_block_is_kept_in_eager_code():
     assert alive == {unchanged: True, kg.remat: False}
 
 
-@pytest.mark.parametrize("remat", [unchanged, kg.remat])
-def test_nothing_of_the_block_is_kept_in_a_graph(remat):
-    """Of a forward pass that is called apart from its backward pass."""
-    function = tf.function(remat(tall), autograph=False)
-    x = tf.ones((4, 1000))
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = function(x)
-    # What the tape holds is what the forward pass gave beside `y`.
-    forward = [tensor for tensor in tape._tape.watched_variables() or ()]
-    assert forward == []
-    assert tape.gradient(y, x) is not None
-
-
-@pytest.mark.parametrize("remat", [unchanged, kg.remat])
-def test_xla_makes_it_again(remat):
+@pytest.mark.parametrize(("remat", "times"), [(unchanged, 50), (kg.remat, 100)])
+def test_xla_makes_it_again(remat, times):
     """It does not see that it has done so before."""
 
     @tf.function(jit_compile=True)
@@ -196,8 +182,146 @@ def test_xla_makes_it_again(remat):
 
     x = tf.ones((4, 1000))
     text = step.experimental_get_compiler_ir(x)(stage="optimized_hlo")
-    fifty = len(re.findall(r" tanh\(", text))
-    assert fifty >= (100 if remat is kg.remat else 50)
-    memory = re.search("x", text)
-    assert memory
-    print(fifty, len(text))
+    assert len(re.findall(r" tanh\(", text)) == times
+
+
+def test_nothing_of_the_block_is_kept_in_a_graph():
+    """What the backward pass reads of the forward pass."""
+    read = {}
+    for remat in (unchanged, kg.remat):
+        with tf.Graph().as_default() as graph:
+            x = tf.ones((4, 1000))
+            y = remat(tall)(x)
+            forward = set(graph.get_operations())
+            (gradient,) = tf.gradients(y, x)
+            backward = set(graph.get_operations()) - forward
+            assert gradient is not None
+        read[remat] = {
+            tensor.name
+            for op in backward
+            for tensor in op.inputs
+            if tensor.op in forward and tensor.op.type == "Tanh"
+        }
+    assert len(read[unchanged]) == 50
+    assert len(read[kg.remat]) == 0
+
+
+def test_fit_trains_alike_with_xla():
+    row = next(row for row in LAYERS if str(row) == "GumbelSoftmax-hard")
+    x = row.logits(batch=8)
+    losses = []
+    for remat in (unchanged, kg.remat):
+        inner = Block(row, remat, temperature=COOLING)
+        inner.build(x.shape)
+        model = keras.Sequential([keras.Input(x.shape[1:]), Whole(inner)])
+        model.compile("sgd", "mse", jit_compile=True)
+        history = model.fit(
+            x, x, batch_size=4, epochs=2, shuffle=False, verbose=0
+        )
+        losses.append(history.history["loss"])
+        assert as_array(inner.choice.seed_generator.state).tolist() == [3, 8]
+        assert as_array(inner.choice._iterations) == 8
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+class Whole(keras.layers.Layer):
+    """What its block gives, for each entry of the input."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def build(self, shape):
+        """The block is built already."""
+
+    def call(self, x):
+        # Nothing is said of training: Keras hands it down.
+        return self.block.block(x, scale=x[0, 0])["y"]
+
+
+def test_half_precision_and_masks_are_there_again():
+    keras.config.set_dtype_policy("mixed_float16")
+    words = keras.layers.Embedding(7, 4, mask_zero=True)
+    tokens = np.array([[1, 2, 0], [3, 0, 0]])
+    seen = []
+
+    class Inner(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.supports_masking = True
+            self.kernel = self.add_weight(shape=(4, 4), name="kernel")
+            self.block = kg.remat(self.inner)
+
+        def inner(self, x):
+            kernel = keras.ops.convert_to_tensor(self.kernel)
+            seen.append((kernel.dtype, getattr(x, "_keras_mask", None)))
+            return keras.ops.matmul(x, kernel)
+
+        def call(self, x):
+            return self.block(x)
+
+    layer = Inner()
+    with tf.GradientTape() as tape:
+        y = layer(words(tokens))
+        loss = tf.reduce_sum(y)
+    tape.gradient(loss, layer.trainable_weights)
+    (dtype, mask), (dtype_again, mask_again) = seen
+    assert dtype == dtype_again == tf.float16
+    np.testing.assert_array_equal(mask, tokens != 0)
+    np.testing.assert_array_equal(mask_again, mask)
+
+
+def test_any_structure_goes_in_and_comes_out():
+    weight = keras.Variable([1.0, 2.0])
+
+    def function(pair, *, flag, options):
+        a, b = pair
+        y = a * b * weight * options["c"]
+        return {"y": y, "index": tf.argmax(y), "flag": flag, "none": None}
+
+    a, c = tf.constant([1.0, 3.0]), tf.constant(2.0)
+    with tf.GradientTape() as tape:
+        tape.watch((a, c))
+        found = kg.remat(function)(
+            (a, np.float32(5)), flag=True, options={"c": c}
+        )
+        loss = tf.reduce_sum(found["y"])
+    assert found["flag"] is True
+    assert found["none"] is None
+    assert as_array(found["index"]) == 1
+    gradients = tape.gradient(loss, [a, c, weight.value])
+    for gradient, value in zip(
+        gradients, ([10.0, 20.0], 35.0, [10.0, 30.0]), strict=True
+    ):
+        np.testing.assert_array_equal(as_array(gradient), value)
+
+
+def test_what_cannot_be_run_again_is_an_error():
+    layer = kg.GumbelSoftmax()
+    with pytest.raises(TypeError, match="`function` must be a function"):
+        kg.remat(3)
+    with pytest.raises(TypeError, match="in the `call` of a layer"):
+        kg.remat(layer)(keras.Input((3,)))
+
+    @tf.function(autograph=False)
+    def loop(x):
+        def draws(x):
+            step = lambda x: layer(x, training=True)  # noqa: E731
+            return tf.while_loop(lambda x: True, step, [x], None, 10, 1, 3)
+
+        return kg.remat(draws)(x)
+
+    with pytest.raises(ValueError, match="in a loop"):
+        loop(tf.zeros((2, 3)))
+    calls = []
+
+    def more(x):
+        calls.append(1)
+        return sum(layer(x, training=True) for _ in calls)
+
+    x = tf.zeros((2, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = kg.remat(more)(x)
+    with pytest.raises(ValueError, match="Received: more draws"):
+        tape.gradient(y, x)

@@ -5,6 +5,9 @@ written with `keras.ops`, so another framework is one more file like
 `tensorflow.py`:
 
     next_key(seed)              seed -> the key of one draw
+    set_apart(generator, name)  other draws than those of another name
+    is_set_apart(generator)     whether it is
+    shares_objects()            whether Keras reads or writes a file
     fetch_and_add(variable, amount)  a count, which no two callers read alike
     remat(function)             run again by its gradient, with the same draws
     hand_on(take, value)        `take(value)`, in a block of `remat` once
@@ -54,6 +57,7 @@ from keras_gumbel.backend.tensorflow import (
     export_format as export_format,
     fetch_and_add as fetch_and_add,
     is_in_inner_graph as is_in_inner_graph,
+    is_set_apart as is_set_apart,
     layout as layout,
     materialize as materialize,
     next_key as next_key,
@@ -62,6 +66,8 @@ from keras_gumbel.backend.tensorflow import (
     random_unit as random_unit,
     read as read,
     remat as remat,
+    set_apart as set_apart,
+    shares_objects as shares_objects,
     static_value as static_value,
     straight_through as straight_through,
     sum_over as sum_over,

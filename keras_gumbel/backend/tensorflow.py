@@ -3,6 +3,7 @@
 import functools
 import sys
 import types
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 # Keras keeps these to itself. The generator behind `seed=None` must be its
 # own, so that `keras.utils.set_random_seed` reaches it.
 from keras.src.backend import compute_output_spec
+from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.common.variables import AutocastScope
@@ -367,6 +369,9 @@ def _drawn_key(seed: Seed) -> Tensor:
         key = tf.constant((seed, 0), tf.int64)
     else:
         key = _advance(global_seed_generator() if seed is None else seed)
+        part = getattr(seed, _PART, None)
+        if part is not None:
+            key = _part_key(key, _int64(part))
     here = tf.distribute.get_replica_context()
     replicas = here.num_replicas_in_sync if here else 1
     if replicas > 1:
@@ -434,6 +439,34 @@ def _fetching(shape: tf.TensorShape) -> Any:
     return program.get_concrete_function(
         tf.TensorSpec((), tf.resource), tf.TensorSpec(shape, tf.int64)
     )
+
+
+def set_apart(generator: keras.random.SeedGenerator, name: str) -> None:
+    """Have its draws be others than those of any other name, or of none.
+
+    Whatever its state is, which files hold: two generators that are apart may
+    be in one state.
+    """
+    setattr(generator, _PART, zlib.crc32(name.encode()))
+
+
+def is_set_apart(generator: keras.random.SeedGenerator) -> bool:
+    """Whether `set_apart` was called with it."""
+    return hasattr(generator, _PART)
+
+
+_PART = "_keras_gumbel_part"
+
+
+@compiled
+def _part_key(key: Tensor, part: Tensor) -> Tensor:
+    return tf.cast(_random_bits((2,), key, 2 * part), tf.int64)
+
+
+def shares_objects() -> bool:
+    """Whether Keras reads or writes a file, in which what is one stays one."""
+    shared = get_global_attribute("shared_objects/id_to_obj_map")
+    return shared is not None
 
 
 @compiled

@@ -27,7 +27,12 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.layers import stored
 from keras_gumbel.ops.calls import fetch_and_add, hand_on
-from keras_gumbel.ops.checkpoints import checkpoint_with
+from keras_gumbel.ops.checkpoints import (
+    checkpoint_with,
+    is_set_apart,
+    set_apart,
+    shares_objects,
+)
 from keras_gumbel.ops.penalty import (
     is_in_inner_graph,
     value_now,
@@ -38,6 +43,8 @@ from keras_gumbel.ops.symbolic import trace
 
 # Under this name the stream of noise is stored beside the weights.
 _STREAM = "seed_generator_state"
+# And this is said of a generator in a configuration.
+_APART = "is_set_apart"
 
 
 # No tuple: Keras would make weights of the variables in it.
@@ -179,7 +186,7 @@ class SamplingLayer(keras.Layer):
 
     def _init_stream(self, seed: Any) -> None:
         if isinstance(seed, dict):
-            seed = keras.saving.deserialize_keras_object(seed)
+            seed = self._generator(seed)
         check_seed(seed)
         self.seed = seed
         if isinstance(seed, keras.random.SeedGenerator):
@@ -189,6 +196,29 @@ class SamplingLayer(keras.Layer):
                 None if seed is None else int(seed)
             )
         checkpoint_with(self, _STREAM, self.seed_generator.state)
+
+    def _generator(self, config: dict[str, Any]) -> Any:
+        """The generator that a layer was made with, or one like it.
+
+        In a file of Keras's it may be shared with other layers, and stays so.
+        Copied one by one, as by `clone_model`, layers know nothing of each
+        other: each gets one of its own, that its name sets apart from those
+        which began alike.
+        """
+        generator = keras.saving.deserialize_keras_object(config)
+        alone = config.get(_APART) or not shares_objects()
+        if alone and isinstance(generator, keras.random.SeedGenerator):
+            set_apart(generator, self.name)
+        return generator
+
+    def _seed_config(self) -> Any:
+        if not isinstance(self.seed, keras.random.SeedGenerator):
+            return self.seed
+        serialize = keras.saving.serialize_keras_object
+        serialize(self.seed)
+        # Keras says that an object is shared from the second time on.
+        config = serialize(self.seed)
+        return {**config, _APART: True} if is_set_apart(self.seed) else config
 
     @property
     def temperature(self) -> keras.Variable:
@@ -350,13 +380,10 @@ class SamplingLayer(keras.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the live temperature is a weight."""
-        serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
             "temperature": self._live_config("temperature"),
             "inference": self.inference,
             "noise_scale": self._live_config("noise_scale"),
-            "seed": serialize(self.seed)
-            if isinstance(self.seed, keras.random.SeedGenerator)
-            else self.seed,
+            "seed": self._seed_config(),
         }

@@ -1,3 +1,8 @@
-"""What the framework's own checkpoints hold of a layer."""
+"""What files hold of a layer, and a generator that several of them share."""
 
-from keras_gumbel.backend import checkpoint_with as checkpoint_with
+from keras_gumbel.backend import (
+    checkpoint_with as checkpoint_with,
+    is_set_apart as is_set_apart,
+    set_apart as set_apart,
+    shares_objects as shares_objects,
+)
