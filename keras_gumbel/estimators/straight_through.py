@@ -47,6 +47,7 @@ class StraightThrough(Estimator):
     """
 
     name: ClassVar[str] = "st"
+    knows_scale: ClassVar[bool] = True
 
     def backward(
         self,

@@ -307,7 +307,9 @@ def _rule(
         if estimator:
             tau = estimator.backward_temperature or temperature
             tau = formulas.positive_or_nan(tau, x.dtype)
-            d_logits, parts = estimator.backward(draw, x, choice[0], tau, dy)
+            d_logits, parts = estimator.scaled_backward(
+                draw, x, choice[0], tau, dy
+            )
         else:
             tau = formulas.positive_or_nan(temperature, x.dtype)
             d_logits, parts = formulas.relaxed_vjp(x, tau, dy, axis)

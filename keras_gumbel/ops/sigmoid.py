@@ -155,7 +155,7 @@ def _rule(
         if estimator:
             tau = estimator.backward_temperature or temperature
             tau = formulas.positive_or_nan(tau, x.dtype)
-            found = estimator.backward_binary(draw, perturbed, tau, dy)
+            found = estimator.scaled_backward_binary(draw, perturbed, tau, dy)
         else:
             tau = formulas.positive_or_nan(temperature, x.dtype)
             found = formulas.sigmoid_vjp(perturbed, tau, dy)
