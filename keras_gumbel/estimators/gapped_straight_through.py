@@ -27,6 +27,9 @@ class GappedStraightThrough(Estimator):
     below the gap the softmax saturates and the gradient is lost. Cost: one
     random number a row, and no noise a class.
 
+    At noise scale s the gap is s times as wide, that of `None` by p =
+    softmax(logits / s); without noise it is 0, and the rule that of `"st"`.
+
     Of gates: q (1 - q) g / temperature, q = sigmoid(x / temperature), x the
     logit moved until it has the sample's sign, and is at least `gap` from 0.
 

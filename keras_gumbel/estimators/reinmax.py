@@ -32,6 +32,10 @@ class ReinMax(Estimator):
     does not improve as the temperature falls. The temperature has no gradient:
     0. Cost: one random number a row, and no noise a class.
 
+    All this is for noise of scale 1. At noise scale s, p is softmax(logits /
+    s), the rule is divided by s, and temperature s is the one without bias.
+    Without noise the rule is that of s = 1 at the likeliest class.
+
     Of gates: 2 m (1 - m) g - p (1 - p) g / 2 with sigmoid for softmax. In the
     mean, at temperature 1, that is the trapezoid rule on the loss's slope.
 
