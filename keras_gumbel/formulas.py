@@ -103,6 +103,17 @@ class Draw(NamedTuple):
         )
         return rows * each + series * 2**_SERIES_BITS
 
+    def scale_of_law(self) -> Tensor:
+        """s of the law softmax(logits / s); 1 without noise, which has none."""
+        return ops.where(self.noise_scale == 0.0, 1.0, self.noise_scale)
+
+    def of_scale_one(self) -> "Draw":
+        """The same sample of logits / s, with noise of scale 1 or without."""
+        s = self.scale_of_law()
+        return self._replace(
+            logits=lambda: self.logits() / s, noise_scale=self.noise_scale / s
+        )
+
 
 def gumbel(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
@@ -277,6 +288,13 @@ def softmax(x: Tensor, temperature: Tensor, axis: int) -> Tensor:
     """softmax(x / temperature); a row with no class allowed is all zeros."""
     weight, _ = _weights(x, maximum(x, axis), temperature)
     return weight / _total(weight, axis)
+
+
+def log_sum(x: Tensor, axis: int) -> Tensor:
+    """log(sum(exp(x))) along `axis`, which stays; -inf of no class."""
+    peak = maximum(x, axis)
+    weight, _ = _weights(x, peak, 1.0)
+    return peak + ops.log(_total(weight, axis))
 
 
 def log_softmax(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """What a layer samples, as a distribution of TensorFlow Probability."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -60,8 +61,7 @@ def from_layer(
 
     Gradient:
         Of densities: exact. Of samples: as of the layer, by its `estimator`
-        where they are hard. (With a noise scale s other than 1 it is that at
-        logits / s and temperature / s.)
+        where they are hard, at any noise scale.
 
     Raises:
         ValueError: For a layer without noise or with another axis, and for a
@@ -195,10 +195,15 @@ def _log_relaxed(
 def _one_hot(
     layer: Any, logits: Tensor, temperature: Tensor
 ) -> tfd.Distribution:
+    temperature, rule = _of_each(layer, logits, temperature), layer.estimator
+    if rule.backward_temperature is not None:
+        # In units of the noise, as the logits and the layer's temperature.
+        temperature = rule.backward_temperature / layer.noise_scale
+        rule = dataclasses.replace(rule, backward_temperature=None)
     return StraightThroughOneHotCategorical(
         logits,
-        temperature=_of_each(layer, logits, temperature),
-        estimator=layer.estimator,
+        temperature=temperature,
+        estimator=rule,
         dtype=logits.dtype,
     )
 

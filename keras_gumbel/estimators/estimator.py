@@ -26,6 +26,12 @@ class Estimator(ABC):
     The methods run inside a compiled program, on float32 or float64 tensors
     in which a forbidden class is -inf.
 
+    A rule is written for noise of scale 1. Temperatures are absolute: at
+    noise scale s the rule is that at logits / s and temperature / s, divided
+    by s, for the same sample. `scaled_backward` sees to it, for a rule of
+    one's own too. Without noise, s = 0, the rule is that of scale 1 at the
+    likeliest class, and `draw.noise_scale` is 0.
+
     Gates, which are choices between 0 and 1, have a rule too. It follows from
     `backward`; one with a formula of its own is faster.
 
@@ -36,6 +42,9 @@ class Estimator(ABC):
     """
 
     name: ClassVar[str]
+    # Whether the rule is right at every noise scale as it stands. A subclass
+    # with a rule of its own must say so again.
+    knows_scale: ClassVar[bool] = False
 
     backward_temperature: float | None = dataclasses.field(
         default=None, kw_only=True
@@ -49,6 +58,9 @@ class Estimator(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A `backward` of one's own is that of gates too, none inherited."""
         super().__init_subclass__(**kwargs)
+        own = {"backward", "backward_binary"} & vars(cls).keys()
+        if own and "knows_scale" not in vars(cls):
+            cls.knows_scale = False
         if "backward" in vars(cls) and "backward_binary" not in vars(cls):
             cls.backward_binary = Estimator.backward_binary  # type: ignore[method-assign]
 
@@ -111,6 +123,35 @@ class Estimator(ABC):
             _pair(dy),
         )
         return d_pair[..., 1], ops.sum(parts, axis=-1)
+
+    def scaled_backward(
+        self,
+        draw: Draw,
+        kept: Tensor,
+        choice: Tensor,
+        temperature: Tensor,
+        dy: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """`backward` at any noise scale."""
+        if self.knows_scale:
+            return self.backward(draw, kept, choice, temperature, dy)
+        s = draw.scale_of_law()
+        found = self.backward(
+            draw.of_scale_one(), kept / s, choice, temperature / s, dy
+        )
+        return found[0] / s, found[1] / s
+
+    def scaled_backward_binary(
+        self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`backward_binary` at any noise scale."""
+        if self.knows_scale:
+            return self.backward_binary(draw, perturbed, temperature, dy)
+        s = draw.scale_of_law()
+        found = self.backward_binary(
+            draw.of_scale_one(), perturbed / s, temperature / s, dy
+        )
+        return found[0] / s, found[1] / s
 
     def get_config(self) -> dict[str, Any]:
         """The fields by name, less those that the class itself sets."""

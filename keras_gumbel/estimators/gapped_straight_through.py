@@ -27,6 +27,9 @@ class GappedStraightThrough(Estimator):
     below the gap the softmax saturates and the gradient is lost. Cost: one
     random number a row, and no noise a class.
 
+    At noise scale s the gap is s times as wide, that of `None` by p =
+    softmax(logits / s); without noise it is 0, and the rule that of `"st"`.
+
     Of gates: q (1 - q) g / temperature, q = sigmoid(x / temperature), x the
     logit moved until it has the sample's sign, and is at least `gap` from 0.
 
@@ -53,6 +56,7 @@ class GappedStraightThrough(Estimator):
     """
 
     name: ClassVar[str] = "gapped_st"
+    knows_scale: ClassVar[bool] = True
 
     gap: float | None = 1.0
 
@@ -73,16 +77,24 @@ class GappedStraightThrough(Estimator):
         """The gradient of the softmax of the moved logits."""
         axis = draw.axis
         peak = formulas.maximum(kept, axis)
-        below = ops.minimum(kept, peak - self._gap(kept, choice, axis))
+        below = ops.minimum(kept, peak - self._gap(draw, kept, choice))
         sampled = formulas.classes(kept, axis) == choice
         x = backend.straight_through(ops.where(sampled, peak, below), kept)
         return formulas.softmax_vjp(x, peak, temperature, dy, axis)
 
-    def _gap(self, logits: Tensor, choice: Tensor, axis: int) -> Tensor | float:
+    def _gap(self, draw: Draw, logits: Tensor, choice: Tensor) -> Tensor:
+        """In units of the noise; without noise the likeliest class leads."""
         if self.gap is not None:
-            return self.gap
-        p = choices.entry(formulas.softmax(logits, 1.0, axis), choice, axis)
-        return ops.where(p > 0, -ops.log1p(-p) / p, 1.0)
+            return self.gap * draw.noise_scale
+        axis, scale = draw.axis, draw.scale_of_law()
+        sampled = formulas.classes(logits, axis) == choice
+        others = ops.where(sampled, formulas.FORBIDDEN, logits)
+        p = formulas.softmax(logits, scale, axis)
+        p = choices.entry(p, choice, axis)
+        # Of p near 1 nothing is left to take the logarithm of.
+        lead = formulas.log_sum(logits / scale, axis)
+        lead = lead - formulas.log_sum(others / scale, axis)
+        return _mean_lead(draw, p, ops.where(p < 0.5, -ops.log1p(-p), lead))
 
     def backward_binary(
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
@@ -90,14 +102,20 @@ class GappedStraightThrough(Estimator):
         """The gradient of the sigmoid of the moved logits."""
         logits, positive = draw.logits(), perturbed > 0
         lead = ops.where(positive, logits, -logits)
-        gap = self._binary_gap(lead)
+        gap = self._binary_gap(draw, lead)
         lead = ops.where(lead < gap, gap, lead)
         x = ops.where(positive, lead, -lead)
         x = backend.straight_through(x, logits)
         return formulas.sigmoid_vjp(x, temperature, dy)
 
-    def _binary_gap(self, lead: Tensor) -> Tensor | float:
+    def _binary_gap(self, draw: Draw, lead: Tensor) -> Tensor:
         if self.gap is not None:
-            return self.gap
-        p = ops.sigmoid(lead)
-        return ops.where(p > 0, ops.softplus(lead) / p, 1.0)
+            return self.gap * draw.noise_scale
+        lead = lead / draw.scale_of_law()
+        return _mean_lead(draw, ops.sigmoid(lead), ops.softplus(lead))
+
+
+def _mean_lead(draw: Draw, p: Tensor, minus_log_rest: Tensor) -> Tensor:
+    """s * -log(1 - p) / p, 0 without noise, and in the limit 1 at p = 0."""
+    gap = ops.where(p > 0, minus_log_rest / p, 1.0) * draw.noise_scale
+    return ops.where(draw.noise_scale == 0.0, 0.0, gap)

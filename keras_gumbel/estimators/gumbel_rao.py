@@ -56,6 +56,7 @@ class GumbelRao(Estimator):
     """
 
     name: ClassVar[str] = "gumbel_rao"
+    knows_scale: ClassVar[bool] = True
 
     num_samples: int = 10
 

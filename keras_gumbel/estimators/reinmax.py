@@ -32,6 +32,10 @@ class ReinMax(Estimator):
     does not improve as the temperature falls. The temperature has no gradient:
     0. Cost: one random number a row, and no noise a class.
 
+    All this is for noise of scale 1. At noise scale s, p is softmax(logits /
+    s), the rule is divided by s, and temperature s is the one without bias.
+    Without noise the rule is that of s = 1 at the likeliest class.
+
     Of gates: 2 m (1 - m) g - p (1 - p) g / 2 with sigmoid for softmax. In the
     mean, at temperature 1, that is the trapezoid rule on the loss's slope.
 
@@ -57,6 +61,7 @@ class ReinMax(Estimator):
     """
 
     name: ClassVar[str] = "reinmax"
+    knows_scale: ClassVar[bool] = True
 
     def backward(
         self,
@@ -68,15 +73,16 @@ class ReinMax(Estimator):
     ) -> tuple[Tensor, Tensor]:
         """Heun's method between the sample and the softmax."""
         given = kept, choice, dy, draw.axis
+        scale = draw.scale_of_law()
         gradient = ops.cond(
-            ops.all(temperature == 1.0),
+            ops.all(temperature == 1.0) & (scale == 1.0),
             # One softmax in place of two.
-            lambda: _heun(1.0, *given),
-            lambda: _heun(temperature, *given),
+            lambda: _heun(1.0, 1.0, *given),
+            lambda: _heun(temperature, scale, *given),
         )
         # XLA has no derivative of that branch.
         gradient = backend.straight_through(
-            gradient, _heun(temperature, *given)
+            gradient, _heun(temperature, scale, *given)
         )
         return gradient, ops.zeros_like(gradient)
 
@@ -87,27 +93,29 @@ class ReinMax(Estimator):
         logits = draw.logits()
         # By the other state's probabilities: 2 m (1 - m) is q' - q'**2 / 2.
         x = ops.where(perturbed > 0, -logits, logits)
-        p, q = ops.sigmoid(x), ops.sigmoid(x / temperature)
-        slope = q * (1.0 - q / 2) - p * (1.0 - p) / 2
+        scale = draw.scale_of_law()
+        p, q = ops.sigmoid(x / scale), ops.sigmoid(x / temperature)
+        slope = (q * (1.0 - q / 2) - p * (1.0 - p) / 2) / scale
         gradient = formulas.scaled(slope, dy)
         return gradient, ops.zeros_like(gradient)
 
 
 def _heun(
     temperature: Tensor | float,
+    scale: Tensor | float,
     logits: Tensor,
     choice: Tensor,
     dy: Tensor,
     axis: int,
 ) -> Tensor:
-    """2 J(m) g, its sum over m in two parts, less J(p) g / 2."""
-    p, total_p, mean_p = formulas.softmax_terms(logits, 1.0, dy, axis)
+    """(2 J(m) g - J(p) g / 2) / s, the sum over m in two parts."""
+    p, total_p, mean_p = formulas.softmax_terms(logits, scale, dy, axis)
     q, total_q, mean_q = formulas.softmax_terms(logits, temperature, dy, axis)
     at_sample = choices.entry(dy, choice, axis)
     mean = (mean_q + at_sample) / 2
-    gradient = q * ((dy - mean) / total_q)
-    gradient -= p * ((dy - mean_p) / (2 * total_p))
+    gradient = q * ((dy - mean) / (total_q * scale))
+    gradient -= p * ((dy - mean_p) / (2 * total_p * scale))
     sampled = formulas.classes(logits, axis) == choice
-    gradient += ops.where(sampled, at_sample - mean, 0.0)
+    gradient += ops.where(sampled, (at_sample - mean) / scale, 0.0)
     # An infinite gradient at a forbidden class must not become NaN.
     return ops.where(p + q == 0.0, 0.0, gradient)

@@ -37,7 +37,8 @@ def score_function_loss(
             forbids a class.
         samples: One-hot tensor `(S, *logits.shape)`, S >= 2 independent
             samples of softmax(logits), such as `gumbel_softmax` with
-            `hard=True` draws from logits repeated S times.
+            `hard=True` draws from logits repeated S times. (Of samples drawn
+            at noise scale s give logits / s.)
         axis: Integer, the category axis of the logits.
         class_mask: Optional bool tensor, True where a class is allowed, that
             broadcasts to the logits. As for the samples.

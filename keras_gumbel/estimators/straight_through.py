@@ -25,6 +25,9 @@ class StraightThrough(Estimator):
     training can settle where no optimum is. Cost: one random number a row,
     and no noise a class.
 
+    At noise scale s the law is softmax(logits / s), and temperature s the one
+    without bias for linear losses.
+
     Of gates: q (1 - q) g / temperature, q = sigmoid(logits / temperature).
 
     Named `"st"`.
@@ -47,6 +50,7 @@ class StraightThrough(Estimator):
     """
 
     name: ClassVar[str] = "st"
+    knows_scale: ClassVar[bool] = True
 
     def backward(
         self,

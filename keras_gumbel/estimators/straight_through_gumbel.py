@@ -44,6 +44,7 @@ class StraightThroughGumbel(Estimator):
     """
 
     name: ClassVar[str] = "st_gumbel"
+    knows_scale: ClassVar[bool] = True
 
     def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
         """The argmax of the perturbed logits, and those logits."""

@@ -40,7 +40,8 @@ class GumbelSigmoid(LogitsLayer):
             as in training. `None`: `"argmax"` if hard, else `"sigmoid"`.
             Gradients of the first two are those of the sigmoid. Defaults to
             `None`.
-        noise_scale: Number >= 0, dimensionless. Defaults to `1.0`.
+        noise_scale: Number >= 0, dimensionless, as for
+            `keras_gumbel.ops.gumbel_sigmoid`. Defaults to `1.0`.
         from_logits: False if the input holds probabilities, whose log-odds
             are then taken (0 stays impossible, 1 certain; outside [0, 1] is
             NaN). Defaults to `True`.

@@ -37,7 +37,8 @@ class GumbelSoftmax(CategoricalLayer):
             softmax at the live temperature. `"sample"`: a sample as in
             training. `None`: `"argmax"` if hard, else `"softmax"`. Gradients
             of the first two are those of the softmax. Defaults to `None`.
-        noise_scale: Number >= 0, dimensionless. Defaults to `1.0`.
+        noise_scale: Number >= 0, dimensionless, as for
+            `keras_gumbel.ops.gumbel_softmax`. Defaults to `1.0`.
         from_logits: False if the input holds probabilities, whose log is then
             taken (0 stays impossible). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a

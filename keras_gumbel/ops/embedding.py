@@ -278,7 +278,7 @@ def _rule(
         ) -> tuple[Tensor, Tensor]:
             draw = draw_from(block, logits, *rest)
             tau = block.of(given) if given is temperature else given
-            d_logits, d_temperature = estimator.backward(
+            d_logits, d_temperature = estimator.scaled_backward(
                 draw,
                 _kept_again(estimator, draw),
                 block.of(choice),

@@ -61,8 +61,8 @@ def gumbel_softmax(
             broadcasts to the logits. Forbidden classes get exactly 0 and no
             gradient; a row with none allowed is all zeros.
         noise_scale: Number >= 0, dimensionless; 0 leaves the noise out. The
-            law is softmax(logits / noise_scale), and what is said of the
-            estimators' bias holds for 1.
+            law is softmax(logits / noise_scale). Temperatures are absolute:
+            what holds of an estimator at temperature 1 holds at `noise_scale`.
         seed: An integer in [0, 2**32) for the same sample at every call
             (`st_gumbel` and soft then share their noise), a
             `keras.random.SeedGenerator` for its stream, None for fresh noise
@@ -307,7 +307,9 @@ def _rule(
         if estimator:
             tau = estimator.backward_temperature or temperature
             tau = formulas.positive_or_nan(tau, x.dtype)
-            d_logits, parts = estimator.backward(draw, x, choice[0], tau, dy)
+            d_logits, parts = estimator.scaled_backward(
+                draw, x, choice[0], tau, dy
+            )
         else:
             tau = formulas.positive_or_nan(temperature, x.dtype)
             d_logits, parts = formulas.relaxed_vjp(x, tau, dy, axis)

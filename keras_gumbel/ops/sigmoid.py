@@ -57,8 +57,9 @@ def gumbel_sigmoid(
             broadcasts to the logits. The others are exactly 0, without a
             gradient.
         noise_scale: Number >= 0, dimensionless; 0 leaves the noise out. The
-            probability of 1 is sigmoid(logits / noise_scale), and what is
-            said of the estimators' bias holds for 1.
+            probability of 1 is sigmoid(logits / noise_scale). Temperatures are
+            absolute: what holds of an estimator at temperature 1 holds at
+            `noise_scale`.
         seed: An integer in [0, 2**32) for the same sample at every call, a
             `keras.random.SeedGenerator` for its stream, None for fresh noise
             that follows `keras.utils.set_random_seed`.
@@ -155,7 +156,7 @@ def _rule(
         if estimator:
             tau = estimator.backward_temperature or temperature
             tau = formulas.positive_or_nan(tau, x.dtype)
-            found = estimator.backward_binary(draw, perturbed, tau, dy)
+            found = estimator.scaled_backward_binary(draw, perturbed, tau, dy)
         else:
             tau = formulas.positive_or_nan(temperature, x.dtype)
             found = formulas.sigmoid_vjp(perturbed, tau, dy)
