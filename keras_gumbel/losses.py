@@ -7,6 +7,7 @@ from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import categorical_arguments, check_prior_logits
 
 
+@backend.unchecked
 def categorical_kl(
     logits: Tensor, prior_logits: Tensor | None = None, *, axis: int = -1
 ) -> Tensor:

@@ -7,6 +7,7 @@ written with `keras.ops`, so another framework is one more file like
     next_key(seed)              seed -> the key of one draw
     random_unit(shape, key, dtype, start)   uniform in (0, 1), from 64 bits each
     random_half(shape, key, dtype, start)   in (0, 1/2), and a coin
+    unchecked(function)         may make infinity and NaN, whoever looks for it
     compiled(function)          one program, in eager and graph mode alike
     differentiable(...)         a forward program with its own backward program
     with_gradient(...)          the same, of passes compiled by the caller
@@ -53,6 +54,7 @@ from keras_gumbel.backend.tensorflow import (
     sum_to_shape as sum_to_shape,
     to_tensor as to_tensor,
     traced_gradient as traced_gradient,
+    unchecked as unchecked,
     unfused_unless_zero as unfused_unless_zero,
     with_gradient as with_gradient,
 )

@@ -85,7 +85,8 @@ class LogitsLayer(SamplingLayer):
         if noise is not None:
             what = "argmax" if self.hard else self._relaxed_mode
             logits = formulas.allowed(logits, class_mask)
-            logits = logits + self.noise_scale * ops.cast(noise, logits.dtype)
+            noise = self.noise_scale * ops.cast(noise, logits.dtype)
+            logits = formulas.moved(logits, noise)
             class_mask = None
         elif what == "sample":
             check_can_draw(self.name)

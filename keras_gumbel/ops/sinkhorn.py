@@ -144,6 +144,7 @@ def noiseless_sinkhorn(
     return _run(logits, temperature, num_iterations, hard, class_mask, noise)
 
 
+@backend.unchecked
 def _portable(
     logits: Tensor,
     temperature: Tensor,
