@@ -25,6 +25,7 @@ def widen(logits: Tensor) -> Tensor:
     return ops.cast(logits, wide_dtype(logits))
 
 
+@backend.unchecked
 def allowed(logits: Tensor, *class_mask: Tensor | None) -> Tensor:
     """The logits, wide; -inf where there is a mask and it forbids."""
     wide = widen(logits)
@@ -33,12 +34,19 @@ def allowed(logits: Tensor, *class_mask: Tensor | None) -> Tensor:
     return wide
 
 
+@backend.unchecked
+def moved(logits: Tensor, noise: Tensor) -> Tensor:
+    """logits + noise, of logits that may be forbidden."""
+    return logits + noise
+
+
 def wide_dtype(logits: Tensor) -> str:
     """The type that `widen` gives."""
     dtype = keras.backend.standardize_dtype(logits.dtype)
     return "float64" if dtype == "float64" else "float32"
 
 
+@backend.unchecked
 def positive_or_nan(temperature: Tensor, dtype: str) -> Tensor:
     """A temperature that is not positive must show, not flip the classes."""
     temperature = ops.convert_to_tensor(temperature, dtype)
@@ -61,6 +69,7 @@ def temperature_gradient(
     return ops.cast(total, temperature.dtype)
 
 
+@backend.unchecked
 def log_or_forbidden(probs: Tensor) -> Tensor:
     """log(probs), with -inf and no gradient at 0, NaN below it."""
     possible = probs != 0
@@ -68,6 +77,7 @@ def log_or_forbidden(probs: Tensor) -> Tensor:
     return ops.where(possible, log, FORBIDDEN)
 
 
+@backend.unchecked
 def log_odds(probs: Tensor) -> Tensor:
     """log(p) - log(1 - p), NaN outside [0, 1].
 

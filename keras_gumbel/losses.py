@@ -11,6 +11,7 @@ from keras_gumbel._validation import (
 )
 
 
+@backend.unchecked
 def categorical_kl(
     logits: Tensor, prior_logits: Tensor | None = None, *, axis: int = -1
 ) -> Tensor:

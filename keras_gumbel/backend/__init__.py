@@ -13,6 +13,7 @@ written with `keras.ops`, so another framework is one more file like
     hand_on(take, value)        `take(value)`, in a block of `remat` once
     random_unit(shape, key, dtype, start)   uniform in (0, 1), from 64 bits each
     random_half(shape, key, dtype, start)   in (0, 1/2), and a coin
+    unchecked(function)         may make infinity and NaN, whoever looks for it
     compiled(function)          one program, in eager and graph mode alike
     differentiable(...)         a forward program with its own backward program
     with_gradient(...)          the same, of passes compiled by the caller
@@ -75,6 +76,7 @@ from keras_gumbel.backend.tensorflow import (
     to_tensor as to_tensor,
     trace as trace,
     traced_gradient as traced_gradient,
+    unchecked as unchecked,
     unfused_unless_zero as unfused_unless_zero,
     value_now as value_now,
     with_at_least as with_at_least,

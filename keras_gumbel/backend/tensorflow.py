@@ -5,7 +5,7 @@ import sys
 import types
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import keras
 import numpy as np
@@ -25,11 +25,38 @@ from keras.src.utils.tracking import DotNotTrackScope
 # jax2tf takes it from too.
 from tensorflow.compiler.tf2xla.python import xla
 
-# Nor have the pause of every tape, and the call of a function by its name.
+# Nor have the pause of every tape, the list of what looks at each operation,
+# and the call of a function by its name.
 from tensorflow.python.eager import context, execute, record
 
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel.backend import replay
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def unchecked(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, at which `tf.debugging.enable_check_numerics` does not look.
+
+    For what makes infinity and NaN on purpose, such as a mask, and for what
+    XLA compiles, which has no kernel for such a look. Nothing of it is left in
+    a graph that is traced meanwhile.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        callbacks = context.context().op_callbacks
+        if not callbacks:
+            return function(*args, **kwargs)
+        held = tuple(callbacks)
+        callbacks.clear()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            callbacks.extend(held)
+
+    return run
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,6 +71,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     traces: dict[Any, Callable[..., Any]] = {}
 
+    @unchecked
     @functools.wraps(function)
     def run(*args: Any) -> Any:
         if not tf.config.functions_run_eagerly():
@@ -107,12 +135,14 @@ def with_gradient(
 
     # Two compiled functions in a gradient rule, and not a rule in one: there
     # TensorFlow has the function return its arguments too, a copy of each.
-    @tf.custom_gradient
+    @custom_gradient
     def call(*args: Tensor) -> Any:
-        # A tape would have it keep all that a derivative of its parts needs.
-        with record.stop_recording():
-            results = tuple(run_forward(*args))
+        results = tuple(run_forward(*args))
         given, residuals = results[:outputs], results[outputs:]
+        if not tf.executing_eagerly():
+            # Or a graph that is differentiated as a whole would look for a
+            # derivative of the forward pass, and not every one has it.
+            residuals = tuple(map(tf.stop_gradient, residuals))
 
         def grad(dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
             return tuple(run_backward(dy, *residuals, *args))
@@ -120,6 +150,59 @@ def with_gradient(
         return given if outputs > 1 else given[0], grad
 
     return call
+
+
+def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`tf.custom_gradient`, right in forward mode too.
+
+    TensorFlow's lets accumulators see the operations within, and what they
+    make of these goes before the rule: another number, or 0.
+
+    Args:
+        function: `(*tensors) -> (tensor or several, rule)`. These are new
+            tensors, and `rule` takes their gradients to the arguments.
+    """
+
+    @unchecked
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        eager = tf.executing_eagerly()
+        args = tuple(map(tf.convert_to_tensor if eager else _inside, args))
+        rules: list[Callable[..., Any]] = []
+
+        def noted(*args: Tensor) -> Any:
+            results, rule = function(*args)
+            rules.append(unchecked(rule))
+            return results, rules[0]
+
+        with record.stop_recording():
+            if eager:
+                results, _ = noted(*args)
+            else:
+                # By this the graph is differentiated, by what follows the
+                # tapes and accumulators within it.
+                results = tf.custom_gradient(noted)(*args)
+        if record.could_possibly_record():
+            record.record_operation(
+                "custom_gradient",
+                tf.nest.flatten(results),
+                args,
+                lambda *grads: list(rules[0](*grads)),
+            )
+        return results
+
+    return call
+
+
+def _inside(x: Any) -> Tensor:
+    """`x` as a tensor of the graph that is being made.
+
+    It enters before the pause, or no tape of this graph would see whence it
+    came; and the rule knows it by this name, in derivatives of the graph too.
+    """
+    x = tf.convert_to_tensor(x)
+    here = getattr(x, "graph", None) is tf.compat.v1.get_default_graph()
+    return x if here else tf.identity(x)
 
 
 def once_only(
@@ -134,17 +217,18 @@ def once_only(
     def run(*args: Tensor) -> tuple[Tensor | None, ...]:
         wanted: list[bool] = []
 
-        @tf.custom_gradient
+        @custom_gradient
         def call(*args: Tensor) -> Any:
             # An outer tape may have no use for second derivatives.
-            with record.stop_recording():
-                found = run_backward(*args)
+            found = run_backward(*args)
             wanted.extend(x is not None for x in found)
 
             def grad(*_: Tensor) -> None:
                 raise LookupError(
-                    f"{what} has first derivatives only: its gradient is not "
-                    "to be differentiated again."
+                    f"{what} has first derivatives only, by `tf.GradientTape`: "
+                    "its gradient is not to be differentiated again, as a "
+                    "second derivative and `tf.autodiff.ForwardAccumulator` "
+                    "would."
                 )
 
             return [x for x in found if x is not None], grad
@@ -189,13 +273,13 @@ def unfused_unless_zero(
     return tf.cond(tf.not_equal(scale, 0), noisy, quiet)
 
 
-@tf.custom_gradient
+@custom_gradient
 def materialize(x: Tensor) -> Any:
     """`x` as it stands. Inside `compiled` only.
 
     XLA would otherwise fold a reduction in two steps into one.
     """
-    return xla.optimization_barrier(x)[0], lambda dy: dy
+    return xla.optimization_barrier(x)[0], lambda dy: (dy,)
 
 
 def sum_over(
@@ -206,34 +290,41 @@ def sum_over(
 ) -> tuple[Tensor, ...]:
     """`zeros` and `term(n, *args)` over n < count, one n held at a time.
 
-    In the derivatives to `args` too, for which each term is computed again.
+    In the derivatives to `args` too, for which each term is computed again:
+    they are such sums as well. All tensors that a term depends on are among
+    its arguments.
     """
 
-    def accumulate(step: Callable[[Tensor], Any], zeros: Any) -> Any:
-        def add(n: Tensor, sums: Any) -> tuple[Tensor, Any]:
-            return n + 1, tuple(map(tf.add, sums, step(n)))
+    def add(n: Tensor, sums: Any) -> tuple[Tensor, Any]:
+        # The loop's own tensors, by which `slope` can differentiate.
+        found = term(n, *map(tf.identity, args))
+        return n + 1, tuple(map(tf.add, sums, found))
 
-        return tf.while_loop(lambda n, _: n < count, add, (0, zeros))[1]
+    def slope(n: Tensor, *given: Tensor) -> Any:
+        args, dys = given[: -len(zeros)], given[-len(zeros) :]
+        # No tape: while an accumulator is at work, none records.
+        return tf.gradients(
+            term(n, *args), args, dys, unconnected_gradients="zero"
+        )
 
-    @tf.custom_gradient
+    @custom_gradient
     def call(*args: Tensor) -> Any:
-        def grad(*dys: Tensor) -> Any:
-            def step(n: Tensor) -> Any:
-                with tf.GradientTape() as tape:
-                    tape.watch(args)
-                    found = term(n, *args)
-                none = tf.UnconnectedGradients.ZERO
-                return tape.gradient(found, args, dys, none)
+        def grad(*dys: Tensor) -> tuple[Tensor, ...]:
+            # TensorFlow has None for a sum that nothing is made of.
+            given = (
+                tf.zeros_like(zero) if dy is None else dy
+                for zero, dy in zip(zeros, dys, strict=True)
+            )
+            none = tuple(map(tf.zeros_like, args))
+            return sum_over(count, slope, none, *args, *given)
 
-            return accumulate(step, tuple(map(tf.zeros_like, args)))
-
-        return accumulate(lambda n: term(n, *args), zeros), grad
+        return tf.while_loop(lambda n, _: n < count, add, (0, zeros))[1], grad
 
     sums: tuple[Tensor, ...] = call(*args)
     return sums
 
 
-@tf.custom_gradient
+@custom_gradient
 def straight_through(hard: Tensor, soft: Tensor) -> Any:
     """Forward: `hard`, bit for bit. Backward: identity to `soft`."""
 

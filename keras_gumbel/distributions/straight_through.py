@@ -138,6 +138,7 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
             return formulas.log_or_forbidden(backend.to_tensor(self._probs))
         return super()._logits_parameter_no_checks()
 
+    @backend.unchecked
     def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
         logits = self._logits_parameter_no_checks()
         shape = (
@@ -157,6 +158,7 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
         )
         return ops.cast(sample, self.dtype)
 
+    @backend.unchecked
     def _log_prob(self, x: Tensor) -> Tensor:
         logits = self._logits_parameter_no_checks()
         wide = formulas.widen(logits)
@@ -169,6 +171,7 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
 
 
 @tfd.RegisterKL(StraightThroughOneHotCategorical, tfd.OneHotCategorical)
+@backend.unchecked
 def _kl(
     a: StraightThroughOneHotCategorical,
     b: tfd.OneHotCategorical,

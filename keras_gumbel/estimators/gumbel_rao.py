@@ -82,12 +82,18 @@ class GumbelRao(Estimator):
         zeros = ops.zeros_like(kept), ops.zeros_like(choice, dtype=kept.dtype)
 
         def of_one(
-            number: Tensor, logits: Tensor, temperature: Tensor, dy: Tensor
+            number: Tensor,
+            logits: Tensor,
+            temperature: Tensor,
+            dy: Tensor,
+            choice: Tensor,
+            *noise: Tensor,
         ) -> tuple[Tensor, Tensor]:
-            gap, _ = formulas.conditional_gap(draw, logits, choice, number)
+            given = _with_noise(draw, *noise)
+            gap, _ = formulas.conditional_gap(given, logits, choice, number)
             # The noise is a constant: what is perturbed moves as the logits.
             x = backend.straight_through(gap, logits)
-            peak = zeros[1]
+            peak = ops.zeros_like(choice, dtype=x.dtype)
             d_logits, parts = formulas.softmax_vjp(
                 x, peak, temperature, dy, axis
             )
@@ -95,7 +101,14 @@ class GumbelRao(Estimator):
             return d_logits, formulas.sum_in_lanes(parts, axis)
 
         d_logits, parts = backend.sum_over(
-            self.num_samples, of_one, zeros, kept, temperature, dy
+            self.num_samples,
+            of_one,
+            zeros,
+            kept,
+            temperature,
+            dy,
+            choice,
+            *_noise(draw),
         )
         return d_logits / self.num_samples, parts / self.num_samples
 
@@ -103,18 +116,43 @@ class GumbelRao(Estimator):
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The mean gradient of relaxed gates with this sign."""
-        positive = perturbed > 0
         zeros = ops.zeros_like(perturbed), ops.zeros_like(perturbed)
 
         def of_one(
-            number: Tensor, logits: Tensor, temperature: Tensor, dy: Tensor
+            number: Tensor,
+            logits: Tensor,
+            temperature: Tensor,
+            dy: Tensor,
+            perturbed: Tensor,
+            *noise: Tensor,
         ) -> tuple[Tensor, Tensor]:
-            x = formulas.conditional_logistic(draw, logits, positive, number)
+            given = _with_noise(draw, *noise)
+            x = formulas.conditional_logistic(
+                given, logits, perturbed > 0, number
+            )
             # The noise is a constant: what is perturbed moves as the logits.
             x = backend.straight_through(x, logits)
             return formulas.sigmoid_vjp(x, temperature, dy)
 
         d_logits, parts = backend.sum_over(
-            self.num_samples, of_one, zeros, draw.logits(), temperature, dy
+            self.num_samples,
+            of_one,
+            zeros,
+            draw.logits(),
+            temperature,
+            dy,
+            perturbed,
+            *_noise(draw),
         )
         return d_logits / self.num_samples, parts / self.num_samples
+
+
+def _noise(draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+    """The tensors that the noise of a draw depends on."""
+    return draw.noise_scale, draw.key, ops.cast(draw.first_row, "int32")
+
+
+def _with_noise(
+    draw: Draw, noise_scale: Tensor, key: Tensor, first_row: Tensor
+) -> Draw:
+    return draw._replace(noise_scale=noise_scale, key=key, first_row=first_row)

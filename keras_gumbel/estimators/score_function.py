@@ -11,6 +11,7 @@ from keras_gumbel._validation import (
 )
 
 
+@backend.unchecked
 def score_function_loss(
     values: Tensor,
     logits: Tensor,

@@ -129,7 +129,7 @@ class CodebookLayer(LogitsLayer):
             return logits
         class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)
-        return ops.where(class_mask, logits, formulas.FORBIDDEN)
+        return formulas.allowed(logits, class_mask)
 
     def encode(
         self, inputs: Tensor, class_mask: Tensor | None = None

@@ -84,7 +84,8 @@ class GumbelSinkhorn(LogitsLayer):
 
     Gradient:
         Soft: exact for the relaxed sample. Hard: biased, that of the soft
-        sample of the same noise. A second derivative is an error.
+        sample of the same noise. A second derivative is a LookupError, and so
+        is `tf.autodiff.ForwardAccumulator`.
 
     Raises:
         ValueError: For logits that are not square, a temperature, number of

@@ -85,7 +85,8 @@ class GumbelTopK(LogitsLayer):
     Gradient:
         Soft: exact for the relaxed sample. Hard: that of the soft one of the
         same noise, straight through, and so biased. There are no second
-        derivatives: to ask for them raises a LookupError.
+        derivatives, and there is no forward mode: to ask for them raises a
+        LookupError.
 
     Raises:
         ValueError: For a `k`, temperature, axis, mask, seed or `inference`

@@ -135,7 +135,8 @@ class LogitsLayer(SamplingLayer):
             what = "argmax" if self.hard else self._relaxed_mode
             logits = formulas.allowed(logits, class_mask)
             scale = formulas.scale_or_nan(self.noise_scale, logits)
-            logits = logits + scale * ops.cast(noise, logits.dtype)
+            noise = scale * ops.cast(noise, logits.dtype)
+            logits = formulas.moved(logits, noise)
             class_mask = None
         elif what == "sample":
             check_can_draw(self.name)

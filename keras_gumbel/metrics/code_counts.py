@@ -37,6 +37,7 @@ class CodeCounts(keras.Metric):
             (self.num_codes,), "zeros", dtype="float64", name="counts"
         )
 
+    @backend.unchecked
     def update_state(
         self, codes: Tensor, sample_weight: Tensor | None = None
     ) -> None:
@@ -71,6 +72,7 @@ class CodeCounts(keras.Metric):
             self.num_codes,
         )
 
+    @backend.unchecked
     def result(self) -> Tensor:
         """The metric of all that was seen since the last reset."""
         counts = ops.convert_to_tensor(self._counts)

@@ -15,6 +15,7 @@ from keras_gumbel import backend, choices, formulas
 from keras_gumbel._typing import Tensor
 
 
+@backend.unchecked
 def likeliest(logits: Tensor) -> Tensor:
     """The likeliest code of each row, the first on ties, int32."""
     codes = backend.argmax(logits, -1)
@@ -45,6 +46,7 @@ def _codes_of_rows(size: int) -> Callable[[Tensor], Tensor]:
     return backend.compiled(codes_of_rows)
 
 
+@backend.unchecked
 def look_up(codes: Tensor, tables: Tensor) -> Tensor:
     """The rows `(..., groups, dim)` of codes `(..., groups)`, NaN for none.
 

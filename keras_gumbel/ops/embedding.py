@@ -46,7 +46,9 @@ def sample_embedding(
     table's gradient is a sum over the rows that were picked. Beyond 2**19
     logits the work goes block by block; the noise is drawn anew in the
     backward pass, so that nothing of the logits' size is kept between the
-    two. Second derivatives are not to be had.
+    two. Second derivatives are not to be had, and there is no forward mode:
+    `tf.autodiff.ForwardAccumulator` raises a LookupError. The product above
+    has both.
 
     Args:
         logits: Float tensor `(..., num_classes)`, unnormalised

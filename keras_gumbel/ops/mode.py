@@ -12,6 +12,7 @@ from keras_gumbel._validation import categorical_arguments, gate_arguments
 from keras_gumbel.ops.portable import in_any_format, moderate
 
 
+@backend.unchecked
 def noiseless_softmax(
     logits: Tensor,
     temperature: Tensor,
@@ -28,6 +29,7 @@ def noiseless_softmax(
     return in_any_format(soft, logits, axis, temperature)
 
 
+@backend.unchecked
 def mode(
     logits: Tensor,
     temperature: Tensor,
@@ -65,6 +67,7 @@ def _prepare(
     return logits, formulas.positive_or_nan(temperature, logits.dtype), axis
 
 
+@backend.unchecked
 def noiseless_sigmoid(
     logits: Tensor, temperature: Tensor, *, class_mask: Tensor | None = None
 ) -> Tensor:
@@ -72,6 +75,7 @@ def noiseless_sigmoid(
     return _relaxed_gates(*_prepare_gates(logits, temperature, class_mask))
 
 
+@backend.unchecked
 def gate_mode(
     logits: Tensor, temperature: Tensor, *, class_mask: Tensor | None = None
 ) -> Tensor:

@@ -89,7 +89,8 @@ def gumbel_sinkhorn(
     Gradient:
         Soft: exact for the relaxed sample, to `logits` and to `temperature`
         where that is a tensor. Hard: biased, that of the soft sample of the
-        same noise, straight through. A second derivative is an error.
+        same noise, straight through. A second derivative is a LookupError,
+        and so is `tf.autodiff.ForwardAccumulator`.
 
     Raises:
         ValueError: For logits that are not square, a temperature, number of
@@ -144,6 +145,7 @@ def noiseless_sinkhorn(
     return _run(logits, temperature, num_iterations, hard, class_mask, noise)
 
 
+@backend.unchecked
 def _portable(
     logits: Tensor,
     temperature: Tensor,

@@ -84,8 +84,9 @@ def gumbel_top_k(
         tensor. Soft: exact for the relaxed sample. Hard: that of the soft
         one of the same noise, straight through, and so biased. The backward
         pass holds k tensors of the logits' size; between the passes only the
-        perturbed logits are kept. To differentiate it again raises a
-        LookupError. The indices have no gradient.
+        perturbed logits are kept. To differentiate it again, as
+        `tf.autodiff.ForwardAccumulator` does too, raises a LookupError. The
+        indices have no gradient.
 
     Raises:
         ValueError: For a `k`, temperature, axis, mask or seed out of range.
