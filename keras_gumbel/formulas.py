@@ -53,6 +53,7 @@ def positive_or_nan(temperature: Tensor, dtype: str) -> Tensor:
     return ops.where(temperature > 0, temperature, float("nan"))
 
 
+@backend.unchecked
 def scale_or_nan(noise_scale: Tensor, logits: Tensor) -> Tensor:
     """A noise scale in the type that `logits` widen to; NaN if negative."""
     scale = ops.cast(noise_scale, wide_dtype(logits))

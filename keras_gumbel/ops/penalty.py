@@ -10,6 +10,7 @@ from keras_gumbel.backend import (
 )
 
 
+@backend.unchecked
 def zero_or_nan(weight: Tensor) -> Tensor:
     """0 as long as a loss that is left out has no weight, from then on NaN."""
     weight = backend.to_tensor(weight)
