@@ -318,7 +318,8 @@ class SamplingLayer(keras.Layer):
             x is inputs or x is None or isinstance(x, bool)
             for x in (*args, *kwargs.values())
         )
-        if self.built and not (alone and "float" in inputs.dtype):
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        if self.built and not (alone and "float" in dtype):
             trace(self.call, *args, **kwargs)
         return super().compute_output_spec(*args, **kwargs)
 
