@@ -1,6 +1,5 @@
 """A training run that goes on where it was killed."""
 
-import dataclasses
 import os
 import pathlib
 import shutil
@@ -230,10 +229,12 @@ class ExactBackup(keras.callbacks.Callback):
                 "another folder, or existing='restart', which deletes it."
             ) from error
         if stored.id is not None:
-            name = stored.name if self.run is None else self.run
-            self._run = dataclasses.replace(
-                stored, name=name, epochs=self._run.epochs
-            )
+            new = self._run
+            name = stored.name if new.name is None else new.name
+            # As it was before training, unless it was told to change.
+            resumed = self.existing == "resume"
+            looks = new.looks if resumed else stored.looks
+            self._run = Run(stored.id, name, new.epochs, looks)
         # From here on it has no end, until it comes to the next.
         (last / _ENDED).unlink(missing_ok=True)
         _flush(last)
