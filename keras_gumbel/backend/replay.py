@@ -113,7 +113,8 @@ class Surroundings:
         scope.state_mapping.update(self._states)
         try:
             for name, value in self._kept.items():
-                global_state.set_global_attribute(name, value)
+                # Layers write down in it what they were last called with.
+                global_state.set_global_attribute(name, copy.copy(value))
             with scope:
                 yield
         finally:

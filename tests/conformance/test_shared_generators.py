@@ -20,9 +20,9 @@ from tests.variants import slow
 NAMES = "abc"
 
 
-def build(row, generator=5):
+def build(row, number=5):
     """Three layers of one generator, which has been drawn from."""
-    generator = keras.random.SeedGenerator(generator)
+    generator = keras.random.SeedGenerator(number)
     inputs = keras.Input(row.input_shape[1:])
     layers = [row.create(seed=generator, name=name) for name in NAMES]
     return keras.Model(inputs, [layer(inputs) for layer in layers])
@@ -115,12 +115,12 @@ def test_copies_one_by_one_draw_differently(row, way, tmp_path):
 
 @each_of(LAYERS, gate=())
 @pytest.mark.parametrize("way", [through_clone, through_json])
-@pytest.mark.parametrize("seed", [5, None])
+@pytest.mark.parametrize("number", [5, None])
 def test_copies_go_on_differently_with_the_weights_of_the_original(
-    row, way, seed, tmp_path
+    row, way, number, tmp_path
 ):
     """In which all streams are in one state."""
-    model = build(row, seed)
+    model = build(row, number)
     draws(model, row)
     model.save_weights(tmp_path / "model.weights.h5")
     again = way(model, row, tmp_path)
