@@ -754,6 +754,10 @@ def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
     if isinstance(x, float):
         number = _number if tf.executing_eagerly() else tf.convert_to_tensor
         return number(x, dtype)
+    if isinstance(x, keras.Variable):
+        # One operation, where Keras takes three.
+        read = tf.convert_to_tensor(x.value)
+        return tf.cast(read, dtype or read.dtype)
     return tf.convert_to_tensor(keras.ops.convert_to_tensor(x, dtype))
 
 
