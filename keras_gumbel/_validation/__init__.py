@@ -30,7 +30,9 @@ from keras_gumbel._validation.distributions import (
     check_categories_are_last as check_categories_are_last,
     check_has_law as check_has_law,
     check_is_noisy as check_is_noisy,
+    check_not_symbolic as check_not_symbolic,
     check_prior_logits as check_prior_logits,
+    check_prior_of_gates as check_prior_of_gates,
 )
 from keras_gumbel._validation.gates import gate_arguments as gate_arguments
 from keras_gumbel._validation.hard_concrete import (
