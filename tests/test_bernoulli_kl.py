@@ -205,7 +205,7 @@ def test_laws_of_every_pair():
     """Not negative, 0 for equals, the mirror's own; and by float64."""
 
     @hypothesis.seed(0)
-    @hypothesis.settings(max_examples=20, deadline=None, database=None)
+    @hypothesis.settings(max_examples=8, deadline=None, database=None)
     @hypothesis.given(PAIRS)
     def law(pairs):
         x, y = pairs
@@ -217,7 +217,7 @@ def test_laws_of_every_pair():
         apart = np.abs(x - y) > 1e-3
         expected = formula(np.float64(x), np.float64(y))
         np.testing.assert_allclose(
-            kl[apart], expected[apart], rtol=1e-5, atol=1e-37
+            kl[apart], expected[apart], rtol=1e-5, atol=1e-34
         )
 
     law()

@@ -211,8 +211,12 @@ SIGNATURES = {
         "dtype='float32', validate_args=False, allow_nan_stats=True, "
         "name='StraightThroughOneHotCategorical')"
     ),
-    kg.distributions.from_layer: "(layer, logits, *, temperature=None)",
-    kg.distributions.log_from_layer: "(layer, logits, *, temperature=None)",
+    kg.distributions.from_layer: (
+        "(layer, logits, *, temperature=None, class_mask=None)"
+    ),
+    kg.distributions.log_from_layer: (
+        "(layer, logits, *, temperature=None, class_mask=None)"
+    ),
     kg.export.export_with_sampling: "(model, path)",
     kg.export.with_noise_input: "(model)",
     kg.losses.categorical_kl: "(logits, prior_logits=None, *, axis=-1)",

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation.tensors import (
     broadcasts,
@@ -69,11 +70,12 @@ def check_has_law(layer: Any, has_law: bool, supported: list[str]) -> None:
 
 def check_is_noisy(layer: Any) -> None:
     """Without noise there is one sample and no distribution."""
-    if not layer.noise_scale > 0:
+    scale = backend.static_value(backend.to_tensor(layer.noise_scale))
+    if scale is not None and not scale > 0:
         raise ValueError(
             "`layer` must have a positive `noise_scale`: without noise it has "
             f"no distribution. Received: layer={layer!r}, "
-            f"noise_scale={layer.noise_scale}"
+            f"noise_scale={float(scale)}"
         )
 
 

@@ -18,6 +18,7 @@ written with `keras.ops`, so another framework is one more file like
     straight_through(hard, soft)     value of `hard`, gradient to `soft`
     bitcast(x, dtype)           the same bits
     argmax(x, axis)             the first largest, by one operation everywhere
+    log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
     checkpoint_with(layer, name, variable)   in the framework's checkpoints
     export_format()             what the call is traced for by Keras's `export`
@@ -42,6 +43,7 @@ from keras_gumbel.backend.tensorflow import (
     compiled as compiled,
     differentiable as differentiable,
     export_format as export_format,
+    log_gamma as log_gamma,
     materialize as materialize,
     next_key as next_key,
     once_only as once_only,

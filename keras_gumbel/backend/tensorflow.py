@@ -383,6 +383,11 @@ def bitcast(x: Tensor, dtype: str) -> Tensor:
     return tf.bitcast(x, dtype)
 
 
+def log_gamma(x: Tensor) -> Tensor:
+    """log((x - 1)!)."""
+    return tf.math.lgamma(x)
+
+
 def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:
     """`x` summed to `shape`: the transpose of broadcasting from it."""
     axes = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(x), s1=shape).r1
