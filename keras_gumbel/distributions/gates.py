@@ -6,7 +6,6 @@ value or of a gradient.) What comes as `logits` or `loc` must have no gradient
 where it is infinite, which `without_gradient_if_infinite` sees to.
 """
 
-import math
 from typing import Any
 
 from keras import ops
@@ -118,12 +117,19 @@ class Logistic(tfd.Logistic):
         return ops.exp(self._log_survival_function(x))
 
     def _entropy(self) -> Tensor:
-        return ops.where(ops.isinf(self._mean()), 0.0, super()._entropy())
+        return self._unless_certain(0.0, super()._entropy())
 
     def _stddev(self) -> Tensor:
-        scale = backend.to_tensor(self.scale)
-        size = scale * (math.pi / math.sqrt(3))
-        return ops.where(ops.isinf(self._mean()), 0.0, size)
+        return self._unless_certain(0.0, super()._stddev())
+
+    def _quantile(self, p: Tensor) -> Tensor:
+        return self._unless_certain(self.loc, super()._quantile(p))
+
+    def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
+        return self._unless_certain(self.loc, super()._sample_n(n, seed))
+
+    def _unless_certain(self, state: Tensor, otherwise: Tensor) -> Tensor:
+        return ops.where(ops.isinf(self._mean()), state, otherwise)
 
     def _certain_or_standard(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whether all is said by which is larger, and (x - loc) / scale."""
