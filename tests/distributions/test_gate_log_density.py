@@ -59,13 +59,15 @@ def test_its_own_samples_are_those_of_the_layer():
 
 def test_it_is_the_density_of_the_gate_by_its_slope():
     """log f(z) = log f(y) - log(z (1 - z)), and that of two classes."""
-    layer = kg.GumbelSigmoid(0.7, noise_scale=0.6)
+    layer = kg.GumbelSigmoid(9.0, noise_scale=0.6)
     y = np.array([-1.3, 0.2, 2.0])
     z = special.expit(y)
-    of_log_odds = log_from_layer(layer, LOGITS).log_prob(y).numpy()
+    of_log_odds = (
+        log_from_layer(layer, LOGITS, temperature=0.7).log_prob(y).numpy()
+    )
     np.testing.assert_allclose(
         of_log_odds - np.log(z * (1 - z)),
-        from_layer(layer, LOGITS).log_prob(z),
+        from_layer(layer, LOGITS, temperature=0.7).log_prob(z),
         rtol=1e-12,
     )
     for each in range(3):
@@ -74,22 +76,22 @@ def test_it_is_the_density_of_the_gate_by_its_slope():
         np.testing.assert_allclose(
             of_log_odds[each] - np.log(z[each] * (1 - z[each])),
             np.log(concrete.density(pair, of_two, 0.7 / 0.6)),
-            rtol=1e-7,
+            rtol=1e-12,
         )
     np.testing.assert_allclose(
-        of_log_odds, log_density(y, LOGITS, 0.7, 0.6), rtol=1e-7
+        of_log_odds, log_density(y, LOGITS, 0.7, 0.6), rtol=1e-12
     )
 
 
 def test_probabilities_and_a_mask():
-    layer = kg.GumbelSigmoid(0.7, from_logits=False)
+    layer = kg.GumbelSigmoid(9.0, from_logits=False)
     probs = np.array([0.2, 0.0, 1.0, 0.5])
     mask = np.array([True, True, True, False])
-    d = log_from_layer(layer, probs, class_mask=mask)
+    d = log_from_layer(layer, probs, temperature=0.7, class_mask=mask)
     assert isinstance(d, tfd.Logistic)
     y = np.array([0.3, -np.inf, np.inf, -np.inf])
     expected = [log_density(0.3, special.logit(0.2), 0.7), 0, 0, 0]
-    np.testing.assert_allclose(d.log_prob(y), expected, rtol=1e-7)
+    np.testing.assert_allclose(d.log_prob(y), expected, rtol=1e-12)
     np.testing.assert_array_equal(d.sample(seed=(1, 2))[1:], y[1:])
 
 
