@@ -51,7 +51,8 @@ def categorical_kl(
 
     Raises:
         ValueError: For an axis out of range or a prior that does not fit.
-        TypeError: For logits that are not floats.
+        TypeError: For logits that are not floats, and for the inputs of a
+            Functional model, which are no tensors yet: call it in a layer.
 
     Example:
 
@@ -131,7 +132,8 @@ def bernoulli_kl(logits: Tensor, prior_logits: Tensor | None = None) -> Tensor:
 
     Raises:
         ValueError: For a prior that does not fit.
-        TypeError: For logits that are not floats.
+        TypeError: For logits that are not floats, and for the inputs of a
+            Functional model, which are no tensors yet: call it in a layer.
 
     Example:
 

@@ -17,6 +17,7 @@ from keras_gumbel._validation.codebooks import (
 from keras_gumbel._validation.codes import (
     check_codes as check_codes,
     check_codes_are_known as check_codes_are_known,
+    check_has_no_predictions as check_has_no_predictions,
     check_sample_weight as check_sample_weight,
 )
 from keras_gumbel._validation.configs import (
@@ -30,7 +31,6 @@ from keras_gumbel._validation.distributions import (
     check_categories_are_last as check_categories_are_last,
     check_has_law as check_has_law,
     check_is_noisy as check_is_noisy,
-    check_not_symbolic as check_not_symbolic,
     check_prior_logits as check_prior_logits,
     check_prior_of_gates as check_prior_of_gates,
 )
@@ -75,8 +75,10 @@ from keras_gumbel._validation.tensors import (
     canonical_axis as canonical_axis,
     categorical_arguments as categorical_arguments,
     check_class_mask as check_class_mask,
+    check_index_is_exact as check_index_is_exact,
     check_initial_temperature as check_initial_temperature,
     check_logits as check_logits,
+    check_not_symbolic as check_not_symbolic,
     check_table as check_table,
     check_temperature as check_temperature,
     check_temperature_shape as check_temperature_shape,

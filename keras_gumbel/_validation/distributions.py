@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import keras
-
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation.tensors import (
@@ -11,17 +9,6 @@ from keras_gumbel._validation.tensors import (
     canonical_axis,
     dtype_name,
 )
-
-
-def check_not_symbolic(value: Any, name: str, function: str) -> None:
-    """A tensor, and no input of a Functional model."""
-    if isinstance(value, keras.KerasTensor):
-        raise TypeError(
-            f"`{name}` must be a tensor: `{function}` computes, and a "
-            "Functional model has no values yet. Call it in a layer of your "
-            "own, in `call(self, inputs)`, and call the layer here. "
-            f"Received: {name}={value}"
-        )
 
 
 def check_prior_logits(prior_logits: Tensor, logits: Tensor, axis: int) -> None:

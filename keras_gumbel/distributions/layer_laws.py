@@ -13,6 +13,7 @@ from keras_gumbel._validation import (
     check_categories_are_last,
     check_class_mask,
     check_has_law,
+    check_index_is_exact,
     check_is_noisy,
     check_logits,
     check_temperature,
@@ -289,6 +290,7 @@ def _one_hot(layer: Any, given: _Given) -> tfd.Distribution:
 
 
 def _index(layer: Any, given: _Given) -> tfd.Distribution:
+    check_index_is_exact(tuple(given.logits.shape), layer.axis)
     logits = _of_rows(layer, given).unit_logits()
     return Categorical(logits, dtype=backend.to_tensor(0.0).dtype)
 

@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
+from keras_gumbel._validation import check_not_symbolic
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
@@ -22,6 +23,8 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes differ.
+        TypeError: For the inputs of a Functional model, which are no tensors
+            yet: call it in a layer.
 
     Example:
 
@@ -34,6 +37,8 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
         Bengio, Leonard, Courville, "Estimating or Propagating Gradients
         Through Stochastic Neurons", 2013, https://arxiv.org/abs/1308.3432
     """
+    check_not_symbolic(hard, "hard", "straight_through")
+    check_not_symbolic(soft, "soft", "straight_through")
     hard, soft = ops.convert_to_tensor(hard), ops.convert_to_tensor(soft)
     sizes = zip(hard.shape, soft.shape, strict=False)
     if len(hard.shape) != len(soft.shape) or any(
