@@ -250,7 +250,7 @@ def class_number(choice: Tensor, like: Tensor, axis: int) -> Tensor:
     nothing = choice == ops.cast(ops.shape(like)[axis], "int32")
     number = ops.cast(ops.where(nothing, 0, choice), "float32")
     number = ops.where(choice < 0, float("nan"), number)
-    return ops.squeeze(number, axis=axis)
+    return formulas.exact_or_nan(ops.squeeze(number, axis), like, axis)
 
 
 def row(table: Tensor, choice: Tensor) -> Tensor:

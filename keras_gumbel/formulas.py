@@ -18,6 +18,7 @@ FORBIDDEN = float("-inf")
 _SERIES_BITS = 44  # 2**20 series of random numbers, each of 2**44
 # Beyond it exp(x) t + 1 is exp(x) t, for t as small as random numbers get.
 _LARGE_ODDS = 80.0
+_MOST_NUMBERS = 2**24  # float32 has every integer up to it
 
 
 def widen(logits: Tensor) -> Tensor:
@@ -292,7 +293,19 @@ def classes(like: Tensor, axis: int) -> Tensor:
 
 def mean_class(y: Tensor, axis: int) -> Tensor:
     """sum_k k * y_k along `axis`."""
-    return ops.sum(y * ops.cast(classes(y, axis), y.dtype), axis=axis)
+    mean = ops.sum(y * ops.cast(classes(y, axis), y.dtype), axis=axis)
+    return exact_or_nan(mean, y, axis)
+
+
+def exact_or_nan(number: Tensor, like: Tensor, axis: int) -> Tensor:
+    """The number of a class; NaN where float32 would round those of `like`.
+
+    Where the classes can be counted before, more than that are an error.
+    """
+    if like.shape[axis] is not None:
+        return number
+    exact = ops.shape(like)[axis] <= _MOST_NUMBERS
+    return ops.where(exact, number, float("nan"))
 
 
 def softmax(x: Tensor, temperature: Tensor, axis: int) -> Tensor:

@@ -76,7 +76,7 @@ NAMES = {
         "log_from_layer",
     },
     kg.export: {"export_with_sampling", "with_noise_input"},
-    kg.losses: {"categorical_kl"},
+    kg.losses: {"bernoulli_kl", "categorical_kl"},
     kg.metrics: {"CategoryUsage", "CodePerplexity"},
     kg.layers: {
         "GumbelEmbedding",
@@ -214,11 +214,16 @@ SIGNATURES = {
         "dtype='float32', validate_args=False, allow_nan_stats=True, "
         "name='StraightThroughOneHotCategorical')"
     ),
-    kg.distributions.from_layer: "(layer, logits, *, temperature=None)",
-    kg.distributions.log_from_layer: "(layer, logits, *, temperature=None)",
+    kg.distributions.from_layer: (
+        "(layer, logits, *, temperature=None, class_mask=None)"
+    ),
+    kg.distributions.log_from_layer: (
+        "(layer, logits, *, temperature=None, class_mask=None)"
+    ),
     kg.export.export_with_sampling: "(model, path)",
     kg.export.with_noise_input: "(model)",
     kg.losses.categorical_kl: "(logits, prior_logits=None, *, axis=-1)",
+    kg.losses.bernoulli_kl: "(logits, prior_logits=None)",
     kg.metrics.CategoryUsage: (
         "(num_codes, name='category_usage', dtype=None)"
     ),

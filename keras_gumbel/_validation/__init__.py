@@ -17,6 +17,7 @@ from keras_gumbel._validation.codebooks import (
 from keras_gumbel._validation.codes import (
     check_codes as check_codes,
     check_codes_are_known as check_codes_are_known,
+    check_has_no_predictions as check_has_no_predictions,
     check_sample_weight as check_sample_weight,
 )
 from keras_gumbel._validation.configs import (
@@ -35,6 +36,7 @@ from keras_gumbel._validation.distributions import (
     check_has_law as check_has_law,
     check_is_noisy as check_is_noisy,
     check_prior_logits as check_prior_logits,
+    check_prior_of_gates as check_prior_of_gates,
 )
 from keras_gumbel._validation.gates import gate_arguments as gate_arguments
 from keras_gumbel._validation.hard_concrete import (
@@ -90,8 +92,10 @@ from keras_gumbel._validation.tensors import (
     check_can_follow as check_can_follow,
     check_class_mask as check_class_mask,
     check_dense as check_dense,
+    check_index_is_exact as check_index_is_exact,
     check_initial_temperature as check_initial_temperature,
     check_logits as check_logits,
+    check_not_symbolic as check_not_symbolic,
     check_table as check_table,
     check_temperature as check_temperature,
     check_temperature_shape as check_temperature_shape,

@@ -1,11 +1,27 @@
 """Codes, and their weights."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation.tensors import dtype_name
+
+
+def check_has_no_predictions(metric: Any, given: int) -> None:
+    """No more than codes and weights: `compile` passes predictions, too."""
+    if given > 2:
+        name = type(metric).__name__
+        raise TypeError(
+            f"`{name}` must not be given to `compile`, which passes targets "
+            "and predictions to a metric: it counts codes. Make it an "
+            "attribute of the layer that makes the codes, and call its "
+            "`update_state(codes)` there; `fit` then resets it and shows it. "
+            "(`help(keras_gumbel.metrics.CodePerplexity)` has an example.) "
+            f"Received: update_state of {given} arguments"
+        )
 
 
 def check_codes(codes: Tensor, num_codes: int) -> bool:

@@ -13,11 +13,7 @@ from keras_gumbel._validation.tensors import (
 
 def check_prior_logits(prior_logits: Tensor, logits: Tensor, axis: int) -> None:
     """Floats that broadcast to the logits, with as many classes."""
-    if "float" not in dtype_name(prior_logits):
-        raise TypeError(
-            "`prior_logits` must be a float tensor. "
-            f"Received: prior_logits of dtype {dtype_name(prior_logits)}"
-        )
+    _check_is_float(prior_logits)
     shape, target = tuple(prior_logits.shape), tuple(logits.shape)
     # Counted from the end, as broadcasting counts.
     from_end = len(target) - axis
@@ -27,6 +23,25 @@ def check_prior_logits(prior_logits: Tensor, logits: Tensor, axis: int) -> None:
             "`prior_logits` must broadcast to the logits, with all classes "
             f"along the category axis. Received: prior_logits of shape {shape},"
             f" logits of shape {target}, axis={axis}"
+        )
+
+
+def check_prior_of_gates(prior_logits: Tensor, logits: Tensor) -> None:
+    """Floats that broadcast to the logits."""
+    _check_is_float(prior_logits)
+    shape, target = tuple(prior_logits.shape), tuple(logits.shape)
+    if not broadcasts(shape, target):
+        raise ValueError(
+            "`prior_logits` must broadcast to the logits. Received: "
+            f"prior_logits of shape {shape}, logits of shape {target}"
+        )
+
+
+def _check_is_float(prior_logits: Tensor) -> None:
+    if "float" not in dtype_name(prior_logits):
+        raise TypeError(
+            "`prior_logits` must be a float tensor. "
+            f"Received: prior_logits of dtype {dtype_name(prior_logits)}"
         )
 
 

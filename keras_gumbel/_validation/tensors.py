@@ -13,6 +13,9 @@ from keras_gumbel._validation.scalars import (
     is_number,
 )
 
+# Float32 has every integer up to it.
+MOST_NUMBERS = 2**24
+
 
 def check_dense(x: Any, name: str) -> None:
     """Neither ragged nor sparse."""
@@ -131,6 +134,17 @@ def canonical_axis(axis: int, shape: tuple[int | None, ...]) -> int:
     return axis % rank
 
 
+def check_not_symbolic(value: Any, name: str, function: str) -> None:
+    """A tensor, and no input of a Functional model."""
+    if isinstance(value, keras.KerasTensor):
+        raise TypeError(
+            f"`{name}` must be a tensor: `{function}` computes, and a "
+            "Functional model has no values yet. Call it in a layer of your "
+            "own, in `call(self, inputs)`, and call the layer here. "
+            f"Received: {name}={value}"
+        )
+
+
 def check_logits(logits: Any) -> None:
     """A float tensor of known rank."""
     if isinstance(logits, keras.KerasTensor):
@@ -191,6 +205,19 @@ def check_class_mask(class_mask: Any, logits: Tensor) -> None:
         raise ValueError(
             "`class_mask` must broadcast to the logits. Received: "
             f"class_mask of shape {shape}, logits of shape {target}"
+        )
+
+
+def check_index_is_exact(shape: tuple[int | None, ...], axis: int) -> None:
+    """No more classes than float32 can number, where that is known now."""
+    classes = shape[axis]
+    if classes is not None and classes > MOST_NUMBERS:
+        raise ValueError(
+            "`logits` must have at most 2**24 classes for an index in float32, "
+            "which larger numbers are rounded in. "
+            "`keras_gumbel.ops.gumbel_top_k(logits, 1, hard=True)` gives the "
+            "class as an integer too. "
+            f"Received: logits of shape {tuple(shape)}, axis={axis}"
         )
 
 

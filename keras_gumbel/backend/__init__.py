@@ -25,6 +25,7 @@ written with `keras.ops`, so another framework is one more file like
     straight_through(hard, soft)     value of `hard`, gradient to `soft`
     bitcast(x, dtype)           the same bits
     argmax(x, axis)             the first largest, by one operation everywhere
+    log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
     checkpoint_with(layer, name, variable)   in the framework's checkpoints
     trace(function, *args)      its errors, where there are no values yet
@@ -60,6 +61,7 @@ from keras_gumbel.backend.tensorflow import (
     is_in_inner_graph as is_in_inner_graph,
     is_set_apart as is_set_apart,
     layout as layout,
+    log_gamma as log_gamma,
     materialize as materialize,
     next_key as next_key,
     once_only as once_only,

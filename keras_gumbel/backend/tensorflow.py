@@ -740,6 +740,11 @@ def bitcast(x: Tensor, dtype: str) -> Tensor:
     return tf.bitcast(x, dtype)
 
 
+def log_gamma(x: Tensor) -> Tensor:
+    """log((x - 1)!)."""
+    return tf.math.lgamma(x)
+
+
 def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:
     """`x` summed to `shape`: the transpose of broadcasting from it."""
     axes = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(x), s1=shape).r1
@@ -748,16 +753,14 @@ def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:
 
 def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
     """`x` as a tensor; a variable is read, which Keras leaves to later."""
-    if dtype is not None and isinstance(x, keras.Variable):
-        # Not by way of the dtype that a layer computes in.
-        x = read(x)
     if isinstance(x, float):
         number = _number if tf.executing_eagerly() else tf.convert_to_tensor
         return number(x, dtype)
     if isinstance(x, keras.Variable):
-        # One operation, where Keras takes three.
-        read = tf.convert_to_tensor(x.value)
-        return tf.cast(read, dtype or read.dtype)
+        # Not by way of the dtype that a layer computes in. And in one
+        # operation, where Keras takes three.
+        value = tf.convert_to_tensor(x.value if dtype is None else read(x))
+        return tf.cast(value, dtype or value.dtype)
     return tf.convert_to_tensor(keras.ops.convert_to_tensor(x, dtype))
 
 

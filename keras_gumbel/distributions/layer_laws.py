@@ -2,8 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 from tensorflow_probability import distributions as tfd, util as tfp_util
 
@@ -11,11 +12,24 @@ from keras_gumbel import backend, formulas
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import (
     check_categories_are_last,
+    check_class_mask,
     check_has_law,
+    check_index_is_exact,
     check_is_noisy,
     check_logits,
     check_temperature,
     check_temperature_shape,
+)
+from keras_gumbel.distributions.classes import (
+    Categorical,
+    ExpRelaxedOneHotCategorical,
+    RelaxedOneHotCategorical,
+)
+from keras_gumbel.distributions.gates import (
+    Bernoulli,
+    Logistic,
+    RelaxedBernoulli,
+    without_gradient_if_infinite,
 )
 from keras_gumbel.distributions.straight_through import (
     StraightThroughOneHotCategorical,
@@ -29,9 +43,13 @@ from keras_gumbel.layers.logits import LogitsLayer
 
 
 def from_layer(
-    layer: LogitsLayer, logits: Tensor, *, temperature: Tensor | None = None
+    layer: LogitsLayer,
+    logits: Tensor,
+    *,
+    temperature: Tensor | None = None,
+    class_mask: Tensor | None = None,
 ) -> tfd.Distribution:
-    """The law of `layer(logits, training=True)`, with densities.
+    """Return the law of `layer(logits, training=True)`, with densities.
 
         GumbelSoftmax soft:      RelaxedOneHotCategorical
         GumbelSoftmax hard:      StraightThroughOneHotCategorical
@@ -44,8 +62,15 @@ def from_layer(
     is assigned or annealed later counts too. (A slice of it, d[0], keeps that
     of its making.)
 
-    The density of a relaxed sample overflows where an entry of it underflows,
-    in float32 at temperatures below 0.3: take `log_from_layer` there.
+    A forbidden class, of -inf or by `class_mask`, is exactly 0 in a sample.
+    The density of a relaxed one is then that of the other classes, on their
+    face of the simplex, and 0 for a sample that is elsewhere. So too a gate of
+    an infinite logit: 1 for its one state, 0 for others.
+
+    In float32 a relaxed sample is rounded to 0 or 1 and its density lost: NaN
+    for classes, infinite for gates. It happens at temperatures below 0.3 for
+    classes, and at any temperature for gates of a large logit: take
+    `log_from_layer` there.
 
     Args:
         layer: One of the above, with noise. It is not called.
@@ -54,6 +79,7 @@ def from_layer(
             `from_logits=False`.
         temperature: Optional, as in a call of the layer, in place of its own.
             Defaults to `None`.
+        class_mask: Optional, as in a call of the layer. Defaults to `None`.
 
     Returns:
         A `tfp.distributions.Distribution` in float32, whatever the policy
@@ -61,7 +87,8 @@ def from_layer(
 
     Gradient:
         Of densities: exact. Of samples: as of the layer, by its `estimator`
-        where they are hard, at any noise scale.
+        where they are hard. (With a noise scale s other than 1 it is that at
+        logits / s and temperature / s.)
 
     Raises:
         ValueError: For a layer without noise or with another axis, and for a
@@ -87,31 +114,44 @@ def from_layer(
         https://arxiv.org/abs/1611.00712
     """
     law = _law(layer, _LAWS)
-    return law(layer, *_parameters(layer, logits, temperature))
+    return law(layer, _given(layer, logits, temperature, class_mask))
 
 
 def log_from_layer(
-    layer: LogitsLayer, logits: Tensor, *, temperature: Tensor | None = None
+    layer: LogitsLayer,
+    logits: Tensor,
+    *,
+    temperature: Tensor | None = None,
+    class_mask: Tensor | None = None,
 ) -> tfd.Distribution:
-    """The law of the logarithm of a relaxed sample.
+    """Return the law of a relaxed sample on a scale where it is never rounded.
 
-        GumbelSoftmax soft:  ExpRelaxedOneHotCategorical
+        GumbelSoftmax soft:  ExpRelaxedOneHotCategorical, of log(z)
+        GumbelSigmoid soft:  Logistic, of log(z / (1 - z)), the log-odds:
+                             loc = logits / temperature,
+                             scale = noise_scale / temperature
 
-    Densities are finite here at every temperature. A divergence between two
-    relaxed distributions is the same as between their logarithms, so that
-    this is where to compute it.
+    Densities are finite here at every temperature and logit. A divergence
+    between two relaxed distributions is the same as between these, so that
+    this is where to compute it. Sample from it, and take `keras.ops.exp` of a
+    class's sample, `keras.ops.sigmoid` of a gate's, for what the layer gives.
+
+    Forbidden classes and certain gates are as for `from_layer`: -inf in a
+    sample of classes, and -inf or +inf in one of gates.
 
     Args:
-        layer: A soft `GumbelSoftmax`, with noise. It is not called.
+        layer: A soft `GumbelSoftmax` or `GumbelSigmoid`, with noise. It is not
+            called.
         logits: As for `from_layer`.
         temperature: As for `from_layer`. Defaults to `None`.
+        class_mask: As for `from_layer`. Defaults to `None`.
 
     Returns:
         A `tfp.distributions.Distribution` in float32, whatever the policy
         (float64 for float64 logits).
 
     Gradient:
-        Exact.
+        Exact. Forbidden classes and certain gates get none.
 
     Raises:
         ValueError: As `from_layer`.
@@ -125,13 +165,20 @@ def log_from_layer(
     >>> log_z = q.sample(5, seed=1)
     >>> bool(keras.ops.all(keras.ops.isfinite(q.log_prob(log_z))))
     True
+    >>> gates = kg.GumbelSigmoid(temperature=0.5)
+    >>> q = kg.distributions.log_from_layer(gates, keras.ops.full((4,), 20.0))
+    >>> log_odds = q.sample(seed=1)
+    >>> bool(keras.ops.all(keras.ops.sigmoid(log_odds) == 1.0))
+    True
+    >>> bool(keras.ops.all(keras.ops.isfinite(q.log_prob(log_odds))))
+    True
 
     Reference:
-        Maddison, Mnih, Teh, "The Concrete Distribution", 2017, appendix C,
-        https://arxiv.org/abs/1611.00712
+        Maddison, Mnih, Teh, "The Concrete Distribution", 2017, appendices B
+        and C, https://arxiv.org/abs/1611.00712
     """
     law = _law(layer, _LOG_LAWS)
-    return law(layer, *_parameters(layer, logits, temperature))
+    return law(layer, _given(layer, logits, temperature, class_mask))
 
 
 def _law(layer: Any, laws: dict[Any, Any]) -> Callable[..., tfd.Distribution]:
@@ -145,84 +192,147 @@ def _law(layer: Any, laws: dict[Any, Any]) -> Callable[..., tfd.Distribution]:
     return found[0]
 
 
-def _parameters(
-    layer: LogitsLayer, logits: Tensor, temperature: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Logits and temperature, of noise of scale 1."""
+class _Given(NamedTuple):
+    """What a law is made of. What is a variable here is live."""
+
+    logits: Tensor
+    temperature: Tensor
+    noise_scale: Tensor
+
+    def live(self, formula: Callable[..., Tensor], *parts: Tensor) -> Tensor:
+        """Return `formula(*parts)`, read at each use if a part is live."""
+        dtype = self.logits.dtype
+
+        def read(_: Any = None) -> Tensor:
+            return formula(*(backend.to_tensor(x, dtype) for x in parts))
+
+        variables = [x.value for x in parts if isinstance(x, keras.Variable)]
+        if not variables:
+            return read()
+        return tfp_util.DeferredTensor(
+            variables[0],
+            read,
+            dtype=dtype,
+            shape=read().shape,
+            also_track=variables[1:] or None,
+        )
+
+    def unit_logits(self) -> Tensor:
+        """Return the logits of noise of scale 1."""
+        return self.live(lambda scale: self.logits / scale, self.noise_scale)
+
+    def unit_temperature(self) -> Tensor:
+        """Return the temperature of noise of scale 1."""
+        return self.live(ops.divide, self.temperature, self.noise_scale)
+
+
+def _given(
+    layer: LogitsLayer,
+    logits: Tensor,
+    temperature: Tensor | None,
+    class_mask: Tensor | None,
+) -> _Given:
     check_is_noisy(layer)
     logits = backend.to_tensor(logits)
     check_logits(logits)
     logits = formulas.widen(logits)
     if not layer.from_logits:
         logits = layer._logits(logits)
-    dtype = logits.dtype
-    scale = formulas.scale_or_nan(layer.noise_scale, logits)
-    if temperature is not None:
-        check_temperature(temperature)
-        return logits / scale, backend.to_tensor(temperature, dtype) / scale
-    live = tfp_util.DeferredTensor(
-        layer.temperature.value,
-        lambda now: ops.cast(now, dtype) / scale,
-        dtype=dtype,
-        name="temperature",
-    )
-    return logits / scale, live
+    if class_mask is not None:
+        class_mask = backend.to_tensor(class_mask)
+        check_class_mask(class_mask, logits)
+        logits = formulas.allowed(logits, class_mask)
+    if temperature is None:
+        return _Given(logits, layer.temperature, layer.noise_scale)
+    check_temperature(temperature)
+    temperature = backend.to_tensor(temperature, logits.dtype)
+    return _Given(logits, temperature, layer.noise_scale)
 
 
-def _of_each(layer: LogitsLayer, logits: Tensor, temperature: Tensor) -> Tensor:
+def _of_rows(layer: Any, given: _Given) -> _Given:
     """The temperature without the category axis, on which it has size 1."""
-    check_categories_are_last(layer, logits)
+    check_categories_are_last(layer, given.logits)
+    temperature = given.temperature
     if not len(temperature.shape):
-        return temperature
-    check_temperature_shape(temperature, logits, len(logits.shape) - 1)
-    return temperature[..., 0]
+        return given
+    check_temperature_shape(
+        temperature, given.logits, len(given.logits.shape) - 1
+    )
+    return given._replace(temperature=temperature[..., 0])
 
 
-def _relaxed(
-    layer: Any, logits: Tensor, temperature: Tensor
-) -> tfd.Distribution:
-    temperature = _of_each(layer, logits, temperature)
-    return tfd.RelaxedOneHotCategorical(temperature, logits=logits)
+def _of_gates(given: _Given) -> _Given:
+    logits = without_gradient_if_infinite(given.logits)
+    return given._replace(logits=logits)
 
 
-def _log_relaxed(
-    layer: Any, logits: Tensor, temperature: Tensor
-) -> tfd.Distribution:
-    temperature = _of_each(layer, logits, temperature)
-    return tfd.ExpRelaxedOneHotCategorical(temperature, logits=logits)
+def _relaxed(layer: Any, given: _Given) -> tfd.Distribution:
+    given = _of_rows(layer, given)
+    return RelaxedOneHotCategorical(
+        given.unit_temperature(), logits=given.unit_logits()
+    )
 
 
-def _one_hot(
-    layer: Any, logits: Tensor, temperature: Tensor
-) -> tfd.Distribution:
-    temperature, rule = _of_each(layer, logits, temperature), layer.estimator
+def _log_relaxed(layer: Any, given: _Given) -> tfd.Distribution:
+    given = _of_rows(layer, given)
+    return ExpRelaxedOneHotCategorical(
+        given.unit_temperature(), logits=given.unit_logits()
+    )
+
+
+def _one_hot(layer: Any, given: _Given) -> tfd.Distribution:
+    given, rule = _of_rows(layer, given), layer.estimator
     if rule.backward_temperature is not None:
-        # In units of the noise, as the logits and the layer's temperature.
-        temperature = rule.backward_temperature / layer.noise_scale
+        # It takes the place of the layer's, and is in units of the noise too.
+        own = backend.to_tensor(rule.backward_temperature, given.logits.dtype)
+        given = given._replace(temperature=own)
         rule = dataclasses.replace(rule, backward_temperature=None)
     return StraightThroughOneHotCategorical(
-        logits,
-        temperature=temperature,
+        given.unit_logits(),
+        temperature=given.unit_temperature(),
         estimator=rule,
-        dtype=logits.dtype,
+        dtype=given.logits.dtype,
     )
 
 
-def _index(layer: Any, logits: Tensor, temperature: Tensor) -> tfd.Distribution:
-    _of_each(layer, logits, temperature)
-    return tfd.Categorical(logits, dtype=backend.to_tensor(0.0).dtype)
+def _index(layer: Any, given: _Given) -> tfd.Distribution:
+    check_index_is_exact(tuple(given.logits.shape), layer.axis)
+    logits = _of_rows(layer, given).unit_logits()
+    return Categorical(logits, dtype=backend.to_tensor(0.0).dtype)
 
 
-def _relaxed_gate(
-    layer: Any, logits: Tensor, temperature: Tensor
-) -> tfd.Distribution:
+def _relaxed_gate(layer: Any, given: _Given) -> tfd.Distribution:
     del layer
-    return tfd.RelaxedBernoulli(temperature, logits=logits)
+    given = _of_gates(given)
+    return RelaxedBernoulli(
+        given.unit_temperature(), logits=given.unit_logits()
+    )
 
 
-def _gate(layer: Any, logits: Tensor, temperature: Tensor) -> tfd.Distribution:
-    del layer, temperature
-    return tfd.Bernoulli(logits, dtype=logits.dtype)
+def _log_relaxed_gate(layer: Any, given: _Given) -> tfd.Distribution:
+    """The scale of the noise is in the scale alone: the two cancel in `loc`."""
+    del layer
+    logits = _of_gates(given).logits
+    certain = ops.isinf(logits)
+    # A temperature divides none of these: infinity would be its gradient.
+    finite = ops.where(certain, 0.0, logits)
+
+    def place(temperature: Tensor) -> Tensor:
+        return ops.where(certain, logits, finite / temperature)
+
+    def spread(noise_scale: Tensor, temperature: Tensor) -> Tensor:
+        return noise_scale / temperature
+
+    return Logistic(
+        given.live(place, given.temperature),
+        given.live(spread, given.noise_scale, given.temperature),
+    )
+
+
+def _gate(layer: Any, given: _Given) -> tfd.Distribution:
+    del layer
+    logits = _of_gates(given).unit_logits()
+    return Bernoulli(logits, dtype=given.logits.dtype)
 
 
 # By the layer's class and whether it is hard.
@@ -233,4 +343,7 @@ _LAWS = {
     (GumbelSigmoid, False): _relaxed_gate,
     (GumbelSigmoid, True): _gate,
 }
-_LOG_LAWS = {(GumbelSoftmax, False): _log_relaxed}
+_LOG_LAWS = {
+    (GumbelSoftmax, False): _log_relaxed,
+    (GumbelSigmoid, False): _log_relaxed_gate,
+}

@@ -13,8 +13,8 @@ from tensorflow_probability.python.internal import tensor_util
 from keras_gumbel import backend, estimators, formulas
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import check_noise_dtype, check_temperature
+from keras_gumbel.distributions.classes import divergence, entropy, root
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.losses import categorical_kl
 from keras_gumbel.ops.relaxation import one_hot_by_key
 
 
@@ -138,6 +138,23 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
             return formulas.log_or_forbidden(backend.to_tensor(self._probs))
         return super()._logits_parameter_no_checks()
 
+    def _probs_parameter_no_checks(self) -> Tensor:
+        logits = self._logits_parameter_no_checks()
+        p = formulas.softmax(formulas.widen(logits), 1.0, -1)
+        return ops.cast(p, logits.dtype)
+
+    def _entropy(self) -> Tensor:
+        logits = self._logits_parameter_no_checks()
+        return ops.cast(entropy(formulas.widen(logits)), logits.dtype)
+
+    def _stddev(self) -> Tensor:
+        return root(self._variance())
+
+    def _mode(self) -> Tensor:
+        logits = self._logits_parameter_no_checks()
+        some = ops.any(logits != formulas.FORBIDDEN, axis=-1, keepdims=True)
+        return super()._mode() * ops.cast(some, self.dtype)
+
     @backend.unchecked
     def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
         logits = self._logits_parameter_no_checks()
@@ -171,16 +188,15 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
 
 
 @tfd.RegisterKL(StraightThroughOneHotCategorical, tfd.OneHotCategorical)
+@tfd.RegisterKL(tfd.OneHotCategorical, StraightThroughOneHotCategorical)
 @backend.unchecked
 def _kl(
-    a: StraightThroughOneHotCategorical,
+    a: tfd.OneHotCategorical,
     b: tfd.OneHotCategorical,
     name: str | None = None,
 ) -> Tensor:
-    """With forbidden classes, of which TensorFlow Probability makes NaN."""
     del name
-    logits, prior = a.logits_parameter(), b.logits_parameter()
-    return categorical_kl(logits + ops.zeros_like(prior), prior)
+    return divergence(a, b)
 
 
 def _reference(x: Tensor) -> Tensor:

@@ -250,7 +250,9 @@ class HardConcreteGate(SamplingLayer):
         )
         if mask is not None:
             open_ = ops.where(mask, open_, 0.0)
-        return ops.sum(ops.mean(open_, axis=0))
+        # An empty batch has no gate that is open.
+        rows = ops.cast(ops.shape(open_)[0], open_.dtype)
+        return ops.sum(ops.sum(open_, axis=0) / ops.maximum(rows, 1.0))
 
     def gates(self) -> Tensor:
         """The noise-free gates, of the shape of `log_alpha`: 0 is prunable."""

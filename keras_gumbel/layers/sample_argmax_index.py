@@ -6,7 +6,7 @@ import keras
 
 from keras_gumbel import formulas
 from keras_gumbel._typing import Shape, Tensor
-from keras_gumbel._validation import canonical_axis
+from keras_gumbel._validation import canonical_axis, check_index_is_exact
 from keras_gumbel.layers.categorical import CategoricalLayer
 from keras_gumbel.ops.relaxation import sample_argmax_index
 
@@ -49,14 +49,16 @@ class SampleArgmaxIndex(CategoricalLayer):
 
     Returns:
         A float32 tensor of the shape of the logits less `axis`, whatever the
-        policy: float16 cannot hold an index above 2048.
+        policy: float16 cannot hold an index above 2048. NaN for more than
+        2**24 classes, where their number is only known when the program runs.
 
     Gradient:
         That of `GumbelSoftmax`, weighted by the class numbers. It means
         something where the classes are in order, as positions are.
 
     Raises:
-        ValueError: As `GumbelSoftmax`.
+        ValueError: As `GumbelSoftmax`, and for more than 2**24 classes, whose
+            numbers float32 would round.
         TypeError: As `GumbelSoftmax`.
 
     Example:
@@ -72,6 +74,11 @@ class SampleArgmaxIndex(CategoricalLayer):
     """
 
     _drops_classes = True
+
+    def build(self, logits_shape: Shape) -> None:
+        """Check the axis, and that the classes have exact numbers."""
+        super().build(logits_shape)
+        check_index_is_exact(tuple(logits_shape), self.axis)
 
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
         """The shape of the logits less the category axis."""
@@ -104,4 +111,5 @@ class SampleArgmaxIndex(CategoricalLayer):
         )
 
     def _read(self, choice: Tensor) -> Tensor:
+        check_index_is_exact(tuple(choice.shape), self.axis)
         return formulas.mean_class(choice, self.axis)

@@ -27,8 +27,9 @@ class CategoryUsage(CodeCounts):
     Args:
         num_codes: Positive integer, the size of the codebook.
         name: String, in the logs. Defaults to `"category_usage"`.
-        dtype: Of the result; `None` is `keras.config.floatx()`. Defaults to
-            `None`.
+        dtype: Of the result; `None` is `keras.config.floatx()`, and float32
+            where that is a half. (Of a float16 that cannot hold `num_codes`
+            it is float32, too.) Defaults to `None`.
 
     Call arguments:
         codes: As for `CodePerplexity`: integers, or rows of floats.

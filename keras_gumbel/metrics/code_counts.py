@@ -1,5 +1,7 @@
 """What the metrics of a codebook share: how often each code was seen."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, Self
 
 import keras
@@ -11,10 +13,24 @@ from keras_gumbel._validation import (
     check_codes,
     check_codes_are_known,
     check_config,
+    check_has_no_predictions,
     check_integer,
     check_is_whole,
     check_sample_weight,
 )
+
+_LARGEST_HALF = 65504
+
+
+def _of_codes_alone(update_state: Callable[..., None]) -> Callable[..., None]:
+    """An `update_state` that says what to do where `compile` calls it."""
+
+    @functools.wraps(update_state)
+    def update(self: "CodeCounts", *args: Any, **kwargs: Any) -> None:
+        check_has_no_predictions(self, len(args) + len(kwargs))
+        update_state(self, *args, **kwargs)
+
+    return update
 
 
 class CodeCounts(keras.Metric):
@@ -29,8 +45,8 @@ class CodeCounts(keras.Metric):
     """
 
     def __init__(self, num_codes: int, name: str, dtype: Any) -> None:
-        super().__init__(name=name, dtype=dtype)
         check_integer(num_codes, "num_codes", minimum=1)
+        super().__init__(name=name, dtype=dtype or _default_dtype())
         self.num_codes = int(num_codes)
         # Float32 would stop counting at 2**24, float64 does at 2**53.
         self._counts = self.add_variable(
@@ -38,6 +54,7 @@ class CodeCounts(keras.Metric):
         )
 
     @backend.unchecked
+    @_of_codes_alone
     def update_state(
         self, codes: Tensor, sample_weight: Tensor | None = None
     ) -> None:
@@ -80,7 +97,14 @@ class CodeCounts(keras.Metric):
         summary = self._summary(counts, ops.where(total == 0, 1.0, total))
         # A sum that is no number tells of a code that was none.
         summary = ops.where(ops.isnan(total), float("nan"), summary)
-        return ops.cast(ops.where(total == 0, 0.0, summary), self.dtype)
+        return ops.cast(ops.where(total == 0, 0.0, summary), self._result_dtype)
+
+    @property
+    def _result_dtype(self) -> str:
+        """Float32 where float16 would make infinity of so many codes."""
+        dtype: str = self.dtype
+        small = dtype == "float16" and self.num_codes > _LARGEST_HALF
+        return "float32" if small else dtype
 
     def _summary(self, counts: Tensor, total: Tensor) -> Tensor:
         raise NotImplementedError
@@ -96,6 +120,12 @@ class CodeCounts(keras.Metric):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "num_codes": self.num_codes}
+
+
+def _default_dtype() -> str:
+    """The floatx, but no half: that has three digits, which a sum loses."""
+    dtype: str = keras.config.floatx()
+    return dtype if dtype == "float64" else "float32"
 
 
 def _weight(sample_weight: Tensor | None, codes: Tensor) -> Tensor:

@@ -32,8 +32,9 @@ class CodePerplexity(CodeCounts):
     Args:
         num_codes: Positive integer, the size of the codebook.
         name: String, in the logs. Defaults to `"code_perplexity"`.
-        dtype: Of the result; `None` is `keras.config.floatx()`. Defaults to
-            `None`.
+        dtype: Of the result; `None` is `keras.config.floatx()`, and float32
+            where that is a half. (Of a float16 that cannot hold `num_codes`
+            it is float32, too.) Defaults to `None`.
 
     Call arguments:
         codes: Integer tensor of any shape, the codes in [0, num_codes); or

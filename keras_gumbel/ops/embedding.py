@@ -185,7 +185,9 @@ class _Block(NamedTuple):
 def _sizes(like: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """The number of rows, and of those in a block: as many of each group."""
     rows, classes = ops.shape(like)
-    most = ops.maximum(_BLOCK_ELEMENTS // (classes * groups), _BLOCK_ROWS)
+    # Of two Python integers Keras makes an int16 where floats are halves.
+    most = ops.cast(_BLOCK_ELEMENTS // (classes * groups), "int32")
+    most = ops.maximum(most, _BLOCK_ROWS)
     each = rows // groups
     # Rather a block of up to twice the size than a loop over two.
     blocks = ops.maximum(each // most, 1)

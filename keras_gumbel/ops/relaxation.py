@@ -11,6 +11,7 @@ from keras_gumbel import backend, choices, estimators, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     categorical_arguments,
+    check_index_is_exact,
     check_noise_scale,
     check_seed,
 )
@@ -141,7 +142,9 @@ def sample_argmax_index(
 
     Returns:
         A float32 tensor of the shape of `logits` less `axis`, whatever the
-        dtype of the logits: float16 cannot hold an index above 2048.
+        dtype of the logits: float16 cannot hold an index above 2048. NaN for
+        more than 2**24 classes, where their number is only known when the
+        program runs.
 
     Gradient:
         That of `gumbel_softmax`, weighted by the class numbers. It means
@@ -149,7 +152,8 @@ def sample_argmax_index(
         array are.
 
     Raises:
-        ValueError: As `gumbel_softmax`.
+        ValueError: As `gumbel_softmax`, and for more than 2**24 classes, whose
+            numbers float32 would round.
         TypeError: As `gumbel_softmax`.
 
     Example:
@@ -236,6 +240,8 @@ def _sample(
     logits, temperature, axis, class_mask = categorical_arguments(
         logits, temperature, axis, class_mask
     )
+    if index:
+        check_index_is_exact(logits.shape, axis)
     noise_scale = backend.to_tensor(noise_scale, temperature.dtype)
     mask = () if class_mask is None else (class_mask,)
     ranks = tuple(len(x.shape) for x in (logits, temperature, *mask))

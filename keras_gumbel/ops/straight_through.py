@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
-from keras_gumbel._validation import check_dense
+from keras_gumbel._validation import check_dense, check_not_symbolic
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
@@ -24,6 +24,8 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes differ.
         TypeError: For ragged or sparse tensors.
+        TypeError: For the inputs of a Functional model, which are no tensors
+            yet: call it in a layer.
 
     Example:
 
@@ -38,6 +40,8 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     """
     check_dense(hard, "hard")
     check_dense(soft, "soft")
+    check_not_symbolic(hard, "hard", "straight_through")
+    check_not_symbolic(soft, "soft", "straight_through")
     hard, soft = ops.convert_to_tensor(hard), ops.convert_to_tensor(soft)
     sizes = zip(hard.shape, soft.shape, strict=False)
     if len(hard.shape) != len(soft.shape) or any(
