@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_gumbel import formulas
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation import (
     check_class_mask,
@@ -15,7 +16,6 @@ from keras_gumbel._validation import (
     check_kind,
     check_known_features,
 )
-from keras_gumbel.formulas import FORBIDDEN
 from keras_gumbel.layers.logits import LogitsLayer
 from keras_gumbel.ops.codebook import likeliest, look_up
 
@@ -121,7 +121,11 @@ class CodebookLayer(LogitsLayer):
             return logits
         class_mask = ops.convert_to_tensor(class_mask)
         check_class_mask(class_mask, logits)
-        return ops.where(class_mask, logits, FORBIDDEN)
+        return ops.where(class_mask, logits, formulas.FORBIDDEN)
+
+    def _near(self, logits: Tensor) -> Tensor:
+        far = formulas.offset(logits, self.noise_scale, -1)
+        return formulas.less(logits, far)
 
     def encode(
         self, inputs: Tensor, class_mask: Tensor | None = None
