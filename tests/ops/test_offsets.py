@@ -108,8 +108,8 @@ def test_the_law_of_a_hard_sample(name, offset, seed):
 def test_the_law_of_a_soft_sample(offset, seed):
     """(log y_i - log y_j) * temperature is logistic."""
     y = soft(rows(offset), temperature=0.7, seed=seed).numpy()
-    log = np.log(y.astype("float64"))
-    contrast = (log[:, 0] - log[:, 3]) * 0.7
+    log = np.log(y[:, [0, 3]].astype("float64"))
+    contrast = (log[:, 0] - log[:, 1]) * 0.7
     p = statistics.ks_p(contrast, reference.logistic_cdf)
     assert p > FALSE_FAIL_RATE
     assert np.all(y[:, 2] == 0)
@@ -265,9 +265,10 @@ def test_a_relaxed_permutation_without_noise(which):
 
 def test_huge_matrices_stay_finite():
     x = tf.constant([[[LARGEST, -LARGEST], [-LARGEST, -LARGEST]]])
-    for hard in (True, False):
-        y = kg.ops.gumbel_sinkhorn(x, hard=hard, seed=1)
-        np.testing.assert_allclose(y[0], np.eye(2), atol=1e-6)
+    y = kg.ops.gumbel_sinkhorn(x, hard=True, seed=1)
+    np.testing.assert_array_equal(y[0], np.eye(2))
+    y = kg.ops.gumbel_sinkhorn(x, seed=1)
+    np.testing.assert_allclose(np.sum(y, axis=1), 1, atol=1e-5)
 
 
 # ---------------------------------------------------------------------------
