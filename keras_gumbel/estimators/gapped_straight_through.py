@@ -76,6 +76,8 @@ class GappedStraightThrough(Estimator):
     ) -> tuple[Tensor, Tensor]:
         """The gradient of the softmax of the moved logits."""
         axis = draw.axis
+        # Far from 0 the gap would be lost in rounding.
+        kept = kept - formulas.offset(kept, 1.0, axis)
         peak = formulas.maximum(kept, axis)
         below = ops.minimum(kept, peak - self._gap(draw, kept, choice))
         sampled = formulas.classes(kept, axis) == choice

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_gumbel import estimators
+from keras_gumbel import estimators, formulas
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import canonical_axis, check_integer
 from keras_gumbel.estimators import Estimator
@@ -52,6 +52,10 @@ class CategoricalLayer(LogitsLayer):
 
     def _class_axis(self, shape: Shape) -> int:
         return canonical_axis(self.axis, shape)
+
+    def _near(self, logits: Tensor) -> Tensor:
+        far = formulas.offset(logits, self.noise_scale, self.axis)
+        return formulas.less(logits, far)
 
     def _mode(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

@@ -131,6 +131,10 @@ class CodebookLayer(LogitsLayer):
         check_class_mask(class_mask, logits)
         return formulas.allowed(logits, class_mask)
 
+    def _near(self, logits: Tensor) -> Tensor:
+        far = formulas.offset(logits, self.noise_scale, -1)
+        return formulas.less(logits, far)
+
     def encode(
         self, inputs: Tensor, class_mask: Tensor | None = None
     ) -> Tensor:

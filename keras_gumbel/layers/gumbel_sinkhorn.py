@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_gumbel import formulas
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import check_integer, check_square
 from keras_gumbel.layers.logits import LogitsLayer
@@ -159,6 +160,9 @@ class GumbelSinkhorn(LogitsLayer):
             noise_scale=self.noise_scale,
             seed=self.seed_generator,
         )
+
+    def _near(self, logits: Tensor) -> Tensor:
+        return formulas.near_matrices(logits, self.noise_scale)
 
     def _mode(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

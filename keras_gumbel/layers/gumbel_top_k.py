@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_gumbel import formulas
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     canonical_axis,
@@ -167,6 +168,10 @@ class GumbelTopK(LogitsLayer):
             seed=self.seed_generator,
             outputs=1,
         )
+
+    def _near(self, logits: Tensor) -> Tensor:
+        far = formulas.offset(logits, self.noise_scale, self.axis)
+        return formulas.less(logits, far)
 
     def _mode(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

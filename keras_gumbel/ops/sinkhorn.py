@@ -3,6 +3,8 @@
 import functools
 from collections.abc import Callable
 
+import keras
+import numpy as np
 from keras import ops
 
 from keras_gumbel import backend, formulas
@@ -60,7 +62,10 @@ def gumbel_sinkhorn(
 
     Args:
         logits: Float tensor `(..., n, n)`: how well row i fits column j, in
-            nats. -inf forbids a pair.
+            nats. -inf forbids a pair. A row or a column that is far from 0
+            as a whole, by 2**8 noise scales, is moved there first, or noise
+            would be lost beside it: the law of a hard sample is the same, and
+            what the iterations tend to.
         temperature: Positive number, or float tensor of positive numbers
             that broadcasts to the logits with size 1 along the last two axes
             (such as `(batch, 1, 1)`). A value that is not positive and is
@@ -166,6 +171,7 @@ def _portable(
         logits, temperature, class_mask
     )
     x = formulas.allowed(logits, class_mask)
+    x = formulas.near_matrices(x, 1.0)
     tau = formulas.positive_or_nan(temperature, x.dtype)
     given = arrange(x, tau, num_iterations)
     y = restore(unrolled(given, num_iterations), x)
@@ -202,6 +208,14 @@ def _run(
     return rule(logits, temperature, *drawn, *mask)
 
 
+def _near(x: Tensor, noise_scale: Tensor | float) -> Tensor:
+    """`near_matrices` in float64, where rows and columns add up exactly."""
+    near = formulas.near_matrices(ops.cast(x, "float64"), noise_scale)
+    largest = float(np.finfo(keras.backend.standardize_dtype(x.dtype)).max)
+    near = ops.cast(ops.clip(near, -largest, largest), x.dtype)
+    return ops.where(ops.abs(x) < float("inf"), near, x)
+
+
 @functools.cache
 def _rule(
     hard: bool,
@@ -220,15 +234,14 @@ def _rule(
     def perturb(logits: Tensor, *rest: Tensor) -> Tensor:
         noise, class_mask = (rest[:2], rest[2:]) if noisy else ((), rest)
 
-        def prepared() -> Tensor:
-            return formulas.allowed(logits, *class_mask)
-
+        x = formulas.allowed(logits, *class_mask)
         if not noise:
-            return formulas.nan_to_inf(prepared())
+            return formulas.nan_to_inf(_near(x, 1.0))
         key, scale = noise
         scale = formulas.scale_or_nan(scale, logits)
-        axis = len(logits.shape) - 1
-        return formulas.perturb(Draw(prepared, scale, key, axis))
+        near = _near(x, scale)
+        draw = Draw(lambda: near, scale, key, len(logits.shape) - 1)
+        return formulas.add_noise(draw, formulas.gumbel, formulas.nan_to_inf)
 
     def matrices(x: Tensor, temperature: Tensor) -> Matrices:
         tau = formulas.positive_or_nan(temperature, x.dtype)

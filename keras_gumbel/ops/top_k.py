@@ -231,7 +231,9 @@ def _rule(
             return formulas.allowed(logits, *mask)
 
         scale = formulas.scale_or_nan(noise_scale, logits)
-        perturbed = formulas.perturb(Draw(prepared, scale, key, axis))
+        # Of k classes any may be chosen, however far below the largest.
+        draw = Draw(prepared, scale, key, axis)
+        perturbed = formulas.perturb(draw, formulas.less)
         rows = _Rows(perturbed, axis)
         k_hot, indices = choices.largest(rows.of(perturbed), k)
         if not hard:
@@ -273,7 +275,7 @@ def _noiseless_rule(
     def forward(
         logits: Tensor, temperature: Tensor, *mask: Tensor
     ) -> tuple[Tensor, ...]:
-        x = formulas.allowed(logits, *mask)
+        x = _near(formulas.allowed(logits, *mask), axis)
         rows = _Rows(x, axis)
         tau = None if hard else rows.of_temperature(temperature)
 
@@ -289,11 +291,17 @@ def _noiseless_rule(
     def backward(
         dy: Tensor, logits: Tensor, temperature: Tensor, *mask: Tensor
     ) -> tuple[Tensor | None, ...]:
-        x = formulas.nan_to_inf(formulas.allowed(logits, *mask))
+        x = _near(formulas.allowed(logits, *mask), axis)
+        x = formulas.nan_to_inf(x)
         gradients = pull_back(dy, x, logits, temperature)
         return *gradients, *(None for _ in mask)
 
     return _trained_once(forward, backward, 1)
+
+
+def _near(x: Tensor, axis: int) -> Tensor:
+    """Rows to which log(1 - a) can be added: far from 0 it would be lost."""
+    return formulas.less(x, formulas.offset(x, 1.0, axis))
 
 
 def _trained_once(

@@ -34,6 +34,13 @@ ROUNDING = {
     "float32": 2.0**-22,
     "float64": 2.0**-50,
 }
+# The largest power of two beside which whole numbers up to 8 are exact.
+FAR = {
+    "float16": 2.0**10,
+    "bfloat16": 2.0**7,
+    "float32": 2.0**20,
+    "float64": 2.0**48,
+}
 
 
 def rounding(case):
@@ -141,6 +148,27 @@ def test_shift_invariance(effort, seed):
     case = cases(effort, numbers=whole_number, temperatures=MILD, kinds=in_rows)
     strategy = st.tuples(case, st.integers(-64, 64))
     check(is_shift_invariant, strategy, effort.examples, seed)
+
+
+def is_the_same_far_from_zero(given):
+    case, offset = given
+    if case.kind.noise:
+        assume(no_near_ties(case, case.logits() + case.noise()))
+    y, gradient = map(wide, case.with_gradient())
+    far = case.x + tf.cast(offset * FAR[case.dtype], case.x.dtype)
+    again, d_far = map(wide, case.with_gradient(far))
+    near(case, again, y, by=100)
+    scale = case.classes * (1 + np.abs(gradient).max(initial=0))
+    rounded = max(ROUNDING[case.dtype], 1e-6)
+    np.testing.assert_allclose(d_far, gradient, atol=100 * scale * rounded)
+
+
+@EFFORT
+def test_a_common_offset_changes_nothing_of_the_law(effort, seed):
+    """Of logits that are exact there, beside which noise would be lost."""
+    case = cases(effort, numbers=whole_number, temperatures=MILD, kinds=in_rows)
+    strategy = st.tuples(case, st.sampled_from([1.0, -1.0]))
+    check(is_the_same_far_from_zero, strategy, effort.examples, seed)
 
 
 def moved(case, order, y):
