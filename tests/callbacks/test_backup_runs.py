@@ -414,7 +414,7 @@ class TestFolders:
         [
             ({"existing": "overwrite"}, ValueError),
             ({"existing": None}, ValueError),
-            ({"run": object()}, TypeError),
+            ({"run": {1, 2}}, TypeError),
             ({"run": np.float32}, TypeError),
         ],
         ids=repr,
