@@ -41,7 +41,7 @@ def from_layer(
     of logits / noise_scale and temperature / noise_scale. The temperature is
     the layer's live one: the distribution reads it at each use, so that what
     is assigned or annealed later counts too. (A slice of it, d[0], keeps that
-    of its making.)
+    of its making; every distribution keeps the `noise_scale` of its making.)
 
     The density of a relaxed sample overflows where an entry of it underflows,
     in float32 at temperatures below 0.3: take `log_from_layer` there.

@@ -45,7 +45,8 @@ class GumbelTopK(LogitsLayer):
             relaxation at the live temperature. `"sample"`: a sample as in
             training. `None`: `"argmax"` if hard, else `"softmax"`. Gradients
             of the first two are those of the relaxation. Defaults to `None`.
-        noise_scale: Number >= 0, dimensionless. Defaults to `1.0`.
+        noise_scale: Number >= 0, dimensionless, or a schedule, as for
+            `GumbelSoftmax`. Defaults to `1.0`.
         from_logits: False if the input holds probabilities, whose log is then
             taken (0 stays impossible). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
@@ -76,6 +77,8 @@ class GumbelTopK(LogitsLayer):
     Attributes:
         temperature: The live temperature, a float32 variable: assignable,
             saved with the weights, no retracing.
+        noise_scale: The live scale of the noise, likewise, but that it is in
+            `variables` and not in `weights`.
 
     Gradient:
         Soft: exact for the relaxed sample. Hard: that of the soft one of the
@@ -86,6 +89,8 @@ class GumbelTopK(LogitsLayer):
         ValueError: For a `k`, temperature, axis, mask, seed or `inference`
             out of range.
         TypeError: For arguments of another type, integer logits among them.
+        AttributeError: For a setting, such as `hard`, that is set once the
+            layer is built.
 
     Example:
 

@@ -58,7 +58,9 @@ def adding(base):
     return Adds
 
 
-forms = pytest.mark.parametrize("form", [passing_on, by_keyword, plain, adding])
+forms = pytest.mark.parametrize(
+    "form", [passing_on, *slow(by_keyword, plain, adding)]
+)
 
 
 @each_layer

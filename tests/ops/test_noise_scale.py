@@ -116,7 +116,7 @@ def test_the_law_is_that_of_the_scaled_logits(scale, estimator):
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 2.0])
 def test_gates_open_by_the_live_scale(scale):
-    """P(z != 0) in closed form, and what the layer says; false fails at 1e-6."""
+    """P(z != 0) in closed form, as the layer says; false fails at 1e-6."""
     layer = kg.HardConcreteGate(seed=3, log_alpha_initializer="ones")
     layer.build((None, 1))
     layer.noise_scale = scale
