@@ -60,7 +60,7 @@ def from_layer(
     of logits / noise_scale and temperature / noise_scale. The temperature is
     the layer's live one: the distribution reads it at each use, so that what
     is assigned or annealed later counts too. (A slice of it, d[0], keeps that
-    of its making.)
+    of its making; every distribution keeps the `noise_scale` of its making.)
 
     A forbidden class, of -inf or by `class_mask`, is exactly 0 in a sample.
     The density of a relaxed one is then that of the other classes, on their

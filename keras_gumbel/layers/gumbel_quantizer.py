@@ -65,8 +65,12 @@ class GumbelQuantizer(CodebookLayer):
             calls. The layer then adds the loss `kl_weight * KL`, in nats,
             where KL is the sum over groups of
             KL(softmax(logits) || uniform over the codes), averaged over
-            positions, those that are masked left out. `None`: no such loss,
-            and nothing of it is computed. Defaults to `None`.
+            positions, those that are masked left out. It is added once a
+            call: a layer that is shared, or under `TimeDistributed`, adds it
+            for each. Out of a loop, such as that of `keras.layers.RNN`, no
+            loss gets: unroll the loop, or add one outside, by
+            `keras_gumbel.losses.categorical_kl`. `None`: no such loss, and
+            nothing of it is computed. Defaults to `None`.
         kernel_initializer: Initializer of the projection. Defaults to
             `"glorot_uniform"`.
         use_bias: False for a projection without bias. Defaults to `True`.
@@ -124,7 +128,8 @@ class GumbelQuantizer(CodebookLayer):
 
     Raises:
         ValueError: As `GumbelSoftmax`, and for sizes or a `kl_weight` out of
-            range.
+            range; for a `kl_weight` other than 0 inside a loop of another
+            layer.
         TypeError: As `GumbelSoftmax`, integer inputs among them.
 
     Example:

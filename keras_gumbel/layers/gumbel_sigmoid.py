@@ -40,8 +40,11 @@ class GumbelSigmoid(LogitsLayer):
             as in training. `None`: `"argmax"` if hard, else `"sigmoid"`.
             Gradients of the first two are those of the sigmoid. Defaults to
             `None`.
-        noise_scale: Number >= 0, dimensionless, as for
-            `keras_gumbel.ops.gumbel_sigmoid`. Defaults to `1.0`.
+        noise_scale: Number >= 0, dimensionless, or a schedule as for the
+            temperature. A hard gate is 1 with probability
+            sigmoid(logits / noise_scale). Temperatures are absolute: what
+            holds of an estimator at temperature 1 holds at `noise_scale`.
+            Defaults to `1.0`.
         from_logits: False if the input holds probabilities, whose log-odds
             are then taken (0 stays impossible, 1 certain; outside [0, 1] is
             NaN). Defaults to `True`.
@@ -73,6 +76,8 @@ class GumbelSigmoid(LogitsLayer):
     Attributes:
         temperature: The live temperature, a float32 variable: assignable,
             saved with the weights, no retracing.
+        noise_scale: The live scale of the noise, likewise, but that it is in
+            `variables` and not in `weights`.
 
     Gradient:
         Soft: exact for the relaxed sample. Hard: biased, see the estimator.
@@ -81,6 +86,8 @@ class GumbelSigmoid(LogitsLayer):
         ValueError: For a temperature, mask, seed, `inference` or `estimator`
             out of range.
         TypeError: For arguments of another type, integer logits among them.
+        AttributeError: For a setting, such as `hard`, that is set once the
+            layer is built.
 
     Example:
 

@@ -46,7 +46,8 @@ class GumbelSinkhorn(LogitsLayer):
             training. `None`: `"argmax"` if hard, else `"sinkhorn"`. Gradients
             of the first two are those of `"sinkhorn"`. Each is a compiled
             program, which a SavedModel holds. Defaults to `None`.
-        noise_scale: Number >= 0, dimensionless. Defaults to `1.0`.
+        noise_scale: Number >= 0, dimensionless, or a schedule as for the
+            temperature. Defaults to `1.0`.
         from_logits: False if the input holds affinities, positive numbers
             whose log is then taken (0 forbids a pair). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
@@ -82,6 +83,8 @@ class GumbelSinkhorn(LogitsLayer):
     Attributes:
         temperature: The live temperature, a float32 variable: assignable,
             saved with the weights, no retracing.
+        noise_scale: The live scale of the noise, likewise, but that it is in
+            `variables` and not in `weights`.
 
     Gradient:
         Soft: exact for the relaxed sample. Hard: biased, that of the soft
@@ -92,6 +95,8 @@ class GumbelSinkhorn(LogitsLayer):
         ValueError: For logits that are not square, a temperature, number of
             iterations, mask, seed or `inference` out of range.
         TypeError: For arguments of another type, integer logits among them.
+        AttributeError: For a setting, such as `hard`, that is set once the
+            layer is built.
 
     Example:
 

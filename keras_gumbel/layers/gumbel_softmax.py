@@ -37,8 +37,12 @@ class GumbelSoftmax(CategoricalLayer):
             softmax at the live temperature. `"sample"`: a sample as in
             training. `None`: `"argmax"` if hard, else `"softmax"`. Gradients
             of the first two are those of the softmax. Defaults to `None`.
-        noise_scale: Number >= 0, dimensionless, as for
-            `keras_gumbel.ops.gumbel_softmax`. Defaults to `1.0`.
+        noise_scale: Number >= 0, dimensionless, or a schedule as for the
+            temperature. The law of a hard sample is
+            softmax(logits / noise_scale): it is the temperature of the
+            forward pass, as `temperature` is of the gradient. Temperatures
+            are absolute: what holds of an estimator at temperature 1 holds
+            at `noise_scale`. Defaults to `1.0`.
         from_logits: False if the input holds probabilities, whose log is then
             taken (0 stays impossible). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
@@ -75,6 +79,8 @@ class GumbelSoftmax(CategoricalLayer):
     Attributes:
         temperature: The live temperature, a float32 variable: assignable,
             saved with the weights, no retracing.
+        noise_scale: The live scale of the noise, likewise, but that it is in
+            `variables` and not in `weights`.
 
     Gradient:
         Soft: exact for the relaxed sample. Hard: biased, see the estimator.
@@ -84,6 +90,8 @@ class GumbelSoftmax(CategoricalLayer):
             `estimator` out of range.
         TypeError: For arguments of another type, integer logits, and ragged
             or sparse tensors among them.
+        AttributeError: For a setting, such as `hard`, that is set once the
+            layer is built.
 
     Example:
 

@@ -48,7 +48,8 @@ class GumbelTopK(LogitsLayer):
             relaxation at the live temperature. `"sample"`: a sample as in
             training. `None`: `"argmax"` if hard, else `"softmax"`. Gradients
             of the first two are those of the relaxation. Defaults to `None`.
-        noise_scale: Number >= 0, dimensionless. Defaults to `1.0`.
+        noise_scale: Number >= 0, dimensionless, or a schedule, as for
+            `GumbelSoftmax`. Defaults to `1.0`.
         from_logits: False if the input holds probabilities, whose log is then
             taken (0 stays impossible). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
@@ -82,6 +83,8 @@ class GumbelTopK(LogitsLayer):
     Attributes:
         temperature: The live temperature, a float32 variable: assignable,
             saved with the weights, no retracing.
+        noise_scale: The live scale of the noise, likewise, but that it is in
+            `variables` and not in `weights`.
 
     Gradient:
         Soft: exact for the relaxed sample. Hard: that of the soft one of the
@@ -95,6 +98,8 @@ class GumbelTopK(LogitsLayer):
         InvalidArgumentError: Of TensorFlow, for a `k` above a number of
             classes that is known only when the program runs.
         TypeError: For arguments of another type, integer logits among them.
+        AttributeError: For a setting, such as `hard`, that is set once the
+            layer is built.
 
     Example:
 

@@ -51,7 +51,12 @@ class HardConcreteGate(SamplingLayer):
     not gated: a channel is kept or dropped as a whole. The loss is the
     expected number of gates that are not 0, which counts features whatever
     their weights are; it is added in training and in evaluation. A gate that
-    ends at exactly 0 says that its feature can be removed.
+    ends at exactly 0 says that its feature can be removed. The loss is added
+    once a call: a layer that is shared, or under `TimeDistributed`, adds it for
+    each. Out of a loop, such as that of `keras.layers.RNN`, no loss gets:
+    unroll the loop, or leave `l0_weight` at 0 and add
+    `weight * layer.expected_active()` outside. (There a weight that is changed
+    after tracing gives NaN.)
 
     Args:
         axis: Integer or sequence of integers, the axes that are gated, as
@@ -71,7 +76,8 @@ class HardConcreteGate(SamplingLayer):
         inference: What happens when not training. `"deterministic"` (what
             `None` means): the noise-free gates. `"sample"`: a sample as in
             training. Defaults to `None`.
-        noise_scale: Number >= 0, dimensionless. Defaults to `1.0`.
+        noise_scale: Number >= 0, dimensionless, or a `LearningRateSchedule`
+            as for the temperature. Defaults to `1.0`.
         seed: As for `GumbelSoftmax`. Defaults to `None`.
         **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
 
@@ -97,6 +103,8 @@ class HardConcreteGate(SamplingLayer):
         l0_weight: The live weight of the loss, a float32 variable:
             assignable, saved with the weights, no retracing.
         temperature: The live temperature, likewise.
+        noise_scale: The live scale of the noise, likewise, but that it is in
+            `variables` and not in `weights`.
 
     Gradient:
         Exact for the sample: to `log_alpha`, to the inputs, and to a
@@ -105,7 +113,10 @@ class HardConcreteGate(SamplingLayer):
 
     Raises:
         ValueError: For an argument out of range, or axes that do not fit the
-            inputs.
+            inputs; for an `l0_weight` other than 0 inside a loop of another
+            layer.
+        AttributeError: For a setting, such as `stretch`, that is set once the
+            layer is built.
         TypeError: For arguments of another type, integer inputs among them.
 
     Example:

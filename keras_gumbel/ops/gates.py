@@ -56,7 +56,8 @@ def hard_concrete(
         class_mask: Optional bool tensor, True where a gate may open, that
             broadcasts to `log_alpha`. A forbidden gate is exactly 0 and gets
             no gradient.
-        noise_scale: Number >= 0, dimensionless; 0 leaves the noise out.
+        noise_scale: Number >= 0, dimensionless, or a scalar float tensor, as
+            for `gumbel_softmax`; 0 leaves the noise out.
         seed: An integer in [0, 2**32) for the same gates at every call, a
             `keras.random.SeedGenerator` for its stream, None for fresh noise
             that follows `keras.utils.set_random_seed`.

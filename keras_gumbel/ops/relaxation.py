@@ -61,9 +61,11 @@ def gumbel_softmax(
         class_mask: Optional bool tensor, True where a class is allowed, that
             broadcasts to the logits. Forbidden classes get exactly 0 and no
             gradient; a row with none allowed is all zeros.
-        noise_scale: Number >= 0, dimensionless; 0 leaves the noise out. The
-            law is softmax(logits / noise_scale). Temperatures are absolute:
-            what holds of an estimator at temperature 1 holds at `noise_scale`.
+        noise_scale: Number >= 0, dimensionless, or a scalar float tensor;
+            0 leaves the noise out. The law is softmax(logits / noise_scale).
+            Temperatures are absolute: what holds of an estimator at
+            temperature 1 holds at `noise_scale`. A negative value that is
+            only known when the program runs gives NaN. It gets no gradient.
         seed: An integer in [0, 2**32) for the same sample at every call
             (`st_gumbel` and soft then share their noise), a
             `keras.random.SeedGenerator` for its stream, None for fresh noise

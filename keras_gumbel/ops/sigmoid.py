@@ -56,10 +56,10 @@ def gumbel_sigmoid(
         class_mask: Optional bool tensor, True where a gate may open, that
             broadcasts to the logits. The others are exactly 0, without a
             gradient.
-        noise_scale: Number >= 0, dimensionless; 0 leaves the noise out. The
-            probability of 1 is sigmoid(logits / noise_scale). Temperatures are
-            absolute: what holds of an estimator at temperature 1 holds at
-            `noise_scale`.
+        noise_scale: Number >= 0, dimensionless, or a scalar float tensor, as
+            for `gumbel_softmax`; 0 leaves the noise out. The probability of 1
+            is sigmoid(logits / noise_scale). Temperatures are absolute: what
+            holds of an estimator at temperature 1 holds at `noise_scale`.
         seed: An integer in [0, 2**32) for the same sample at every call, a
             `keras.random.SeedGenerator` for its stream, None for fresh noise
             that follows `keras.utils.set_random_seed`.

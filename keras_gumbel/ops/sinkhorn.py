@@ -81,7 +81,8 @@ def gumbel_sinkhorn(
             largest sum; rows without a partner are zeros. A soft one is
             finite also where the allowed pairs hold no permutation, and rows
             do not sum to 1.
-        noise_scale: Number >= 0, dimensionless; 0 leaves the noise out.
+        noise_scale: Number >= 0, dimensionless, or a scalar float tensor, as
+            for `gumbel_softmax`; 0 leaves the noise out.
         seed: An integer in [0, 2**32) for the same sample at every call
             (hard and soft then share their noise), a
             `keras.random.SeedGenerator` for its stream, None for fresh noise

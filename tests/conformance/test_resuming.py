@@ -49,7 +49,8 @@ def train(
     annealing = kg.schedules.ExponentialAnnealing(2.0, 0.1, 0.1)
     in_layer = {}
     if schedule == "layer":
-        live = {"temperature", "l0_weight", "kl_weight"} & {*row.settings}
+        live = {"temperature", "noise_scale", "l0_weight", "kl_weight"}
+        live &= {*row.settings}
         in_layer = dict.fromkeys(live, annealing)
     model = row.model(seed=3, **in_layer)
     model.compile(optimizer(), "mean_squared_error", **settings)
