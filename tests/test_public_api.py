@@ -275,6 +275,7 @@ def test_public_names(module):
             "choices",
             "formulas",
             "logarithms",
+            "rematerialization",
             "sinkhorn",
             "subsets",
         }
