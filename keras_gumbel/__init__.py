@@ -24,4 +24,4 @@ from keras_gumbel.layers import (
     HardConcreteGate as HardConcreteGate,
     SampleArgmaxIndex as SampleArgmaxIndex,
 )
-from keras_gumbel.remat import remat as remat
+from keras_gumbel.rematerialization import remat as remat

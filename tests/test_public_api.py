@@ -281,6 +281,7 @@ def test_public_names(module):
             "choices",
             "formulas",
             "logarithms",
+            "rematerialization",
             "sinkhorn",
             "subsets",
         }

@@ -206,8 +206,8 @@ class SamplingLayer(keras.Layer):
         which began alike.
         """
         generator = keras.saving.deserialize_keras_object(config)
-        alone = config.get(_APART) or not shares_objects()
-        if alone and isinstance(generator, keras.random.SeedGenerator):
+        apart = config.get(_APART, not shares_objects())
+        if apart and isinstance(generator, keras.random.SeedGenerator):
             set_apart(generator, self.name)
         return generator
 
@@ -218,7 +218,8 @@ class SamplingLayer(keras.Layer):
         serialize(self.seed)
         # Keras says that an object is shared from the second time on.
         config = serialize(self.seed)
-        return {**config, _APART: True} if is_set_apart(self.seed) else config
+        apart = is_set_apart(self.seed) or not shares_objects()
+        return {**config, _APART: apart}
 
     @property
     def temperature(self) -> keras.Variable:
