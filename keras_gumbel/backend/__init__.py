@@ -21,7 +21,8 @@ written with `keras.ops`, so another framework is one more file like
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
     checkpoint_with(layer, name, variable)   in the framework's checkpoints
-    export_format()             what the call is traced for by Keras's `export`
+    export_format()             what the call is traced for by an exporter
+    refuse_export(reason)       an error that exporters show
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
     static_value(x)             the number in `x` where it is known now
 """
@@ -49,6 +50,7 @@ from keras_gumbel.backend.tensorflow import (
     once_only as once_only,
     random_half as random_half,
     random_unit as random_unit,
+    refuse_export as refuse_export,
     static_value as static_value,
     straight_through as straight_through,
     sum_over as sum_over,
