@@ -31,9 +31,10 @@ written with `keras.ops`, so another framework is one more file like
     trace(function, *args)      its errors, where there are no values yet
     layout(x)                   dense, ragged or sparse
     with_at_least(x, size, axis, message)    an error when the program runs
-    export_format()             what the call is traced for by Keras's `export`
     is_in_inner_graph()         whether a layer's loop or branch is being traced
     value_now(variable)         what it holds while a graph is traced
+    export_format()             what the call is traced for by an exporter
+    refuse_export(reason)       an error that exporters show
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
     read(variable)              what is behind one of Keras's, not cast
     static_value(x)             the number in `x` where it is known now
@@ -68,6 +69,7 @@ from keras_gumbel.backend.tensorflow import (
     random_half as random_half,
     random_unit as random_unit,
     read as read,
+    refuse_export as refuse_export,
     remat as remat,
     set_apart as set_apart,
     shares_objects as shares_objects,

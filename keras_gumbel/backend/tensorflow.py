@@ -4,8 +4,8 @@ import functools
 import sys
 import types
 import zlib
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import keras
 import numpy as np
@@ -393,22 +393,26 @@ def with_at_least(x: Tensor, size: int, axis: int, message: str) -> Tensor:
     return tf.ensure_shape(whole, x.shape)
 
 
-def export_format() -> str | None:
-    """What Keras's `export` is tracing this call for, None if it is not.
+# Converters that trace a model themselves, and what they write.
+_LITE = "tensorflow.lite.python.lite"
+_CONVERTERS = {_LITE: "litert", "tf2onnx.convert": "onnx"}
 
-    `"saved_model"`, `"litert"`, `"onnx"` or `"openvino"`. Keras tells layers
-    nothing of it, but its own functions are on the stack, the format's
-    outermost.
+
+def export_format() -> str | None:
+    """What a call is traced for by an exporter, None if it is not.
+
+    `"saved_model"`, `"litert"`, `"onnx"` or `"openvino"`: by Keras's `export`,
+    or by a converter that is given the model. They tell layers nothing of it,
+    but their own functions are on the stack, the format's outermost.
     """
     if tf.executing_eagerly():
         return None
     found = None
-    frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None:
-        folder, _, file = frame.f_globals.get("__name__", "").rpartition(".")
+    for module, _ in _callers():
+        folder, _, file = module.rpartition(".")
         if folder == "keras.src.export":
             found = file.removesuffix("_export_archive")
-        frame = frame.f_back
+        found = _CONVERTERS.get(module, found)
     return found
 
 
@@ -429,14 +433,11 @@ def is_in_inner_graph() -> bool:
     if tf.executing_eagerly():
         return False
     inside = False
-    frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
+    for module, frame in _callers():
         inside |= module in _CONTROL_FLOW
         is_call = frame.f_code.co_name == "__call__"
         if inside and is_call and module == "keras.src.layers.layer":
             return True
-        frame = frame.f_back
     return False
 
 
@@ -444,6 +445,34 @@ def value_now(variable: keras.Variable) -> np.ndarray | None:
     """What a variable holds while a graph is traced; None if out of reach."""
     with tf.init_scope():
         return tf.get_static_value(tf.convert_to_tensor(variable.value))
+
+
+def refuse_export(reason: str) -> NoReturn:
+    """Raise a ValueError to whoever exports.
+
+    TensorFlow's converter drops what is raised as it traces a model, and
+    tries another way, which fails for a reason of its own, and may leave the
+    model's programs broken. So the other way is made to raise this, too.
+    """
+    error = ValueError(reason)
+
+    def again() -> NoReturn:
+        raise error
+
+    for module, frame in _callers():
+        converter = frame.f_locals.get("self") if module == _LITE else None
+        for way in ("_freeze_keras_model", "_freeze_concrete_function"):
+            if hasattr(converter, way):
+                setattr(converter, way, again)
+    raise error
+
+
+def _callers() -> Iterator[tuple[str, types.FrameType]]:
+    """The modules on the stack and their frames, the innermost first."""
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame.f_globals.get("__name__", ""), frame
+        frame = frame.f_back
 
 
 def next_key(seed: Seed) -> Tensor:

@@ -1,4 +1,4 @@
-"""What can leave TensorFlow, when Keras's `export` traces a call.
+"""What can leave TensorFlow, when an exporter traces a call.
 
 Of what is not finite the runtimes of other formats make what they like.
 LiteRT's exponential and every runtime's maximum lose NaN; LiteRT's constants of
@@ -34,7 +34,7 @@ def check_can_draw(name: str) -> None:
     """Raise where the layer of that name would draw, and the file cannot."""
     target = portable_format()
     if target is not None:
-        raise ValueError(
+        backend.refuse_export(
             f"the format {target!r} has no random numbers that can be "
             "reproduced: export `keras_gumbel.export.with_noise_input(model)`, "
             "which takes the noise as an input, or a model whose layers have "
@@ -50,7 +50,7 @@ def check_precision(name: str, dtype: str) -> None:
     if target == "litert":
         lacking |= {"float16", "float64"}
     if target is not None and dtype in lacking:
-        raise ValueError(
+        backend.refuse_export(
             f"the format {target!r} has no arithmetic in {dtype}: what is "
             "written would not run. Export a model that was made in float32, "
             "with `set_weights(model.get_weights())`, or the format "

@@ -162,7 +162,7 @@ def _portable(
 ) -> Tensor:
     """The relaxation in operations that every format has."""
     if hard:
-        raise ValueError(
+        backend.refuse_export(
             f"the format {target!r} has no loop for the best permutation: "
             "export the logits and match them where they are used, or use the "
             "format 'tf_saved_model', or `inference=\"sinkhorn\"`. "

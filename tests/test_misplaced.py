@@ -1,0 +1,59 @@
+"""Functions given what is no tensor yet, and metrics given to `compile`."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_gumbel as kg
+from tests.test_messages import refuses
+
+LOGITS = np.zeros((2, 3), "float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("hard", lambda x: kg.ops.straight_through(x, LOGITS)),
+        ("soft", lambda x: kg.ops.straight_through(LOGITS, x)),
+        ("logits", lambda x: kg.losses.categorical_kl(x)),
+        ("prior_logits", lambda x: kg.losses.categorical_kl(LOGITS, x)),
+        ("logits", lambda x: kg.losses.bernoulli_kl(x)),
+        ("prior_logits", lambda x: kg.losses.bernoulli_kl(LOGITS, x)),
+    ],
+)
+def test_inputs_of_a_functional_model(name, call):
+    refuses(
+        TypeError,
+        name,
+        "Call it in a layer of your own",
+        f"{name}=<KerasTensor",
+        lambda: call(keras.Input((3,))),
+    )
+
+
+def test_the_remedy():
+    class Terms(keras.layers.Layer):
+        def call(self, inputs):
+            kl = kg.losses.categorical_kl(inputs)
+            return kg.ops.straight_through(keras.ops.round(kl), kl)
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Terms()(inputs))
+    assert model(LOGITS).numpy().tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("by", ["metrics", "weighted_metrics"])
+@pytest.mark.parametrize(
+    "metric", [kg.metrics.CodePerplexity, kg.metrics.CategoryUsage]
+)
+def test_a_metric_of_codes_in_compile(metric, by):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    model.compile(loss="mse", **{by: [metric(3)]})
+    for run in (model.fit, model.evaluate):
+        refuses(
+            TypeError,
+            metric.__name__,
+            "attribute of the layer that makes the codes",
+            "update_state of 3 arguments",
+            lambda run=run: run(LOGITS, LOGITS, verbose=0),
+        )
