@@ -10,7 +10,7 @@ MATRIX = .venv-oldest .venv-newest
 # TensorFlow's start-up notices say nothing of this project.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo demo-estimators docs test test-slow soak test-matrix dist lint \
+.PHONY: demo demo-estimators docs test test-slow nightly soak test-matrix dist lint \
   types check bench bench-gpu-check clean
 
 $(STAMP): setup.cfg pyproject.toml
@@ -35,7 +35,10 @@ test: $(STAMP)  ## the whole suite, less what is marked slow
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not slow and not gpu'
 
 test-slow: $(STAMP)  ## what is too long for `make test`
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'slow and not gpu'
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'slow and not nightly and not gpu'
+
+nightly: $(STAMP)  ## the slow tests that CI leaves out
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'nightly and not gpu'
 
 soak: $(STAMP)  ## 1e11 draws and 1e9 hard samples, each looked at
 	$(BIN)/python -m tests.soak --output benchmarks/results/soak.md

@@ -32,6 +32,15 @@ def pytest_configure(config):
     tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A module says by `SLOW_IS_NIGHTLY` that its slow tests are for nights."""
+    for item in items:
+        nightly = getattr(getattr(item, "module", None), "SLOW_IS_NIGHTLY", 0)
+        if nightly and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.nightly)
+
+
 def pytest_report_header(config):
     seed = config.option.fixed_seed
     return f"seed: {seed} (again: --fixed-seed={seed})"

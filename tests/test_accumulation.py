@@ -12,6 +12,9 @@ import tensorflow as tf
 import keras_gumbel as kg
 from tests.conformance.registry import LAYERS, as_array, each_of
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 MANY = 5000  # more than 2**12
 DTYPES = ("float16", "bfloat16", "float32")
 HALF = ("float16", "bfloat16")

@@ -21,6 +21,9 @@ from tests.conformance.registry import (
 )
 from tests.variants import slow
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 RAGGED = tf.RaggedTensor.from_row_lengths(tf.ones((4, 5)), [1, 3])
 RAGGED_CLASSES = tf.RaggedTensor.from_row_lengths(tf.ones(5), [2, 3])
 SPARSE = tf.sparse.from_dense(np.eye(5, dtype="float32"))

@@ -12,6 +12,9 @@ import keras_gumbel as kg
 from tests.conformance.registry import LAYERS, TRAINED, as_array, each_of
 from tests.variants import slow
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 COOLING = kg.schedules.ExponentialAnnealing(2.0, 0.5, 0.1)
 
 

@@ -28,6 +28,9 @@ from tests.callbacks.test_exact_backup import (
 from tests.conformance.registry import LAYERS, each_of
 from tests.variants import slow, slow_rows
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 
 def small(units=3, rate=0.1, **settings):
     """One whose weights begin anew each time; nothing is compiled."""

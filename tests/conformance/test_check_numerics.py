@@ -15,6 +15,9 @@ import keras_gumbel as kg
 from tests.conformance.registry import LAYERS, TRAINED, each_of
 from tests.directional import by_forward_mode
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 
 @contextlib.contextmanager
 def check_numerics():

@@ -8,6 +8,9 @@ import keras_gumbel as kg
 from tests.conformance.registry import LAYERS
 from tests.directional import PLACES, by_reverse_mode
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 # Of these no backward pass can be differentiated, which forward mode does.
 _BACKWARD_ONLY = (kg.GumbelEmbedding, kg.GumbelSinkhorn, kg.GumbelTopK)
 _GATE = {

@@ -20,6 +20,9 @@ from tests.conformance.registry import (
     each_of,
 )
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 COVERED = [row for row in LAYERS if row.padding]
 each_covered_layer = each_of(COVERED)
 each_training = pytest.mark.parametrize("training", [True, False])

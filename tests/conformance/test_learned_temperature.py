@@ -8,6 +8,9 @@ import tensorflow as tf
 import keras_gumbel as kg
 from tests.conformance.registry import LAYERS, as_array, each_layer, each_of
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 # No number of half precision.
 TAU = 0.7003
 

@@ -25,6 +25,9 @@ from tests.conformance.test_saving import (
 )
 from tests.variants import slow
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 SCHEDULE = keras.optimizers.schedules.ExponentialDecay(2.0, 1, 0.5)
 
 

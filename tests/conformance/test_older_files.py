@@ -14,6 +14,9 @@ import tensorflow as tf
 import keras_gumbel as kg
 from tests.fixtures import models
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 FILES = pathlib.Path(models.__file__).parent
 FOLDERS = sorted(FILES.glob("*/*/expected.npz"))
 # With all that a layer can have.

@@ -14,6 +14,9 @@ from keras_gumbel import estimators
 from tests.conformance.registry import as_array, each_layer
 from tests.variants import slow
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 
 def register(cls):
     return keras.saving.register_keras_serializable(package="tests")(cls)

@@ -12,6 +12,9 @@ from keras_gumbel import backend
 from tests.conformance.registry import LAYERS, TRAINED, as_array, each_of
 from tests.variants import slow
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 THREADS, DRAWS = 8, 2000
 
 

@@ -20,6 +20,9 @@ from keras_gumbel.ops.embedding import sample_codebooks
 from tests import reference, statistics
 from tests.statistics import FALSE_FAIL_RATE
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(3, 2, 5)).astype("float32")
 TABLE = RNG.normal(size=(5, 4)).astype("float32")

@@ -12,6 +12,9 @@ import keras_gumbel as kg
 from tests.conformance.registry import LAYERS, as_array, each_of
 from tests.variants import slow
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 STEPS, SIZE = 3, 5
 X = np.random.default_rng(0).normal(size=(4, STEPS, SIZE)).astype("float32")
 SCHEDULE = kg.schedules.ExponentialAnnealing(1.0, 0.1, 0.5)

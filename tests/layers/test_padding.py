@@ -10,6 +10,9 @@ from tests.conformance.registry import as_array
 from tests.conformance.test_keras_masks import announced, mask_of
 from tests.variants import slow
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 TOKENS = np.array([[5, 2, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0], [3, 4, 1, 2, 5, 1]])
 REAL = TOKENS != 0
 

@@ -8,6 +8,9 @@ import keras_gumbel as kg
 from tests.conformance.registry import as_array
 from tests.variants import slow_rows
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 UNKNOWN = [tf.TensorSpec([None, None], "float32")]
 X = np.array([[1.0, 2.0, 3.0]], "float32")
 

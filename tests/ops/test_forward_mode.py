@@ -13,6 +13,9 @@ import tensorflow as tf
 import keras_gumbel as kg
 from tests.directional import PLACES, by_forward_mode, by_reverse_mode
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 ESTIMATORS = ("st_gumbel", "gumbel_rao", "st", "reinmax", "gapped_st")
 _RNG = np.random.default_rng(0)
 

@@ -11,6 +11,9 @@ from keras_gumbel.estimators.estimator import names
 from keras_gumbel.ops.mode import gate_mode, mode
 from keras_gumbel.ops.top_k import noiseless_subset
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 TAU = 0.7003
 TABLE = np.random.default_rng(1).normal(size=(4, 3)).astype("float32")
 

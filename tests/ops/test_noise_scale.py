@@ -13,6 +13,9 @@ from tests.conformance.registry import as_array
 from tests.statistics import binomial_p, chi_squared_p
 from tests.variants import slow
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 LOGITS = np.array([0.5, -1.0, 1.5, 0.0], "float32")
 SQUARE = np.random.default_rng(0).normal(size=(2, 4, 4)).astype("float32")
 TABLE = np.eye(4, dtype="float32")

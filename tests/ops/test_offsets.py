@@ -15,6 +15,9 @@ from tests import reference, statistics
 from tests.statistics import FALSE_FAIL_RATE
 from tests.variants import slow
 
+# Products of layers and modes: `make nightly` runs what is slow of them.
+SLOW_IS_NIGHTLY = True
+
 N = 40_000
 ESTIMATORS = ("st_gumbel", "gumbel_rao", "st", "reinmax", "gapped_st")
 # A sum of two of these is exact in float32, near 1e8 and 1e9 too, and noise of
