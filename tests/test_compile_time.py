@@ -53,7 +53,7 @@ NOISE = {
     "sample_logistic": lambda x, seed: (
         x + kg.ops.sample_logistic(x.shape, seed=seed)
     ),
-    "sample_gumbel, bfloat16": lambda x, seed: tf.cast(
+    "sample_gumbel bfloat16": lambda x, seed: tf.cast(
         kg.ops.sample_gumbel(x.shape, dtype="bfloat16", seed=seed), "float32"
     ),
     "soft": lambda x, seed: kg.ops.gumbel_softmax(x, seed=seed),
