@@ -281,5 +281,5 @@ def test_compile_refuses_it(metric):
     model = keras.Sequential([keras.Input((K,)), keras.layers.Dense(K)])
     model.compile(loss="mse", metrics=[metric(K)])
     x = np.eye(K, dtype="float32")
-    with pytest.raises(TypeError, match="sample_weight"):
+    with pytest.raises(TypeError, match="must not be given to `compile`"):
         model.evaluate(x, x, verbose=0)
