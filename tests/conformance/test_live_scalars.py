@@ -172,7 +172,8 @@ def through_a_backup(model, row, tmp_path):
     backup.on_train_begin()
     backup.on_epoch_end(0)
     again = row.model(seed=99, temperature=9.0)
-    backup = kg.callbacks.ExactBackup(tmp_path / "backup")
+    # Of other settings, by which a mistake would show.
+    backup = kg.callbacks.ExactBackup(tmp_path / "backup", existing="resume")
     backup.set_model(again)
     backup.on_train_begin()
     return again

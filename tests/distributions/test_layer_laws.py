@@ -98,7 +98,7 @@ def p_of_two(layer, logits=TWO, given=None):
     """The samples' p-value under the law that `from_layer` tells of."""
     law = from_layer(layer, np.asarray(logits, "float32"))
     cdf = concrete.cdf_of_two(
-        np.asarray(law.logits, "float64"), law.temperature.numpy()
+        law.logits.numpy().astype("float64"), law.temperature.numpy()
     )
     y = samples(layer, logits if given is None else given)
     return statistics.ks_p(np.clip(y[:, 0], 1e-30, 1 - 1e-7), cdf)
@@ -114,7 +114,7 @@ def test_relaxed_samples_of_two_classes():
     # A temperature, a noise scale and logits other than those of the law.
     wrong = kg.GumbelSoftmax(0.8, noise_scale=0.6, seed=1)
     law = from_layer(wrong, TWO.astype("float32"))
-    cdf = concrete.cdf_of_two(np.asarray(law.logits, "float64"), 0.8 / 0.6)
+    cdf = concrete.cdf_of_two(law.logits.numpy().astype("float64"), 0.8 / 0.6)
     for other, logits in (
         (kg.GumbelSoftmax(0.88, noise_scale=0.6, seed=1), TWO),
         (kg.GumbelSoftmax(0.8, seed=1), TWO),
@@ -130,7 +130,7 @@ def test_relaxed_samples_of_three_classes():
     layer = kg.GumbelSoftmax(1.2, noise_scale=0.8, seed=2)
     law = from_layer(layer, THREE.astype("float32"))
     masses = concrete.cells_of_three(
-        np.asarray(law.logits, "float64"),
+        law.logits.numpy().astype("float64"),
         law.temperature.numpy(),
         edges,
     )

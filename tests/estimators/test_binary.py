@@ -17,6 +17,7 @@ from keras_gumbel.estimators import (
     StraightThrough,
     StraightThroughGumbel,
 )
+from keras_gumbel.formulas import Draw
 from tests import reference, statistics
 from tests.statistics import FALSE_FAIL_RATE
 from tests.variants import slow
@@ -260,19 +261,33 @@ def test_second_derivatives_are_those_of_the_rule(kind, seed):
     np.testing.assert_allclose(second[2:], expected[2:], atol=1e-6)
 
 
-def test_the_mean_gap_of_a_state_that_was_all_but_impossible(seed):
+def test_the_mean_gap_of_a_state_that_is_all_but_impossible():
     """Its limit is 1, where -log(1 - p) / p is 0 / 0 in float32."""
+    logits = tf.constant([-150.0, 150.0])
+    draw = Draw(lambda: logits, tf.constant(1.0), None, axis=-1)
+    other_state = tf.constant([1.0, -1.0])
+    gradient, _ = GappedStraightThrough(gap=None).backward_binary(
+        draw, other_state, tf.constant(0.7), tf.ones(2)
+    )
+    expected, _ = reference.sigmoid_vjp(1.0, 0.7, 1.0)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+
+
+def test_the_mean_gap_is_in_units_of_the_noise(seed):
     logits = np.resize([-150.0, 150.0], SHAPE).astype("float32")
     y, gradient, _ = value_and_gradients(
         logits,
         np.ones(SHAPE),
+        temperature=70.0,
         estimator=GappedStraightThrough(gap=None),
         noise_scale=100.0,
         seed=seed,
     )
     rare = (y == 1) != (logits > 0)
     assert 10 < rare.sum() < 100
-    expected, _ = reference.sigmoid_vjp(1.0, 0.7, 1.0)
+    p = reference.sigmoid(-1.5)
+    expected, _ = reference.sigmoid_vjp(-np.log1p(-p) / p, 0.7, 1.0)
+    expected = expected / 100
     np.testing.assert_allclose(gradient[rare], expected, rtol=1e-5)
 
 
