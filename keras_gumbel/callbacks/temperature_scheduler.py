@@ -77,9 +77,7 @@ class TemperatureScheduler(keras.callbacks.Callback):
     ...                     epochs=2, verbose=0, callbacks=[anneal])
     >>> history.history["temperature"]
     [0.25, 0.125]
-
-    Two layers that follow schedules of their own:
-
+    >>> # Two layers that follow schedules of their own:
     >>> model = keras.Sequential([
     ...     keras.layers.Dense(3), kg.GumbelSoftmax(name="part"),
     ...     keras.layers.Dense(3), kg.GumbelSoftmax(name="whole")])
