@@ -80,7 +80,9 @@ def check_can_follow(temperature: Any, inputs: tuple[Any, ...]) -> None:
 
 def check_initial_temperature(temperature: Any) -> None:
     """One positive finite number: what a layer starts with."""
-    if np.ndim(temperature) != 0:
+    # Of a list that is no array NumPy would complain in its own words.
+    several = isinstance(temperature, list | tuple)
+    if several or np.ndim(temperature) != 0:
         raise ValueError(
             "`temperature` of a layer must be one number, or a "
             "`keras.optimizers.schedules.LearningRateSchedule`; one number "

@@ -183,6 +183,7 @@ def test_absurd_sizes_cost_nothing(seen):
     """An error, or a layer that has yet to do what it was asked for."""
     loaded = {name for name, x in seen["absurd"].items() if not x["error"]}
     assert loaded == {
+        "choice.temperature",  # a number, in place of a schedule
         "choice.noise_scale",
         "choice.estimator",
         "square.num_iterations",
