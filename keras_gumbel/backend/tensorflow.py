@@ -523,8 +523,10 @@ def _fetched(variable: keras.Variable, amount: int | tuple[int, ...]) -> Tensor:
         variable.assign_add(amount)
         return before
     state, added = variable.value, _int64(amount)
-    if tf.distribute.in_cross_replica_context():
-        # Several variables: of each replica one.
+    # On a parameter server XLA does not reach it.
+    elsewhere = "/job:ps" in (state.device or "")
+    if elsewhere or tf.distribute.in_cross_replica_context():
+        # Or it is several variables: of each replica one.
         before = state.read_value()
         state.assign_add(added, read_value=False)
         return before
