@@ -5,6 +5,8 @@ BIN = $(VENV)/bin
 BENCH ?= .venv-bench
 STAMP = $(VENV)/.installed
 DEMO = demo-output
+# Where `test-slow` looks; everywhere if empty.
+SLOW ?=
 WHEEL = .venv-wheel
 MATRIX = .venv-oldest .venv-newest
 # TensorFlow's start-up notices say nothing of this project.
@@ -35,10 +37,10 @@ test: $(STAMP)  ## the whole suite, less what is marked slow
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not slow and not gpu'
 
 test-slow: $(STAMP)  ## what is too long for `make test`
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'slow and not nightly and not gpu'
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'slow and not nightly and not gpu' $(SLOW)
 
-nightly: $(STAMP)  ## the slow tests that CI leaves out
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'nightly and not gpu'
+nightly: $(STAMP)  ## all slow tests, also those that CI leaves out
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'slow and not gpu'
 
 soak: $(STAMP)  ## 1e11 draws and 1e9 hard samples, each looked at
 	$(BIN)/python -m tests.soak --output benchmarks/results/soak.md
