@@ -6,7 +6,6 @@ from keras_gumbel import backend, formulas
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import (
     categorical_arguments,
-    check_not_symbolic,
     check_prior_logits,
     check_prior_of_gates,
     dense,
@@ -68,8 +67,6 @@ def categorical_kl(
         Kingma, Welling, "Auto-Encoding Variational Bayes", 2014, eq. 3,
         https://arxiv.org/abs/1312.6114
     """
-    check_not_symbolic(logits, "logits", "categorical_kl")
-    check_not_symbolic(prior_logits, "prior_logits", "categorical_kl")
     logits, _, axis, _ = categorical_arguments(logits, 1.0, axis, None)
     wide = formulas.widen(logits)
     if prior_logits is None:
@@ -150,8 +147,6 @@ def bernoulli_kl(logits: Tensor, prior_logits: Tensor | None = None) -> Tensor:
         Kingma, Welling, "Auto-Encoding Variational Bayes", 2014, eq. 3,
         https://arxiv.org/abs/1312.6114
     """
-    check_not_symbolic(logits, "logits", "bernoulli_kl")
-    check_not_symbolic(prior_logits, "prior_logits", "bernoulli_kl")
     logits, _, _ = gate_arguments(logits, 1.0, None)
     wide = formulas.widen(logits)
     if prior_logits is None:

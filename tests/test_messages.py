@@ -191,7 +191,7 @@ class TestLogits:
         refuses(
             TypeError,
             "keras_gumbel.GumbelSoftmax",
-            "In a Functional model use the layer",
+            "There call the layer",
             "logits=<KerasTensor",
             lambda: op(keras.Input((3,))),
         )

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_gumbel as kg
+from keras_gumbel.distributions import from_layer
 from tests.test_messages import refuses
 
 LOGITS = np.zeros((2, 3), "float32")
@@ -19,13 +20,27 @@ LOGITS = np.zeros((2, 3), "float32")
         ("prior_logits", lambda x: kg.losses.categorical_kl(LOGITS, x)),
         ("logits", lambda x: kg.losses.bernoulli_kl(x)),
         ("prior_logits", lambda x: kg.losses.bernoulli_kl(LOGITS, x)),
+        ("logits", kg.ops.gumbel_softmax),
+        ("logits", kg.ops.gumbel_sigmoid),
+        ("logits", lambda x: kg.ops.gumbel_top_k(x, 2)),
+        (
+            "logits",
+            lambda x: kg.ops.gumbel_sinkhorn(keras.ops.stack([x, x, x], 1)),
+        ),
+        ("log_alpha", kg.ops.hard_concrete),
+        ("temperature", lambda x: kg.ops.gumbel_softmax(LOGITS, x)),
+        ("class_mask", lambda x: kg.ops.gumbel_softmax(LOGITS, class_mask=x)),
+        ("table", lambda x: kg.ops.sample_embedding(LOGITS, x)),
+        ("inputs", lambda x: kg.GumbelQuantizer(4, 2).logits(x)),
+        ("inputs", lambda x: kg.GumbelQuantizer(4, 2).encode(x)),
+        ("logits", lambda x: from_layer(kg.GumbelSoftmax(), x)),
     ],
 )
 def test_inputs_of_a_functional_model(name, call):
     refuses(
         TypeError,
         name,
-        "Call it in a layer of your own",
+        "There call the layer",
         f"{name}=<KerasTensor",
         lambda: call(keras.Input((3,))),
     )

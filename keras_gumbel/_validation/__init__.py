@@ -95,7 +95,6 @@ from keras_gumbel._validation.tensors import (
     check_index_is_exact as check_index_is_exact,
     check_initial_temperature as check_initial_temperature,
     check_logits as check_logits,
-    check_not_symbolic as check_not_symbolic,
     check_table as check_table,
     check_temperature as check_temperature,
     check_temperature_shape as check_temperature_shape,

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_gumbel import backend
@@ -43,7 +42,6 @@ def check_kl_weight_is_live(kl_weight: Any) -> None:
 
 def check_features(inputs: Any, features: int | None) -> None:
     """A float tensor; its last axis is what was built for."""
-    _check_is_tensor(inputs, "inputs")
     shape = tuple(inputs.shape)
     if "float" not in dtype_name(inputs):
         raise TypeError(
@@ -76,7 +74,6 @@ def check_codes_of_groups(
             "`decode` needs the codebook, which the first call makes, or "
             "`layer.build(inputs_shape)`. Received: a layer that is not built"
         )
-    _check_is_tensor(codes, "codes")
     shape = tuple(codes.shape)
     if "int" not in dtype_name(codes):
         raise TypeError(
@@ -112,13 +109,4 @@ def check_mask(mask: Tensor, inputs: Tensor) -> None:
             "last axis, or the first axes of that. Received: mask of shape "
             f"{shape} and dtype {dtype_name(mask)}, inputs of shape "
             f"{tuple(inputs.shape)}"
-        )
-
-
-def _check_is_tensor(x: Any, name: str) -> None:
-    if isinstance(x, keras.KerasTensor):
-        raise TypeError(
-            "`logits`, `encode` and `decode` take tensors. In a Functional "
-            "model call the layer, or these in the `call` of a layer of your "
-            f"own. Received: {name}={x}"
         )

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import keras
-
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation.tensors import (
@@ -24,8 +22,7 @@ def gate_arguments(
     The temperature becomes float32, or float64 for float64 logits.
     """
     check_temperature(temperature)
-    if not isinstance(logits, keras.KerasTensor):
-        logits = dense(logits, "logits")
+    logits = dense(logits, "logits")
     check_logits(logits)
     dtype = "float64" if dtype_name(logits) == "float64" else "float32"
     temperature = backend.to_tensor(temperature, dtype)

@@ -4,8 +4,6 @@ import math
 import numbers
 from typing import Any
 
-import keras
-
 from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation.scalars import (
@@ -90,12 +88,6 @@ def check_gated(inputs: Tensor) -> None:
 
 def check_log_alpha(log_alpha: Any) -> None:
     """A float tensor of known rank."""
-    if isinstance(log_alpha, keras.KerasTensor):
-        raise TypeError(
-            "The functions of `keras_gumbel.ops` take tensors. In a "
-            "Functional model use the layer: `keras_gumbel.HardConcreteGate`. "
-            f"Received: log_alpha={log_alpha}"
-        )
     dtype = dtype_name(log_alpha)
     if "float" not in dtype:
         raise TypeError(

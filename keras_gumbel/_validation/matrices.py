@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import keras
-
 from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation.tensors import (
@@ -28,12 +26,6 @@ def check_square(shape: Shape) -> None:
 
 def check_matrices(logits: Any) -> Tensor:
     """A float tensor of square matrices."""
-    if isinstance(logits, keras.KerasTensor):
-        raise TypeError(
-            "The functions of `keras_gumbel.ops` take tensors. In a "
-            "Functional model use the layer: `keras_gumbel.GumbelSinkhorn`. "
-            f"Received: logits={logits}"
-        )
     logits = dense(logits, "logits")
     check_logits(logits)
     check_square(logits.shape)

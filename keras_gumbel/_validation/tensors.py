@@ -38,8 +38,21 @@ def check_dense(x: Any, name: str) -> None:
     )
 
 
+def check_not_symbolic(x: Any, name: str) -> None:
+    """A tensor, and no input of a Functional model."""
+    if isinstance(x, keras.KerasTensor):
+        raise TypeError(
+            f"`{name}` must be a tensor with values, and an input of a "
+            "Functional model has none yet. There call the layer, as "
+            "`keras_gumbel.GumbelSoftmax` for `gumbel_softmax`, or one of "
+            "your own that calls this in its `call(self, inputs)`. "
+            f"Received: {name}={x}"
+        )
+
+
 def dense(x: Any, name: str, dtype: str | None = None) -> Tensor:
-    """`x` as a tensor; one that is ragged or sparse is an error."""
+    """`x` as a tensor; a symbolic, ragged or sparse one is an error."""
+    check_not_symbolic(x, name)
     check_dense(x, name)
     return backend.to_tensor(x, dtype)
 
@@ -49,6 +62,7 @@ def check_temperature(temperature: Any) -> None:
     if is_number(temperature):
         check_positive(temperature, "temperature")
         return
+    check_not_symbolic(temperature, "temperature")
     check_dense(temperature, "temperature")
     if hasattr(temperature, "dtype") and "float" in dtype_name(temperature):
         value = backend.static_value(temperature)
@@ -136,26 +150,8 @@ def canonical_axis(axis: int, shape: tuple[int | None, ...]) -> int:
     return axis % rank
 
 
-def check_not_symbolic(value: Any, name: str, function: str) -> None:
-    """A tensor, and no input of a Functional model."""
-    if isinstance(value, keras.KerasTensor):
-        raise TypeError(
-            f"`{name}` must be a tensor: `{function}` computes, and a "
-            "Functional model has no values yet. Call it in a layer of your "
-            "own, in `call(self, inputs)`, and call the layer here. "
-            f"Received: {name}={value}"
-        )
-
-
 def check_logits(logits: Any) -> None:
     """A float tensor of known rank."""
-    if isinstance(logits, keras.KerasTensor):
-        raise TypeError(
-            "The functions of `keras_gumbel.ops` take tensors. In a "
-            "Functional model use the layer, as `keras_gumbel.GumbelSoftmax` "
-            "for `gumbel_softmax`. "
-            f"Received: logits={logits}"
-        )
     dtype = dtype_name(logits)
     if "float" not in dtype:
         raise TypeError(
@@ -180,8 +176,7 @@ def categorical_arguments(
     """
     check_temperature(temperature)
     check_integer(axis, "axis")
-    if not isinstance(logits, keras.KerasTensor):
-        logits = dense(logits, "logits")
+    logits = dense(logits, "logits")
     check_logits(logits)
     axis = canonical_axis(axis, logits.shape)
     dtype = "float64" if dtype_name(logits) == "float64" else "float32"

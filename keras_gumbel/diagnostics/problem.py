@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from keras import ops
 
-from keras_gumbel import backend, formulas
+from keras_gumbel import formulas
 from keras_gumbel._typing import Objective, Tensor
 from keras_gumbel._validation import (
     canonical_axis,
@@ -15,6 +15,7 @@ from keras_gumbel._validation import (
     check_objective_batch,
     check_objective_values,
     check_possible,
+    dense,
 )
 
 # At most so many numbers are given to the objective at once, where one state
@@ -42,7 +43,7 @@ class Problem:
     @classmethod
     def of(cls, objective: Objective, logits: Tensor) -> Self:
         """Check both, and learn from one state which axes are the batch."""
-        logits = backend.to_tensor(logits)
+        logits = dense(logits, "logits")
         check_logits(logits)
         canonical_axis(-1, logits.shape)
         wide = ops.cast(logits, "float64")

@@ -18,6 +18,7 @@ from keras_gumbel._validation import (
     check_logits,
     check_temperature,
     check_temperature_shape,
+    dense,
 )
 from keras_gumbel.distributions.classes import (
     Categorical,
@@ -83,13 +84,13 @@ def given_to(
 ) -> Given:
     """Check what `from_layer` is called with."""
     check_is_noisy(layer)
-    logits = backend.to_tensor(logits)
+    logits = dense(logits, "logits")
     check_logits(logits)
     logits = formulas.widen(logits)
     if not layer.from_logits:
         logits = layer._logits(logits)
     if class_mask is not None:
-        class_mask = backend.to_tensor(class_mask)
+        class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)
         logits = formulas.allowed(logits, class_mask)
     if temperature is None:

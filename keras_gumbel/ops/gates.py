@@ -4,7 +4,6 @@ import functools
 import math
 from collections.abc import Callable
 
-import keras
 from keras import ops
 
 from keras_gumbel import backend, formulas
@@ -93,8 +92,7 @@ def hard_concrete(
     check_noise_scale(noise_scale)
     check_seed(seed)
     learn_temperature = is_learned(temperature, None)
-    if not isinstance(log_alpha, keras.KerasTensor):
-        log_alpha = dense(log_alpha, "log_alpha")
+    log_alpha = dense(log_alpha, "log_alpha")
     check_log_alpha(log_alpha)
     temperature, class_mask = hard_concrete_arguments(
         temperature,

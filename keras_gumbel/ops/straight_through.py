@@ -1,10 +1,8 @@
 """The straight-through trick."""
 
-from keras import ops
-
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
-from keras_gumbel._validation import check_dense, check_not_symbolic
+from keras_gumbel._validation import dense
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
@@ -38,11 +36,7 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
         Bengio, Leonard, Courville, "Estimating or Propagating Gradients
         Through Stochastic Neurons", 2013, https://arxiv.org/abs/1308.3432
     """
-    check_dense(hard, "hard")
-    check_dense(soft, "soft")
-    check_not_symbolic(hard, "hard", "straight_through")
-    check_not_symbolic(soft, "soft", "straight_through")
-    hard, soft = ops.convert_to_tensor(hard), ops.convert_to_tensor(soft)
+    hard, soft = dense(hard, "hard"), dense(soft, "soft")
     sizes = zip(hard.shape, soft.shape, strict=False)
     if len(hard.shape) != len(soft.shape) or any(
         a != b and a is not None and b is not None for a, b in sizes

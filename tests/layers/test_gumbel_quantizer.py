@@ -645,12 +645,12 @@ def test_arguments_out_of_range(options, exception, message):
         (
             lambda q: q.encode(keras.Input((FEATURES,))),
             TypeError,
-            "take tensors. In a Functional model call the layer.*inputs=<Ker",
+            "`inputs` must be a tensor with values.*inputs=<Ker",
         ),
         (
             lambda q: q.decode(keras.Input((2,), dtype="int32")),
             TypeError,
-            "take tensors.*codes=<Ker",
+            "`codes` must be a tensor with values.*codes=<Ker",
         ),
         (
             lambda q: q.decode(np.zeros((3, 2), "float32")),

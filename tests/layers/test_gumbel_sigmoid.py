@@ -260,7 +260,7 @@ BAD = [
     (
         {"logits": keras.Input((4,))},
         TypeError,
-        "In a Functional model use the layer",
+        "There call the layer",
         "logits=<KerasTensor",
     ),
 ]

@@ -366,7 +366,7 @@ ERRORS = [
     (
         {"log_alpha": keras.KerasTensor((2, 3))},
         TypeError,
-        "use the layer: `keras_gumbel.HardConcreteGate`",
+        "`log_alpha` must be a tensor with values",
     ),
 ]
 
