@@ -27,6 +27,7 @@ LOGITS = np.zeros((2, 3), "float32")
             "logits",
             lambda x: kg.ops.gumbel_sinkhorn(keras.ops.stack([x, x, x], 1)),
         ),
+        ("logits", lambda x: kg.ops.linear_assignment(x[..., None])),
         ("log_alpha", kg.ops.hard_concrete),
         ("temperature", lambda x: kg.ops.gumbel_softmax(LOGITS, x)),
         ("class_mask", lambda x: kg.ops.gumbel_softmax(LOGITS, class_mask=x)),
