@@ -1,63 +1,76 @@
-# One environment, made from setup.cfg, for every target.
+# One environment, made from setup.cfg: each target has the extra that it needs
+# installed, as the stamp .venv/.examples has `.[examples]`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 BENCH ?= .venv-bench
-STAMP = $(VENV)/.installed
 DEMO = demo-output
 # Where `test-slow` looks; everywhere if empty.
 SLOW ?=
 WHEEL = .venv-wheel
-MATRIX = .venv-oldest .venv-newest
+MATRIX = $(patsubst tests/matrix/%.txt,.venv-%,$(wildcard tests/matrix/*.txt))
 # TensorFlow's start-up notices say nothing of this project.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# What the tests run on.
+BACKEND ?= tensorflow
+ifneq ($(BACKEND),tensorflow)
+$(error BACKEND must be tensorflow. Received: BACKEND=$(BACKEND))
+endif
+PYTEST = -m pytest --numprocesses 2 --dist worksteal
+# XLA's programs are kept from one run to the next, by one version of TensorFlow
+# alone; the tests that look at a compilation (`uncached`) are run without.
+CACHED = TF_XLA_FLAGS="--tf_xla_persistent_cache_directory=$(abspath $(VENV))/xla"
 
 .PHONY: demo demo-estimators docs test test-slow nightly soak test-matrix dist lint \
   types check bench bench-gpu-check clean
 
-$(STAMP): setup.cfg pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+
+$(VENV)/.%: setup.cfg pyproject.toml keras_gumbel/_version.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $@
 
-demo: $(STAMP)  ## two examples, small enough for two cores
+demo: $(VENV)/.examples  ## two examples, small enough for two cores
 	$(BIN)/python examples/differentiable_argmax.py
 	$(BIN)/python examples/categorical_vae.py --output $(DEMO)
 
-demo-estimators: $(STAMP)  ## every estimator, tried: ten minutes
+demo-estimators: $(VENV)/.examples  ## every estimator, tried: ten minutes
 	$(BIN)/python examples/gradient_report.py --output $(DEMO)
 	$(BIN)/python examples/choose_an_estimator.py --output $(DEMO)
 
-docs: $(STAMP)  ## the site, into site/; any warning is an error
+docs: $(VENV)/.test  ## the site, into site/; any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-test: $(STAMP)  ## the whole suite, less what is marked slow
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not slow and not gpu'
+test: $(VENV)/.test  ## the whole suite, less what is marked slow
+	$(CACHED) $(BIN)/python $(PYTEST) -m 'not slow and not gpu and not uncached'
+	$(BIN)/python $(PYTEST) -m 'uncached and not slow and not gpu' tests
 
-test-slow: $(STAMP)  ## what is too long for `make test`
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'slow and not nightly and not gpu' $(SLOW)
+test-slow: $(VENV)/.test  ## what is too long for `make test`
+	$(CACHED) $(BIN)/python $(PYTEST) -m 'slow and not nightly and not gpu and not uncached' $(SLOW)
 
-nightly: $(STAMP)  ## all slow tests, also those that CI leaves out
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'slow and not gpu'
+nightly: $(VENV)/.test  ## all slow tests, also those that CI leaves out
+	$(CACHED) $(BIN)/python $(PYTEST) -m 'slow and not gpu and not uncached'
+	$(BIN)/python $(PYTEST) -m 'slow and uncached and not gpu' tests
 
-soak: $(STAMP)  ## 1e11 draws and 1e9 hard samples, each looked at
+soak: $(VENV)/.test  ## 1e11 draws and 1e9 hard samples, each looked at
 	$(BIN)/python -m tests.soak --output benchmarks/results/soak.md
 
-# An environment for each end of the versions that setup.cfg allows.
+# An environment for each set of versions, made with the Python that it names.
 $(MATRIX:%=%/.installed): .venv-%/.installed: tests/matrix/%.txt setup.cfg
-	$(PYTHON) -m venv .venv-$*
+	$$(sed -n 's/^# Python: //p' $<) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --upgrade pip
 	.venv-$*/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
-test-matrix: $(MATRIX:%=%/.installed)  ## `test` with both; README's table
+test-matrix: $(MATRIX:%=%/.installed)  ## `test` with each; README's table
 	.venv-newest/bin/python -m tests.matrix.run
 
 # `build` makes the wheel from the sdist. It is then tried where nothing but
 # what it asks for is installed, from a folder without its source.
-dist: $(STAMP)  ## sdist and wheel, into dist/, each looked at and tried
+dist: $(VENV)/.dev  ## sdist and wheel, into dist/, each looked at and tried
 	rm -rf dist build $(WHEEL)
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
@@ -70,11 +83,11 @@ dist: $(STAMP)  ## sdist and wheel, into dist/, each looked at and tried
 	  -c "$$(cat ../tests/dist/typed.py)"
 	@echo 'make dist: the wheel and the sdist are good'
 
-lint: $(STAMP)
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(VENV)/.dev
 	$(BIN)/mypy
 
 check: test lint types

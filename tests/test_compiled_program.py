@@ -16,6 +16,7 @@ from keras_gumbel.backend import tensorflow as backend
 from keras_gumbel.ops import embedding, relaxation
 from tests.variants import slow
 
+pytestmark = pytest.mark.uncached
 # Threefry-2x32 of 20 rounds: one in each, and two to derive its third key.
 XORS_OF_A_DRAW = 22
 SHAPES = [(64, 10), (32, 100), (1024, 512), (16, 8192), (7, 509), (4, 3, 64)]

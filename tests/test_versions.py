@@ -1,16 +1,20 @@
 """README's table of versions, setup.cfg's bounds and the pins agree."""
 
 import configparser
+import datetime
+import re
 
 import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+import keras_gumbel as kg
 from tests.matrix.versions import (
     COLUMNS,
-    PAIRS,
     ROOT,
+    SETS,
     pins,
+    python,
     read_table,
     requirements,
     table,
@@ -39,10 +43,28 @@ def test_the_newest_is_the_last_below_the_upper_bound(package):
 
 def test_the_table_of_readme_is_of_these_versions():
     rows = read_table((ROOT / "README.md").read_text())
-    assert len(rows) == len(PAIRS)
-    for pair, row in zip(PAIRS, rows, strict=True):
+    assert len(rows) == len(SETS)
+    for name, row in zip(SETS, rows, strict=True):
         for column, package in COLUMNS.items():
-            assert row[column] == pins(pair)[package], (pair, column)
+            assert row[column] == pins(name)[package], (name, column)
+        assert f"python{row['Python']}".startswith(f"{python(name)}."), name
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_set_is_of_allowed_versions(name):
+    for package, requirement in requirements().items():
+        assert pins(name)[package] in requirement.specifier, package
+
+
+def test_a_release_is_dated_and_cited():
+    """One version, in the package, the CHANGELOG and the citation."""
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    version, date = re.findall(r"^## (\S+), (\S+)$", changes, re.M)[0]
+    cited = (ROOT / "CITATION.cff").read_text()
+    assert kg.__version__ == version
+    assert f"version: {version}\n" in cited
+    assert f"date-released: {date}\n" in cited
+    assert datetime.date.fromisoformat(date) <= datetime.date.today()
 
 
 def test_the_table_of_readme_is_of_a_run_that_passed():

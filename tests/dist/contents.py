@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("benchmarks", "docs", "examples", "keras_gumbel", "tests")
 FILES = (
     *("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
-    *("Makefile", "README.md", "mkdocs.yml", "pyproject.toml", "setup.cfg"),
+    *("CITATION.cff", "Makefile", "README.md", "SECURITY.md", "mkdocs.yml"),
+    *("pyproject.toml", "setup.cfg"),
 )
 
 

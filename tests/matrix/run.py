@@ -1,9 +1,10 @@
-"""The suite with the oldest and the newest versions, and README's table.
+"""The suite with each set of versions, and README's table.
 
 `make test-matrix` makes the environments and runs this.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,8 +13,8 @@ from pathlib import Path
 
 from tests.matrix.versions import (
     COLUMNS,
-    PAIRS,
     ROOT,
+    SETS,
     TABLE,
     pins,
     requirements,
@@ -25,6 +26,7 @@ PYTEST = (
     "-m pytest --numprocesses 2 --dist worksteal --ignore tests/test_site.py"
 )
 MARKS = "not slow and not gpu"
+CACHE = "--tf_xla_persistent_cache_directory"
 INSTALLED = """
 import importlib.metadata, json, platform, sys
 
@@ -33,32 +35,39 @@ print(json.dumps({"Python": platform.python_version(), **found}))
 """
 
 
-def python_of(pair: str) -> str:
-    """The interpreter of a pair's environment."""
-    return str(ROOT / f".venv-{pair}" / "bin" / "python")
+def environment(name: str) -> Path:
+    """The folder of a set's environment."""
+    return ROOT / f".venv-{name}"
 
 
-def installed(pair: str) -> dict[str, str]:
-    """The versions in a pair's environment, which are those of its file."""
-    expected = pins(pair)
+def python_of(name: str) -> str:
+    """The interpreter in it."""
+    return str(environment(name) / "bin" / "python")
+
+
+def installed(name: str) -> dict[str, str]:
+    """The versions in a set's environment, which are those of its file."""
+    expected = pins(name)
     output = subprocess.check_output(
-        [python_of(pair), "-c", INSTALLED, *expected], text=True
+        [python_of(name), "-c", INSTALLED, *expected], text=True
     )
     found: dict[str, str] = json.loads(output)
-    wrong = {name for name in expected if found[name] != expected[name]}
+    wrong = {
+        package for package in expected if found[package] != expected[package]
+    }
     if wrong:
         sys.exit(
-            f"{pair}: {sorted(wrong)} are not the versions of "
-            f"tests/matrix/{pair}.txt. Remove .venv-{pair}, and run again."
+            f"{name}: {sorted(wrong)} are not the versions of "
+            f"tests/matrix/{name}.txt. Remove .venv-{name}, and run again."
         )
     return found
 
 
-def newer(pair: str) -> dict[str, str]:
-    """What pip would take in place of a pair's versions, within the bounds."""
+def newer(name: str) -> dict[str, str]:
+    """What pip would take in place of a set's versions, within the bounds."""
     command = "-m pip install --dry-run --quiet --upgrade --report -"
     output = subprocess.check_output(
-        [python_of(pair), *command.split(), *map(str, requirements().values())],
+        [python_of(name), *command.split(), *map(str, requirements().values())],
         text=True,
     )
     found = [item["metadata"] for item in json.loads(output)["install"]]
@@ -69,21 +78,26 @@ def newer(pair: str) -> dict[str, str]:
     }
 
 
-def run(pair: str) -> dict[str, str]:
+def run(name: str) -> dict[str, str]:
     """A row of the table."""
-    versions = installed(pair)
+    versions = installed(name)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         subprocess.run(
             [
-                *(python_of(pair), *PYTEST.split(), "-m", MARKS),
+                *(python_of(name), *PYTEST.split(), "-m", MARKS),
                 f"--junitxml={report}",
             ],
             cwd=ROOT,
+            # Programs of one version of TensorFlow are kept apart.
+            env={
+                **os.environ,
+                "TF_XLA_FLAGS": f"{CACHE}={environment(name)}/xla",
+            },
             check=False,
         )
         if not report.exists():
-            sys.exit(f"{pair}: pytest has not run to its end.")
+            sys.exit(f"{name}: pytest has not run to its end.")
         suite = ElementTree.parse(report).getroot()[0]
     total, errors, failures, skipped = (
         int(suite.attrib[name])
@@ -100,10 +114,10 @@ def run(pair: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Both pairs; an exit code other than 0 where one fails."""
+    """Every set; an exit code other than 0 where one fails."""
     if found := newer("newest"):
         sys.exit(f"tests/matrix/newest.txt is not the newest: {found}")
-    rows = [run(pair) for pair in PAIRS]
+    rows = [run(name) for name in SETS]
     text = table(rows)
     readme = ROOT / "README.md"
     readme.write_text(TABLE.sub(rf"\1\n{text}\n\2", readme.read_text()))

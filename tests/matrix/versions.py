@@ -7,7 +7,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-PAIRS = ("oldest", "newest")
+# A file of pins for each, in this folder; a row each in README's table.
+SETS = ("oldest", "middle", "newest", "python3.13")
 COLUMNS = {
     "TensorFlow": "tensorflow",
     "Keras": "keras",
@@ -18,10 +19,20 @@ COUNTS = ("passed", "skipped", "failed")
 TABLE = re.compile("(<!-- versions -->\n).*?(<!-- /versions -->)", re.DOTALL)
 
 
-def pins(pair: str) -> dict[str, str]:
-    """The version of each package that is fixed in a pair's environment."""
-    text = (ROOT / "tests" / "matrix" / f"{pair}.txt").read_text()
-    return dict(re.findall(r"^([\w-]+) == ([\d.]+)$", text, re.MULTILINE))
+def _text(name: str) -> str:
+    return (ROOT / "tests" / "matrix" / f"{name}.txt").read_text()
+
+
+def pins(name: str) -> dict[str, str]:
+    """The version of each package that is fixed in a set's environment."""
+    found = re.findall(r"^([\w-]+) == ([\d.]+)$", _text(name), re.MULTILINE)
+    return dict(found)
+
+
+def python(name: str) -> str:
+    """The interpreter that a set's environment is made with: python3.11."""
+    (found,) = re.findall("^# Python: (.*)$", _text(name), re.MULTILINE)
+    return found
 
 
 def requirements() -> dict[str, Requirement]:
@@ -35,7 +46,7 @@ def requirements() -> dict[str, Requirement]:
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """The lines of a table with a row for each pair."""
+    """The lines of a table with a row for each set."""
     names = ["Python", *COLUMNS, *COUNTS]
     lines = [names, ["-"] * len(names)]
     lines += [[row[name] for name in names] for row in rows]

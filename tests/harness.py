@@ -1,0 +1,88 @@
+"""The framework beneath, as tests speak to it.
+
+A test that asks no more of it holds on every backend. What is TensorFlow's own
+(SavedModels, `tf.data`, strategies, accumulators, tapes in tapes) is marked
+`tensorflow`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.variants import slow
+
+Tensor = Any
+
+
+def tensor(x: Any, dtype: str | None = None) -> Tensor:
+    """`x` as a tensor; of an array the dtype stays, float64 too."""
+    if dtype is None and isinstance(x, np.ndarray):
+        dtype = x.dtype.name
+    return keras.ops.convert_to_tensor(x, dtype)
+
+
+def to_numpy(x: Any) -> Any:
+    """A tensor, or a structure of them, as arrays; None stays."""
+    return keras.tree.map_structure(
+        lambda one: None if one is None else keras.ops.convert_to_numpy(one), x
+    )
+
+
+def value_and_grad(
+    function: Callable[..., Tensor], *args: Any, upstream: Any = None
+) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """`function(*args)`, and what comes back to each of `args`.
+
+    Args:
+        function: Of tensors, to a tensor.
+        *args: Arrays or tensors of floats.
+        upstream: The gradient at the value; ones by default, so that it is
+            the value's sum that is differentiated.
+
+    Returns:
+        The value, and a gradient for each argument: None where nothing
+        connects it.
+    """
+    tensors = [tensor(x) for x in args]
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        value = function(*tensors)
+    if upstream is not None:
+        upstream = keras.ops.cast(tensor(upstream), value.dtype)
+    found = tape.gradient(value, tensors, output_gradients=upstream)
+    return value, tuple(found)
+
+
+def grad(function: Callable[..., Tensor], *args: Any) -> Any:
+    """The gradient to the one argument, or to each of several, as arrays."""
+    found = to_numpy(value_and_grad(function, *args)[1])
+    return found[0] if len(args) == 1 else found
+
+
+# How a function of tensors is run: mode -> (function -> function).
+MODES: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "eager": lambda function: function,
+    "graph": lambda function: tf.function(function, autograph=False),
+    "compiled": lambda function: tf.function(
+        function, autograph=False, jit_compile=True
+    ),
+}
+
+
+def in_mode(mode: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, run in one of `MODES`."""
+    return MODES[mode](function)
+
+
+def modes(*gate: str) -> pytest.MarkDecorator:
+    """Parametrised by `mode`: these in the gate, the others slow.
+
+    All of them in the gate if none is named.
+    """
+    gate = gate or tuple(MODES)
+    rest = [mode for mode in MODES if mode not in gate]
+    return pytest.mark.parametrize("mode", [*gate, *slow(*rest)])
