@@ -357,7 +357,9 @@ def test_everything_is_documented(thing):
         if parameter.kind is not parameter.VAR_KEYWORD
     ]
     documented = documented_arguments(thing)
-    assert [name for name in documented if name != "**kwargs"] == parameters
+    if inspect.isclass(thing) and issubclass(thing, keras.Layer):
+        parameters.append("**kwargs")
+    assert [*documented] == parameters
     assert len(inspect.getdoc(thing).split("\n\n")[0]) <= 80
 
 

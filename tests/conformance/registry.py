@@ -504,8 +504,9 @@ def covering(
     In the gate are the rows that `gate` names, each with one of the values in
     turn, so that every one of both comes. The rest is slow.
     """
-    values = [*values]
-    kept = {(name, number % len(values)) for number, name in enumerate(gate)}
+    rows, values = [*rows], [*values]
+    chosen = [name for name in gate if name in {*map(str, rows)}]
+    kept = {(name, n % len(values)) for n, name in enumerate(chosen)}
 
     def case(row: Row, number: int) -> Any:
         left_out = (str(row), number) not in kept

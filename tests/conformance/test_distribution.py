@@ -24,6 +24,8 @@ from tests.conformance.two_replicas import (
     schedule,
 )
 
+pytestmark = pytest.mark.tensorflow
+
 # The others train in the same process, for as long again each.
 GATE = ("GumbelSoftmax-hard",)
 

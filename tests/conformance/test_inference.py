@@ -10,6 +10,7 @@ from tests.conformance.registry import (
     LAYERS,
     ONE_OF_EACH,
     as_array,
+    each_layer,
     each_of,
 )
 from tests.harness import tensor, to_numpy, value_and_grad
@@ -207,3 +208,12 @@ def test_training_draws_whatever_inference_says(row):
 def test_every_layer_has_its_function():
     """But for two, of which their own tests say what they are made of."""
     assert DRAWS.keys() == {row.layer for row in LAYERS}
+
+
+@each_layer
+@pytest.mark.parametrize("value", ["mean", "", True, 1])
+def test_a_mode_that_there_is_not(row, value):
+    modes = ".*".join(f"'{mode}'" for mode in row.create()._inference_modes[1:])
+    message = f"`inference` must be one of .*{modes}.*: inference={value!r}"
+    with pytest.raises(ValueError, match=message):
+        row.create(inference=value)

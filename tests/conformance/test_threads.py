@@ -14,8 +14,9 @@ from tests.variants import slow
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
+pytestmark = pytest.mark.tensorflow
 
-THREADS, DRAWS = 8, 2000
+THREADS, DRAWS = 8, 800
 
 
 def in_threads(draw, draws=DRAWS):
@@ -97,9 +98,9 @@ def test_no_sample_of_a_layer_comes_twice(row, way):
     layer = row.create(seed=3)
     logits = tf.constant(row.logits(batch=64))
     layer.build(logits.shape)
-    samples = way(lambda: layer(logits, training=True), draws=800)
-    assert distinct(samples) == len(samples) == 800
-    assert as_array(layer.seed_generator.state).tolist() == [3, 800]
+    samples = way(lambda: layer(logits, training=True), draws=400)
+    assert distinct(samples) == len(samples) == 400
+    assert as_array(layer.seed_generator.state).tolist() == [3, 400]
 
 
 def test_no_sample_of_a_served_model_comes_twice(tmp_path):
@@ -133,5 +134,5 @@ def test_no_step_of_a_schedule_comes_twice(row, way):
     logits = tf.constant(row.logits())
     layer.build(logits.shape)
     schedule.steps.clear()  # the first gave the initial temperature
-    way(lambda: layer(logits, training=True), draws=800)
-    assert sorted(schedule.steps) == list(range(800))
+    way(lambda: layer(logits, training=True), draws=400)
+    assert sorted(schedule.steps) == list(range(400))
