@@ -105,7 +105,7 @@ def test_nothing_changes_but_memory(row, mode):
     assert np.abs(as_array(gradient)).max() > 1e-3
 
 
-@pytest.mark.parametrize("number", [5, *slow(None)])
+@pytest.mark.parametrize("number", slow(5, None))
 def test_nested_and_with_any_seed(number):
     row = next(row for row in LAYERS if str(row) == "GumbelSoftmax-soft")
     settings = {"seed": number, "temperature": COOLING}
@@ -113,7 +113,7 @@ def test_nested_and_with_any_seed(number):
     agree(trained(row, "eager", kg.remat, nested=True, **settings), plain)
 
 
-@pytest.mark.parametrize("again", [tf.recompute_grad, keras.remat])
+@pytest.mark.parametrize("again", [keras.remat, *slow(tf.recompute_grad)])
 def test_the_plain_ones_draw_anew(again):
     """Or this would be of no use."""
     layer = kg.GumbelSoftmax(seed=3)
@@ -148,9 +148,12 @@ def test_a_loss_that_a_layer_adds_keeps_its_gradient():
         np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
+TALL = 4
+
+
 def tall(x):
-    """Ten layers, of which each keeps its output for its gradient."""
-    for n in range(10):
+    """Layers of which each keeps its output for its gradient."""
+    for n in range(TALL):
         x = tf.tanh(x + float(n))
     return x
 
@@ -174,7 +177,9 @@ def test_nothing_of_the_block_is_kept_in_eager_code():
     assert alive == {unchanged: True, kg.remat: False}
 
 
-@pytest.mark.parametrize(("remat", "times"), [(unchanged, 10), (kg.remat, 20)])
+@pytest.mark.parametrize(
+    ("remat", "times"), [(unchanged, TALL), (kg.remat, 2 * TALL)]
+)
 def test_xla_makes_it_again(remat, times):
     """It does not see that it has done so before."""
 
@@ -207,7 +212,7 @@ def test_nothing_of_the_block_is_kept_in_a_graph():
             for tensor in op.inputs
             if tensor.op in forward and tensor.op.type == "Tanh"
         }
-    assert len(read[unchanged]) == 10
+    assert len(read[unchanged]) == TALL
     assert len(read[kg.remat]) == 0
 
 

@@ -522,18 +522,28 @@ def covering(
     return pytest.mark.parametrize(("row", argument), cases)
 
 
+def chosen(
+    request: pytest.FixtureRequest, argument: str, test: str | None = None
+) -> set[str]:
+    """The values, as text, with which this module's tests are to run.
+
+    Of all of its tests, or of one.
+    """
+    return {
+        str(item.callspec.params[argument])
+        for item in request.session.items
+        if item.path == request.path
+        and test in (None, item.originalname)
+        and argument in getattr(getattr(item, "callspec", None), "params", ())
+    }
+
+
 def chosen_rows(
     request: pytest.FixtureRequest, test: str | None = None
 ) -> list[Row]:
     """Those that this test, or any of the fixture's module, is to run over."""
-    rows = {
-        str(item.callspec.params["row"])
-        for item in request.session.items
-        if item.path == request.path
-        and test in (None, item.originalname)
-        and "row" in getattr(getattr(item, "callspec", None), "params", ())
-    }
-    return [row for row in LAYERS if str(row) in rows]
+    names = chosen(request, "row", test)
+    return [row for row in LAYERS if str(row) in names]
 
 
 def as_array(x: Any) -> np.ndarray:

@@ -68,13 +68,8 @@ def _eager(function):
     return function
 
 
-# Gates, tables, weights and losses of their own.
-_GATE = (
-    "GumbelSoftmax-hard",
-    "GumbelQuantizer-hard",
-    "GumbelSigmoid-hard",
-    "HardConcreteGate-soft",
-)
+# Eagerly of a choice, in a graph with weights and a loss.
+_GATE = ("GumbelSoftmax-hard", "HardConcreteGate-soft")
 
 
 @covering(LAYERS, "place", [_eager, _graph], gate=_GATE)
@@ -135,7 +130,20 @@ def test_an_error_within_leaves_it_as_it_was(checked):
         tf.math.log(tf.constant([-1.0]))
 
 
-def test_programs_outlive_it():
+def _choice(**given):
+    return kg.ops.gumbel_softmax(hard=True, **given)
+
+
+def _gapped(**given):
+    return _choice(estimator="gapped_st", **given)
+
+
+def _subset(**given):
+    return kg.ops.gumbel_top_k(k=3, **given)[0]
+
+
+@pytest.mark.parametrize("function", [_choice, *slow(_gapped, _subset)])
+def test_programs_outlive_it(function):
     """What is traced before runs under it, and what is traced under it after.
 
     Sizes of its own, so that the programs are traced here.
@@ -144,25 +152,22 @@ def test_programs_outlive_it():
     mask = tf.range(11) < 7
 
     def sample():
-        y = kg.ops.gumbel_softmax(
-            logits, hard=True, class_mask=mask, seed=1, estimator="gapped_st"
-        )
-        return y, kg.ops.gumbel_top_k(logits, 3, class_mask=mask, seed=1)[0]
+        return function(logits=logits, class_mask=mask, seed=1)
 
     before = _graph(sample)
     expected = before()
     with check_numerics():
         under = _graph(sample)
         for found in (before(), under(), sample()):
-            np.testing.assert_array_equal(found[0], expected[0])
+            np.testing.assert_array_equal(found, expected)
     for found in (before(), under(), sample(), _graph(sample)()):
-        np.testing.assert_array_equal(found[0], expected[0])
-        np.testing.assert_array_equal(found[1], expected[1])
+        np.testing.assert_array_equal(found, expected)
     # A compiled program of the user's, which must not have been spoiled.
     tf.function(sample, jit_compile=True)()
 
 
-def test_functions_that_forbid(checked):
+@pytest.mark.parametrize("place", [_graph, *slow(_eager)])
+def test_functions_that_forbid(place, checked):
     logits = tf.constant([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0]])
     mask = tf.constant([[True, False, True], [True, True, True]])
     samples = kg.ops.gumbel_softmax(
@@ -185,7 +190,7 @@ def test_functions_that_forbid(checked):
             kg.ops.sample_gumbel((4,), seed=1),
         )
 
-    for found in (*run(), *_graph(run)()):
+    for found in place(run)():
         assert np.isfinite(found).all()
 
 

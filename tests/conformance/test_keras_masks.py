@@ -13,6 +13,7 @@ import pytest
 import keras_gumbel as kg
 from tests.conformance.registry import (
     LAYERS,
+    PARTS,
     TRAINED,
     as_array,
     covering,
@@ -63,7 +64,12 @@ def value_and_gradient(row, x, training, **arguments):
     return as_array(y), as_array(gradient)
 
 
-@covering(COVERED, "training", TRAINING)
+@covering(
+    COVERED,
+    "training",
+    TRAINING,
+    gate=(*PARTS[1], "GumbelSoftmax-hard", "GumbelEmbedding-hard"),
+)
 def test_it_forbids_as_a_class_mask_does(row, training):
     """Bit for bit, given or announced, and without a gradient."""
     mask, logits = padding(row), row.logits()
@@ -122,7 +128,12 @@ def test_it_goes_on_where_the_classes_do(row):
     assert (symbolic is None) == (row.padding == "dropped")
 
 
-@covering([row for row in LAYERS if not row.square], "training", TRAINING)
+@covering(
+    [row for row in LAYERS if not row.square],
+    "training",
+    TRAINING,
+    gate=(*TRAINED, "SampleArgmaxIndex-soft"),
+)
 def test_a_mask_of_positions_is_passed_on_alone(row, training):
     """Also where its sizes are those that one of the classes would have.
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_gumbel as kg
 from tests.conformance.registry import (
     LAYERS,
+    TRAINED,
     as_array,
     covering,
     each_layer,
@@ -97,7 +98,9 @@ def _by_variable(row, training, mode="eager", policy=None, **how):
     return to_numpy(in_mode(mode, gradient)(logits))
 
 
-@covering(LAYERS, "training", [True, False])
+@covering(
+    LAYERS, "training", [True, False], gate=(*TRAINED, "GumbelSigmoid-hard")
+)
 def test_a_weight_is_learned(row, training):
     expected = _by_tensor(row, TAU, training)
     found = _by_variable(row, training)
@@ -118,7 +121,7 @@ def test_a_weight_is_learned_in_programs(row, mode):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-@each_of(LAYERS, gate=("GumbelQuantizer-hard",))
+@each_of(LAYERS, gate=("GumbelSigmoid-hard",))
 def test_a_weight_is_read_in_float32_under_a_mixed_policy(row):
     """Keras would round it to the dtype that the layer around computes in."""
     expected = _by_tensor(row, TAU, True, dtype="mixed_bfloat16")

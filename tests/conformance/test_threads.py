@@ -127,7 +127,7 @@ class Noted(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @each_of(LAYERS, gate=TRAINED[:1])
-@pytest.mark.parametrize("way", [in_threads, in_graphs])
+@pytest.mark.parametrize("way", [in_threads, *slow(in_graphs)])
 def test_no_step_of_a_schedule_comes_twice(row, way):
     schedule = Noted()
     layer = row.create(temperature=schedule)

@@ -130,9 +130,10 @@ class TestForward:
         ("hard", "estimator", "mode"),
         [
             (True, "st_gumbel", "eager"),
-            (False, "st_gumbel", "compiled"),
             *slow_rows(
-                (True, "reinmax", "compiled"), (False, "st_gumbel", "eager")
+                (True, "reinmax", "compiled"),
+                (False, "st_gumbel", "eager"),
+                (False, "st_gumbel", "compiled"),
             ),
         ],
     )
@@ -318,6 +319,7 @@ class TestCodes:
         assert np.isfinite(y[0, :DIM]).all()
         assert np.isnan(y[0, DIM:]).all()
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow
     def test_both_export_beside_the_model(self, tmp_path):
         """To where this package is not needed; serving counts nothing."""
@@ -508,7 +510,7 @@ class TestMetrics:
 
     @pytest.mark.parametrize(
         ("hard", "jit"),
-        [(True, True), (False, False), *slow_rows((True, False))],
+        [(True, True), *slow_rows((True, False), (False, False))],
     )
     def test_in_fit_they_are_of_the_codes_of_each_epoch(self, hard, jit):
         layer = quantizer(hard=hard, name="q", temperature=0.1)

@@ -55,7 +55,7 @@ def recurrent(layer, unroll, **settings):
     return model
 
 
-@each_of(ROWS, gate=GATE)
+@each_of(ROWS, gate=GATE[::2])
 @pytest.mark.parametrize("unroll", [False, *slow(True)])
 def test_every_layer_trains_in_a_cell(row, unroll):
     layer = row.create(seed=3)
