@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from tests.conformance.registry import (
     LAYERS,
-    ONE_OF_EACH,
     PARTS,
     as_array,
     covering,
@@ -19,7 +18,7 @@ from tests.harness import grad, value_and_grad
 MASKED = [row for row in LAYERS if row.takes_class_mask]
 
 
-@each_of(LAYERS, gate=ONE_OF_EACH)
+@each_layer
 def test_unknown_dimensions(row):
     """Symbolic shapes are true, and the values those of the bare layer."""
     classes = row.input_shape[-1]

@@ -103,6 +103,7 @@ def test_no_sample_of_a_layer_comes_twice(row, way):
     assert as_array(layer.seed_generator.state).tolist() == [3, 400]
 
 
+@pytest.mark.slow
 def test_no_sample_of_a_served_model_comes_twice(tmp_path):
     model = keras.Sequential([keras.Input((16,)), kg.GumbelSoftmax(seed=3)])
     kg.export.export_with_sampling(model, tmp_path / "model")
