@@ -86,7 +86,18 @@ def test_an_empty_batch_gives_an_empty_batch(row, training):
     assert as_array(layer.seed_generator.state)[1] == int(training)
 
 
-@covering(MASKED, "training", [True, False])
+@covering(
+    MASKED,
+    "training",
+    [True, False],
+    gate=(
+        "GumbelEmbedding-hard",
+        "GumbelTopK-hard",
+        "GumbelSoftmax-hard",
+        "SampleArgmaxIndex-soft",
+        "GumbelSigmoid-hard",
+    ),
+)
 def test_class_mask_as_an_input_of_a_model(row, training):
     """Forbidden classes never come, a row without classes is empty.
 
