@@ -63,6 +63,16 @@ def grad(function: Callable[..., Tensor], *args: Any) -> Any:
     return found[0] if len(args) == 1 else found
 
 
+def grad_to(variables: Any, function: Callable[[], Tensor]) -> Any:
+    """The gradients of the sum of `function()` to Keras variables, as arrays.
+
+    None where nothing connects one of them.
+    """
+    with tf.GradientTape() as tape:
+        value = function()
+    return to_numpy(tape.gradient(value, [x.value for x in variables]))
+
+
 # How a function of tensors is run: mode -> (function -> function).
 MODES: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "eager": lambda function: function,

@@ -54,6 +54,7 @@ def test_layers_of_one_generator_draw_in_turn():
     assert not same(draw(some), draw(others))
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("recompute", [keras.remat, tf.recompute_grad])
 def test_dropout_under_remat_drops_others_in_the_gradient(recompute):
     """Of 1000 units; by chance alike in all: 2**-1000."""
@@ -69,6 +70,7 @@ def test_dropout_under_remat_drops_others_in_the_gradient(recompute):
     assert not same(*kept(recompute))
 
 
+@pytest.mark.tensorflow
 class TestTimeDistributed:
     def mapped(self, layer, wrap=keras.layers.TimeDistributed):
         """Over a length that the graph does not know."""

@@ -5,7 +5,7 @@ one layer is tested of all.
 """
 
 import dataclasses
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -463,6 +463,16 @@ TRAINED = (
 )
 
 
+# Every layer in one variant, in three parts: where a test is dear, one part is
+# in its gate, and the others in those of its neighbours.
+PARTS = (
+    ("GumbelSoftmax-hard", "HardConcreteGate-soft", "GumbelTopK-hard"),
+    ("GumbelQuantizer-hard", "GumbelSigmoid-hard", "SampleArgmaxIndex-soft"),
+    ("GumbelEmbedding-hard", "GumbelSinkhorn-soft", "GumbelSoftmax-soft"),
+)
+ONE_OF_EACH = tuple(name for part in zip(*PARTS, strict=True) for name in part)
+
+
 def each_of(
     rows: Iterable[Row], gate: Container[str] | None = None
 ) -> pytest.MarkDecorator:
@@ -483,18 +493,57 @@ def each_of(
 each_layer = each_of(LAYERS)
 
 
+def covering(
+    rows: Iterable[Row],
+    argument: str,
+    values: Iterable[Any],
+    gate: Sequence[str] = ONE_OF_EACH,
+) -> pytest.MarkDecorator:
+    """A test over the product of rows and values of an argument.
+
+    In the gate are the rows that `gate` names, each with one of the values in
+    turn, so that every one of both comes. The rest is slow.
+    """
+    rows, values = [*rows], [*values]
+    chosen = [name for name in gate if name in {*map(str, rows)}]
+    kept = {(name, n % len(values)) for n, name in enumerate(chosen)}
+
+    def case(row: Row, number: int) -> Any:
+        left_out = (str(row), number) not in kept
+        value = values[number]
+        return pytest.param(
+            row,
+            value,
+            marks=[pytest.mark.slow] if left_out else [],
+            id=f"{row}-{getattr(value, '__name__', value)}",
+        )
+
+    cases = [case(row, n) for row in rows for n in range(len(values))]
+    return pytest.mark.parametrize(("row", argument), cases)
+
+
+def chosen(
+    request: pytest.FixtureRequest, argument: str, test: str | None = None
+) -> set[str]:
+    """The values, as text, with which this module's tests are to run.
+
+    Of all of its tests, or of one.
+    """
+    return {
+        str(item.callspec.params[argument])
+        for item in request.session.items
+        if item.path == request.path
+        and test in (None, item.originalname)
+        and argument in getattr(getattr(item, "callspec", None), "params", ())
+    }
+
+
 def chosen_rows(
     request: pytest.FixtureRequest, test: str | None = None
 ) -> list[Row]:
     """Those that this test, or any of the fixture's module, is to run over."""
-    rows = {
-        str(item.callspec.params["row"])
-        for item in request.session.items
-        if item.path == request.path
-        and test in (None, item.originalname)
-        and "row" in getattr(getattr(item, "callspec", None), "params", ())
-    }
-    return [row for row in LAYERS if str(row) in rows]
+    names = chosen(request, "row", test)
+    return [row for row in LAYERS if str(row) in names]
 
 
 def as_array(x: Any) -> np.ndarray:

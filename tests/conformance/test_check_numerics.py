@@ -12,11 +12,13 @@ import pytest
 import tensorflow as tf
 
 import keras_gumbel as kg
-from tests.conformance.registry import LAYERS, TRAINED, each_of
+from tests.conformance.registry import LAYERS, covering, each_of
 from tests.directional import by_forward_mode
+from tests.variants import slow
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
+pytestmark = pytest.mark.tensorflow
 
 
 @contextlib.contextmanager
@@ -62,17 +64,15 @@ def _gradient(layer, logits, **kwargs):
     return run
 
 
-_GATE = (
-    "GumbelSoftmax-hard",
-    "GumbelSigmoid-hard",
-    "GumbelQuantizer-hard",
-    "GumbelEmbedding-hard",
-    "HardConcreteGate-soft",
-)
+def _eager(function):
+    return function
 
 
-@pytest.mark.parametrize("place", [lambda f: f, _graph], ids=["eager", "graph"])
-@each_of(LAYERS, gate=_GATE)
+# Eagerly of a choice, in a graph with weights and a loss.
+_GATE = ("GumbelSoftmax-hard", "HardConcreteGate-soft")
+
+
+@covering(LAYERS, "place", [_eager, _graph], gate=_GATE)
 def test_calls_and_gradients(row, place, checked):
     logits = tf.constant(row.logits())
     variants = [{"training": True}]
@@ -88,7 +88,7 @@ def test_calls_and_gradients(row, place, checked):
             assert all(np.isfinite(g).all() for g in gradients)
 
 
-@each_of(LAYERS, gate=TRAINED)
+@each_of(LAYERS, gate=())
 def test_fit(row, checked):
     model = row.model()
     model.compile("sgd", "mse", jit_compile=False)
@@ -104,7 +104,7 @@ class _Root(keras.layers.Layer):
         return keras.ops.sqrt(x)
 
 
-@pytest.mark.parametrize("eagerly", [True, False])
+@pytest.mark.parametrize("eagerly", [False, *slow(True)])
 def test_a_users_nan_is_found(eagerly, checked):
     model = keras.Sequential(
         [
@@ -130,7 +130,20 @@ def test_an_error_within_leaves_it_as_it_was(checked):
         tf.math.log(tf.constant([-1.0]))
 
 
-def test_programs_outlive_it():
+def _choice(**given):
+    return kg.ops.gumbel_softmax(hard=True, **given)
+
+
+def _gapped(**given):
+    return _choice(estimator="gapped_st", **given)
+
+
+def _subset(**given):
+    return kg.ops.gumbel_top_k(k=3, **given)[0]
+
+
+@pytest.mark.parametrize("function", [_choice, *slow(_gapped, _subset)])
+def test_programs_outlive_it(function):
     """What is traced before runs under it, and what is traced under it after.
 
     Sizes of its own, so that the programs are traced here.
@@ -139,25 +152,22 @@ def test_programs_outlive_it():
     mask = tf.range(11) < 7
 
     def sample():
-        y = kg.ops.gumbel_softmax(
-            logits, hard=True, class_mask=mask, seed=1, estimator="gapped_st"
-        )
-        return y, kg.ops.gumbel_top_k(logits, 3, class_mask=mask, seed=1)[0]
+        return function(logits=logits, class_mask=mask, seed=1)
 
     before = _graph(sample)
     expected = before()
     with check_numerics():
         under = _graph(sample)
         for found in (before(), under(), sample()):
-            np.testing.assert_array_equal(found[0], expected[0])
+            np.testing.assert_array_equal(found, expected)
     for found in (before(), under(), sample(), _graph(sample)()):
-        np.testing.assert_array_equal(found[0], expected[0])
-        np.testing.assert_array_equal(found[1], expected[1])
+        np.testing.assert_array_equal(found, expected)
     # A compiled program of the user's, which must not have been spoiled.
     tf.function(sample, jit_compile=True)()
 
 
-def test_functions_that_forbid(checked):
+@pytest.mark.parametrize("place", [_graph, *slow(_eager)])
+def test_functions_that_forbid(place, checked):
     logits = tf.constant([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0]])
     mask = tf.constant([[True, False, True], [True, True, True]])
     samples = kg.ops.gumbel_softmax(
@@ -176,24 +186,29 @@ def test_functions_that_forbid(checked):
             kg.losses.categorical_kl(logits),
             kg.ops.straight_through(tf.round(logits), logits),
             kg.ops.hard_concrete(logits, class_mask=mask, seed=1),
-            kg.ops.gumbel_sinkhorn(tf.zeros((2, 3, 3)), hard=True, seed=1),
             kg.ops.sample_gumbel((4,), seed=1),
         )
 
-    for found in (*run(), *_graph(run)()):
+    for found in place(run)():
         assert np.isfinite(found).all()
 
 
-def test_probabilities_of_zero(checked):
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: kg.GumbelSigmoid(from_logits=False),
+        lambda: kg.GumbelSoftmax(from_logits=False, hard=True),
+        *slow(
+            lambda: kg.GumbelSigmoid(from_logits=False, inference="argmax"),
+            lambda: kg.GumbelTopK(1, from_logits=False),
+        ),
+    ],
+    ids=["gates", "classes", "hard gates", "subsets"],
+)
+def test_probabilities_of_zero(make, checked):
     probs = tf.constant([[0.0, 0.4, 0.6], [0.0, 1.0, 0.0]])
-    for layer in (
-        kg.GumbelSoftmax(from_logits=False, hard=True),
-        kg.GumbelSigmoid(from_logits=False, inference="argmax"),
-        kg.GumbelSigmoid(from_logits=False),
-        kg.GumbelTopK(1, from_logits=False),
-    ):
-        for training in (False, True):
-            assert np.isfinite(layer(probs, training=training)).all()
+    for training in (False, True):
+        assert np.isfinite(make()(probs, training=training)).all()
 
 
 def test_metrics(checked):

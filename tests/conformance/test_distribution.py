@@ -14,6 +14,7 @@ from keras_gumbel.backend.tensorflow import _replica_key
 from tests.conformance.registry import (
     LAYERS,
     as_array,
+    chosen,
     chosen_rows,
     each_of,
 )
@@ -23,9 +24,17 @@ from tests.conformance.two_replicas import (
     LOGITS,
     schedule,
 )
+from tests.variants import slow
+
+pytestmark = pytest.mark.tensorflow
 
 # The others train in the same process, for as long again each.
 GATE = ("GumbelSoftmax-hard",)
+# One of classes, and one of gates.
+DRAWN = ("gumbel_softmax", "sample_logistic")
+each_function = pytest.mark.parametrize(
+    "name", [*DRAWN, *slow(*(name for name in FUNCTIONS if name not in DRAWN))]
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +43,12 @@ def folder(tmp_path_factory, pytestconfig, request):
     folder = tmp_path_factory.mktemp("replicas")
     script = [sys.executable, "-m", "tests.conformance.two_replicas"]
     done = subprocess.run(
-        [*script, str(folder), *map(str, chosen_rows(request))],
+        [
+            *script,
+            str(folder),
+            *map(str, chosen_rows(request)),
+            *chosen(request, "name"),
+        ],
         cwd=pytestconfig.rootpath,
         capture_output=True,
         text=True,
@@ -49,7 +63,7 @@ def seen(folder):
     return json.loads((folder / "seen.json").read_text())
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@each_function
 def test_functions_draw_different_noise_on_each_replica(name, seen):
     for kind in ("int", "stream"):
         (first, second), (third, fourth) = seen["functions"][kind][name]
@@ -59,7 +73,7 @@ def test_functions_draw_different_noise_on_each_replica(name, seen):
         assert (second == fourth) is (kind == "int")
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@each_function
 def test_outside_a_replica_a_seed_is_what_it_always_was(name, seen):
     """A strategy's scope alone changes nothing."""
     here = as_array(FUNCTIONS[name](keras.ops.convert_to_tensor(LOGITS), 3))

@@ -8,11 +8,12 @@ import pytest
 
 from tests.conformance.registry import (
     LAYERS,
-    TRAINED,
     as_array,
     chosen_rows,
     each_of,
 )
+
+pytestmark = pytest.mark.tensorflow
 
 # Runs in a process of its own, on every SavedModel of the folder in argv.
 SERVE = """
@@ -88,7 +89,7 @@ def exports(tmp_path_factory, request):
     return outputs
 
 
-@each_of(LAYERS, gate=TRAINED)
+@each_of(LAYERS, gate=("GumbelSoftmax-hard", "HardConcreteGate-soft"))
 def test_equals_the_model_at_inference(row, exports):
     here, there = exports(row, None)
     np.testing.assert_allclose(there[0], here[0], rtol=1e-6, atol=1e-6)
@@ -102,7 +103,7 @@ def test_equals_the_model_at_inference(row, exports):
 
 
 # The compiled program of a sample is exported alike by all.
-@each_of(LAYERS, gate=("GumbelSoftmax-hard", "GumbelQuantizer-hard"))
+@each_of(LAYERS, gate=("GumbelQuantizer-hard",))
 def test_samples_go_on_with_the_stream(row, exports):
     """`inference="sample"`: as the model itself draws, and never twice."""
     here, there = exports(row, "sample")

@@ -10,6 +10,7 @@ from tests.directional import PLACES, by_reverse_mode
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
+pytestmark = pytest.mark.tensorflow
 
 # Of these no backward pass can be differentiated, which forward mode does.
 _BACKWARD_ONLY = (kg.GumbelEmbedding, kg.GumbelSinkhorn, kg.GumbelTopK)

@@ -9,23 +9,26 @@ import re
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests.conformance.registry import (
     LAYERS,
+    PARTS,
     TRAINED,
     as_array,
-    each_layer,
+    covering,
     each_of,
 )
+from tests.harness import in_mode, modes, tensor, value_and_grad
+from tests.variants import slow
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
 
 COVERED = [row for row in LAYERS if row.padding]
 each_covered_layer = each_of(COVERED)
-each_training = pytest.mark.parametrize("training", [True, False])
+TRAINING = [True, False]
+each_training = pytest.mark.parametrize("training", TRAINING)
 
 
 def padding(row):
@@ -39,8 +42,8 @@ def padding(row):
 
 def announced(x, mask):
     """A tensor with a mask, as Keras hands it on."""
-    x = tf.convert_to_tensor(x)
-    x._keras_mask = tf.convert_to_tensor(mask)
+    x = tensor(x)
+    x._keras_mask = tensor(mask)
     return x
 
 
@@ -53,22 +56,25 @@ def value_and_gradient(row, x, training, **arguments):
     """Of a new layer, from the beginning of its stream."""
     layer = row.create(seed=3)
     weight = np.random.default_rng(1).normal(size=row.output_shape)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = layer(x, training=training, **arguments)
-        loss = tf.reduce_sum(y * weight.astype(y.dtype.name))
-    return as_array(y), as_array(tape.gradient(loss, x))
+    y, (gradient,) = value_and_grad(
+        lambda x: layer(x, training=training, **arguments),
+        x,
+        upstream=weight,
+    )
+    return as_array(y), as_array(gradient)
 
 
-@each_covered_layer
-@each_training
+@covering(
+    COVERED,
+    "training",
+    TRAINING,
+    gate=(*PARTS[1], "GumbelSoftmax-hard", "GumbelEmbedding-hard"),
+)
 def test_it_forbids_as_a_class_mask_does(row, training):
     """Bit for bit, given or announced, and without a gradient."""
     mask, logits = padding(row), row.logits()
-    expected = value_and_gradient(
-        row, tf.constant(logits), training, class_mask=mask
-    )
-    given = value_and_gradient(row, tf.constant(logits), training, mask=mask)
+    expected = value_and_gradient(row, logits, training, class_mask=mask)
+    given = value_and_gradient(row, logits, training, mask=mask)
     found = value_and_gradient(row, announced(logits, mask), training)
     for by_class_mask, by_mask, by_logits in zip(
         expected, given, found, strict=True
@@ -87,10 +93,10 @@ def test_it_forbids_as_a_class_mask_does(row, training):
 @each_training
 def test_it_joins_a_class_mask_and_a_temperature(row, training):
     """Which are tensors, so that Keras fills in no `mask`."""
-    mask, x = padding(row), tf.constant(row.logits())
+    mask, x = padding(row), tensor(row.logits())
     allowed = np.ones(row.input_shape[-1], bool)
     allowed[0] = row.k > 1
-    tau = tf.reshape(tf.linspace(0.5, 2.0, len(x)), (-1, 1, 1))
+    tau = tensor(np.linspace(0.5, 2, len(x)).reshape(-1, 1, 1), "float32")
     both = {"class_mask": mask & allowed, "temperature": tau}
     if row.k > 1:
         # What is left may be too few, which is no error of a class mask.
@@ -101,7 +107,7 @@ def test_it_joins_a_class_mask_and_a_temperature(row, training):
         row,
         announced(x, mask),
         training,
-        class_mask=tf.constant(allowed),
+        class_mask=tensor(allowed),
         temperature=tau,
     )
     for one, other in zip(found, expected, strict=True):
@@ -122,12 +128,17 @@ def test_it_goes_on_where_the_classes_do(row):
     assert (symbolic is None) == (row.padding == "dropped")
 
 
-@each_layer
-@each_training
+@covering(
+    [row for row in LAYERS if not row.square],
+    "training",
+    TRAINING,
+    gate=(*TRAINED, "SampleArgmaxIndex-soft"),
+)
 def test_a_mask_of_positions_is_passed_on_alone(row, training):
-    """Also where its sizes are those that one of the classes would have."""
-    if row.square:
-        pytest.skip("a mask of rows is one of items: it has its own tests")
+    """Also where its sizes are those that one of the classes would have.
+
+    A mask of the rows of a matrix is one of items: it has its own tests.
+    """
     shape = (5, 5, 5)
     x = np.random.default_rng(4).normal(size=shape).astype("float32")
     mask = np.random.default_rng(5).random(shape[:2]) < 0.5
@@ -138,23 +149,20 @@ def test_a_mask_of_positions_is_passed_on_alone(row, training):
 
 
 @each_of(COVERED, gate=TRAINED)
-def test_eager_graph_and_xla_agree(row):
-    mask, logits = padding(row), tf.constant(row.logits())
-    for training in (True, False):
-        eager = as_array(
-            row.create(seed=3)(announced(logits, mask), training=training)
-        )
-        for jit in (False, True):
-            layer = row.create(seed=3)
+@pytest.mark.parametrize("training", [True, *slow(False)])
+@modes("compiled")
+def test_every_mode_agrees(row, training, mode):
+    mask, logits = padding(row), row.logits()
+    eager = as_array(
+        row.create(seed=3)(announced(logits, mask), training=training)
+    )
+    layer = row.create(seed=3)
 
-            @tf.function(jit_compile=jit)
-            def call(x, mask, layer=layer, training=training):
-                x = tf.identity(x)
-                x._keras_mask = mask
-                return layer(x, training=training)
+    def call(x, mask):
+        return layer(announced(x + 0.0, mask), training=training)
 
-            y = as_array(call(logits, tf.constant(mask)))
-            np.testing.assert_allclose(y, eager, atol=5e-6)
+    y = as_array(in_mode(mode, call)(tensor(logits), tensor(mask)))
+    np.testing.assert_allclose(y, eager, atol=5e-6)
 
 
 @each_of(COVERED, gate=TRAINED)
@@ -167,7 +175,7 @@ def test_it_survives_saving_and_fit(row, tmp_path):
     y = row.create(seed=3)(x, mask=real)
     # A loss would look for one number a row in the mask of an output.
     model = keras.Model([inputs, real], keras.ops.multiply(y, 1.0))
-    model.compile("sgd", "mean_squared_error")
+    model.compile("sgd", "mse", jit_compile=False)
     data = [row.logits(), padding(row)]
     target = np.zeros(row.output_shape, "float32")
     history = model.fit(data, target, epochs=2, verbose=0)

@@ -13,8 +13,10 @@ import tensorflow as tf
 import keras_gumbel as kg
 from tests.conformance.registry import (
     LAYERS,
+    PARTS,
     TRAINED,
     as_array,
+    covering,
     each_layer,
     each_of,
 )
@@ -23,7 +25,7 @@ from tests.conformance.test_saving import (
     through_keras_file,
     through_weights_file,
 )
-from tests.variants import slow
+from tests.harness import in_mode, tensor
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
@@ -45,22 +47,22 @@ def live(layer, names):
     return {name: float(as_array(getattr(layer, name))) for name in names}
 
 
-@each_layer
+@each_of(LAYERS, gate=PARTS[0])
 def test_a_noise_scale_that_is_assigned_counts_in_a_traced_program(row):
     layer = row.create(seed=3)
     layer.build(row.input_shape)
     traces = []
 
-    @tf.function
     def call(x):
         traces.append(1)
         return layer(x, training=True)
 
+    call = in_mode("graph", call)
     outputs = {}
     for scale in (1.0, 0.0, 2.0):
         layer.noise_scale = scale
         layer.seed_generator.state.assign([3, 0])
-        outputs[scale] = as_array(call(row.logits()))
+        outputs[scale] = as_array(call(tensor(row.logits())))
     assert len(traces) == 1
     assert not np.array_equal(outputs[0.0], outputs[2.0])
     # A layer that is made with the scale gives the same.
@@ -101,16 +103,14 @@ def number(kind):
         "keras": lambda: keras.Variable(0.25, name="mine"),
         "tf": lambda: tf.Variable(0.25),
         "half": lambda: tf.Variable(0.25, dtype=tf.float16),
-        "tensor": lambda: tf.constant(0.25),
+        "tensor": lambda: tensor(0.25),
         "numpy": lambda: np.float32(0.25),
         "array": lambda: np.array(0.25),
     }[kind]()
 
 
-@each_layer
-@pytest.mark.parametrize(
-    "kind", ["keras", "tf", *slow("half", "tensor", "numpy", "array")]
-)
+@pytest.mark.tensorflow
+@covering(LAYERS, "kind", ["keras", "tf", "half", "tensor", "numpy", "array"])
 def test_a_variable_that_is_assigned_lends_its_number(row, kind):
     """Before the layer is built, when Keras would track it, and after."""
     for build in (False, True):
@@ -131,14 +131,13 @@ def test_a_variable_that_is_assigned_lends_its_number(row, kind):
 @each_of(LAYERS, gate=TRAINED)
 def test_a_number_is_assigned_inside_a_graph(row):
     layer = with_scalars(row)
-    layer(row.logits())
+    layer.build(row.input_shape)
 
-    @tf.function
     def assign(x):
         for name in scalars(row):
             setattr(layer, name, x)
 
-    assign(tf.constant(0.125))
+    in_mode("graph", assign)(tensor(0.125))
     assert {*live(layer, scalars(row)).values()} == {0.125}
 
 
@@ -149,11 +148,14 @@ def test_what_is_no_such_number_is_refused(row):
         before = as_array(getattr(layer, name))
         for wrong in (
             *(-1.0, float("nan"), float("inf"), 1e300, "1", None, True),
-            *(tf.constant(-1.0), keras.Variable(-1.0), tf.ones(2)),
-            *(tf.constant(1), SCHEDULE, keras.KerasTensor(())),
+            *(tensor(-1.0), keras.Variable(-1.0), np.ones(2, "float32")),
+            *(tensor(1), SCHEDULE, keras.KerasTensor(())),
         ):
             with pytest.raises((TypeError, ValueError), match=f"`{name}`"):
                 setattr(layer, name, wrong)
+        for wrong in (-1.0, float("nan"), "1", True, [1.0, 2.0]):
+            with pytest.raises((TypeError, ValueError), match=f"`{name}`"):
+                row.create(**{name: wrong})
         assert as_array(getattr(layer, name)) == before
     assert len(layer.weights) == len(with_scalars(row).weights)
 
@@ -179,8 +181,8 @@ def through_a_backup(model, row, tmp_path):
     return again
 
 
-@each_of(LAYERS, gate=TRAINED)
-@pytest.mark.parametrize(
+@covering(
+    LAYERS,
     "way",
     [
         through_keras_file,
@@ -188,6 +190,7 @@ def through_a_backup(model, row, tmp_path):
         through_a_checkpoint,
         through_a_backup,
     ],
+    gate=(*TRAINED, "GumbelSigmoid-hard"),
 )
 def test_the_noise_scale_is_saved(row, way, tmp_path):
     model = row.model(seed=3)
@@ -196,8 +199,9 @@ def test_the_noise_scale_is_saved(row, way, tmp_path):
     assert as_array(again.get_layer("choice").noise_scale) == 0.25
 
 
-@each_layer
-@pytest.mark.parametrize("old", [False, True], ids=["named", "numbered"])
+@covering(
+    LAYERS, "old", [False, True], gate=(*TRAINED[1:], *TRAINED[:1], PARTS[1][1])
+)
 def test_weights_of_numbers_load_into_schedules_and_back(
     row, old, tmp_path, monkeypatch
 ):

@@ -3,70 +3,54 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.conformance.registry import (
     LAYERS,
+    PARTS,
     TRAINED,
     as_array,
+    covering,
     each_layer,
     each_of,
 )
+from tests.harness import in_mode, tensor, to_numpy, value_and_grad
 from tests.variants import slow
 
 
-@each_of(LAYERS, gate=TRAINED)
-def test_eager_graph_and_xla_draw_the_same_samples(row):
-    logits = tf.constant(row.logits())
-    draws = {}
-    for mode, options in {
-        "eager": None,
-        "graph": {"jit_compile": False},
-        "xla": {"jit_compile": True},
-    }.items():
+@covering(
+    LAYERS,
+    "mode",
+    ["compiled", "graph"],
+    gate=(*TRAINED, "GumbelSigmoid-hard"),
+)
+def test_every_mode_draws_the_same_samples_and_gradients(row, mode):
+    logits, draws = tensor(row.logits()), {}
+    weight = np.random.default_rng(1).normal(size=row.output_shape)
+    for how in ("eager", mode):
         layer = row.create(seed=3)
+        layer.build(row.input_shape)
 
         def call(x, layer=layer):
-            return layer(x, training=True)
+            y, (gradient,) = value_and_grad(
+                lambda x: layer(x, training=True), x, upstream=weight
+            )
+            return y, gradient
 
-        function = call if options is None else tf.function(call, **options)
-        draws[mode] = [as_array(function(logits)) for _ in range(2)]
-    for mode in ("graph", "xla"):
-        for eager, other in zip(draws["eager"], draws[mode], strict=True):
-            if row.hard:
-                np.testing.assert_array_equal(other, eager)
-            else:
-                np.testing.assert_allclose(other, eager, atol=5e-6)
-    first, second = draws["eager"]
+        function = in_mode(how, call)
+        draws[how] = [to_numpy(function(logits)) for _ in range(2)]
+    for eager, other in zip(*draws.values(), strict=True):
+        if row.hard:
+            np.testing.assert_array_equal(other[0], eager[0])
+        else:
+            np.testing.assert_allclose(other[0], eager[0], atol=5e-6)
+        np.testing.assert_allclose(other[1], eager[1], atol=2e-5)
+    (first, gradient), (second, _) = draws["eager"]
     assert row.is_sample(first)
     assert not np.array_equal(first, second)
+    assert np.abs(gradient).max() > 1e-3
 
 
-@each_of(LAYERS, gate=TRAINED)
-def test_gradients_are_the_same_in_eager_graph_and_xla(row):
-    logits = tf.Variable(row.logits())
-    weight = np.random.default_rng(1).normal(size=row.output_shape)
-    gradients = {}
-    for mode in ("eager", "graph", "xla"):
-        layer = row.create(seed=3)
-
-        def gradient(layer=layer):
-            with tf.GradientTape() as tape:
-                y = layer(logits.value(), training=True)
-                loss = tf.reduce_sum(y * weight.astype("float32"))
-            return tape.gradient(loss, logits)
-
-        if mode != "eager":
-            gradient = tf.function(gradient, jit_compile=mode == "xla")
-        gradients[mode] = as_array(gradient())
-    assert np.abs(gradients["eager"]).max() > 1e-3
-    for mode in ("graph", "xla"):
-        np.testing.assert_allclose(
-            gradients[mode], gradients["eager"], atol=2e-5
-        )
-
-
-@each_of(LAYERS, gate=TRAINED)
+@each_of(LAYERS, gate=TRAINED[:1])
 @pytest.mark.parametrize("settings", [(True, False), *slow((False, "auto"))])
 def test_fit_trains_alike_with_and_without_xla(row, settings):
     """The same losses to 1e-5, and they fall."""
@@ -114,23 +98,24 @@ def test_functional_sequential_and_subclassed_models_agree(row):
         np.testing.assert_array_equal(draw, draws[0])
 
 
-@each_layer
-@pytest.mark.parametrize("training", [True, False])
+@covering(
+    LAYERS, "training", [True, False], gate=(*PARTS[1], "GumbelSoftmax-soft")
+)
 def test_one_program_serves_every_temperature(row, training):
     layer = row.create(seed=3)
     layer(row.logits())
     traces = []
 
-    @tf.function
     def call(x):
         traces.append(1)
         return layer(x, training=training)
 
+    call = in_mode("graph", call)
     outputs = []
     for temperature in (1.0, 0.5, 5.0):
         layer.temperature = temperature
         layer.seed_generator.state.assign([3, 0])
-        outputs.append(as_array(call(row.logits())))
+        outputs.append(as_array(call(tensor(row.logits()))))
     assert len(traces) == 1
     # Noise-free gates have no temperature.
     if not row.hard and (training or row.takes_logits):

@@ -17,22 +17,10 @@ from tests.fixtures import models
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
 
+pytestmark = pytest.mark.tensorflow
+
 FILES = pathlib.Path(models.__file__).parent
 FOLDERS = sorted(FILES.glob("*/*/expected.npz"))
-# With all that a layer can have.
-GATE = ("gate_schedules", "quantizer_schedules")
-
-each_folder = pytest.mark.parametrize(
-    "folder",
-    [
-        pytest.param(
-            path.parent,
-            id=f"{path.parent.parent.name}-{path.parent.name}",
-            marks=() if path.parent.name in GATE else pytest.mark.slow,
-        )
-        for path in FOLDERS
-    ],
-)
 
 
 def from_keras_file(folder, tmp_path):
@@ -63,10 +51,26 @@ def from_backup(folder, tmp_path):
     return model
 
 
-@each_folder
-@pytest.mark.parametrize(
-    "load", [from_keras_file, from_weights, from_checkpoint, from_backup]
-)
+def _cases():
+    """In the gate, layers with all that they can have, in two ways each."""
+    ways = (from_keras_file, from_weights, from_checkpoint, from_backup)
+    kept = {
+        "gate_schedules": (from_weights, from_checkpoint),
+        "quantizer_schedules": (from_keras_file, from_backup),
+    }
+    for path in FOLDERS:
+        folder = path.parent
+        for way in ways:
+            slow = way not in kept.get(folder.name, ())
+            yield pytest.param(
+                folder,
+                way,
+                id=f"{folder.parent.name}-{folder.name}-{way.__name__}",
+                marks=[pytest.mark.slow] if slow else [],
+            )
+
+
+@pytest.mark.parametrize(("folder", "load"), list(_cases()))
 def test_it_goes_on_where_it_was(folder, load, tmp_path):
     model = load(folder, tmp_path)
     made = models.model(folder.name).get_layer("choice")

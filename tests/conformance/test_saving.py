@@ -10,12 +10,14 @@ import tensorflow as tf
 
 from tests.conformance.registry import (
     LAYERS,
+    PARTS,
     TRAINED,
     as_array,
+    covering,
     each_layer,
     each_of,
 )
-from tests.variants import slow
+from tests.harness import grad_to
 
 
 def through_keras_file(model, row, tmp_path):
@@ -38,15 +40,12 @@ def through_deepcopy(model, row, tmp_path):
     return copy.deepcopy(model)
 
 
-ways = pytest.mark.parametrize(
-    "way",
-    [
-        through_keras_file,
-        through_weights_file,
-        *slow(through_pickle, through_deepcopy),
-    ],
-    ids=["keras", "weights", "pickle", "deepcopy"],
-)
+WAYS = [
+    through_keras_file,
+    through_weights_file,
+    through_pickle,
+    through_deepcopy,
+]
 
 
 def through_a_checkpoint(model, row, tmp_path):
@@ -76,12 +75,12 @@ def goes_on(row, way, tmp_path):
         )
 
 
-@each_layer
-@ways
+@covering(LAYERS, "way", WAYS)
 def test_a_copy_goes_on_where_the_model_was(row, way, tmp_path):
     goes_on(row, way, tmp_path)
 
 
+@pytest.mark.tensorflow
 @each_of(LAYERS, gate=TRAINED)
 def test_a_checkpoint_of_tensorflow_goes_on_where_the_model_was(row, tmp_path):
     goes_on(row, through_a_checkpoint, tmp_path)
@@ -96,8 +95,7 @@ def test_the_stream_is_a_variable_and_no_weight(row):
     assert not any(variable is state for variable in layer.weights)
 
 
-@each_layer
-@pytest.mark.parametrize("given", [None, 3])
+@covering(LAYERS, "given", [None, 3])
 def test_the_stream_of_a_bare_layer_goes_on(row, given):
     """By pickle and deepcopy, and whether or not the seed was given."""
     layer = row.create(seed=given)
@@ -113,7 +111,7 @@ def test_the_stream_of_a_bare_layer_goes_on(row, given):
         )
 
 
-@each_layer
+@each_of(LAYERS, gate=PARTS[0])
 def test_a_schedule_and_its_count_come_back(row, tmp_path):
     schedule = keras.optimizers.schedules.ExponentialDecay(2.0, 1, 0.5)
     model = row.model(seed=3, temperature=schedule)
@@ -130,25 +128,26 @@ def test_a_schedule_and_its_count_come_back(row, tmp_path):
     assert as_array(layer.temperature) == pytest.approx(0.25)
 
 
-@each_layer
+@each_of(LAYERS, gate=PARTS[0])
 def test_the_gradient_of_a_loaded_model_is_the_same(row, tmp_path):
     model = row.model(seed=3)
     again = through_keras_file(model, row, tmp_path)
     logits = row.logits()
     weight = np.random.default_rng(1).normal(size=row.output_shape)
-    gradients = []
-    for one in (model, again):
-        with tf.GradientTape() as tape:
-            y = one(logits, training=True)
-            loss = tf.reduce_sum(y * weight.astype("float32"))
-        gradients.append(
-            as_array(tape.gradient(loss, one.get_layer("dense").kernel.value))
-        )
+    gradients = [
+        grad_to(
+            [one.get_layer("dense").kernel],
+            lambda one=one: (
+                one(logits, training=True) * weight.astype("float32")
+            ),
+        )[0]
+        for one in (model, again)
+    ]
     assert np.abs(gradients[0]).max() > 1e-3
     np.testing.assert_array_equal(*gradients)
 
 
-@each_layer
+@each_of(LAYERS, gate=PARTS[1])
 def test_clone_model_starts_anew(row):
     """As Keras has it: the configuration is copied, the weights are not."""
     model = row.model(seed=3, temperature=2.0)
@@ -161,7 +160,7 @@ def test_clone_model_starts_anew(row):
     np.testing.assert_array_equal(as_array(clone(logits, training=True)), draw)
 
 
-@each_layer
+@each_of(LAYERS, gate=PARTS[2])
 def test_a_generator_shared_by_two_layers_goes_on(row, tmp_path):
     generator = keras.random.SeedGenerator(5)
     inputs = keras.Input(row.input_shape[1:])
@@ -179,7 +178,7 @@ def test_a_generator_shared_by_two_layers_goes_on(row, tmp_path):
     ).all()
 
 
-@each_layer
+@each_of(LAYERS, gate=PARTS[1])
 def test_weights_of_another_temperature_do_not_disturb_a_partial_load(
     row, tmp_path
 ):

@@ -14,8 +14,14 @@ import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel import backend
-from tests.conformance.registry import LAYERS, TRAINED, as_array, each_of
-from tests.variants import slow
+from tests.conformance.registry import (
+    LAYERS,
+    TRAINED,
+    as_array,
+    covering,
+    each_of,
+)
+from tests.harness import in_mode
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
@@ -32,7 +38,7 @@ def build(row, number=5):
 
 
 def draws(model, row, times=2):
-    logits = row.logits(batch=64)
+    logits = row.logits()
     return [
         as_array(y) for _ in range(times) for y in model(logits, training=True)
     ]
@@ -83,15 +89,20 @@ def through_json(model, row, tmp_path):
 
 EXACT = [
     through_file,
-    *slow(
-        through_weights, through_checkpoint, through_pickle, through_deepcopy
-    ),
+    through_weights,
+    through_checkpoint,
+    through_pickle,
+    through_deepcopy,
 ]
-ANEW = [through_clone, *slow(through_config, through_json)]
+ANEW = [through_clone, through_config, through_json]
 
 
-@each_of(LAYERS, gate=TRAINED)
-@pytest.mark.parametrize("way", EXACT)
+@covering(
+    LAYERS,
+    "way",
+    EXACT,
+    gate=(*TRAINED, "GumbelEmbedding-hard", "GumbelSoftmax-soft"),
+)
 def test_what_is_loaded_goes_on_as_the_saved_model(row, way, tmp_path):
     model = build(row)
     draws(model, row)
@@ -102,8 +113,7 @@ def test_what_is_loaded_goes_on_as_the_saved_model(row, way, tmp_path):
     np.testing.assert_array_equal(found, expected)
 
 
-@each_of(LAYERS, gate=TRAINED[:1])
-@pytest.mark.parametrize("way", ANEW)
+@covering(LAYERS, "way", ANEW, gate=TRAINED)
 def test_copies_one_by_one_draw_differently(row, way, tmp_path):
     model = build(row)
     before = as_array(model.layers[1].seed_generator.state)
@@ -172,7 +182,7 @@ def test_keys_of_parts_do_not_meet():
     for name in "abc":
         generator = keras.random.SeedGenerator(5)
         backend.set_apart(generator, name)
-        draw = tf.function(lambda g=generator: backend.next_key(g))
+        draw = in_mode("graph", lambda g=generator: backend.next_key(g))
         keys += [tuple(as_array(draw()).tolist()) for _ in range(1000)]
     low = [tuple(int(word) % 2**32 for word in key) for key in keys]
     assert len(set(low)) == len(keys)

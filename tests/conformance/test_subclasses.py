@@ -11,8 +11,7 @@ import pytest
 
 import keras_gumbel as kg
 from keras_gumbel import estimators
-from tests.conformance.registry import as_array, each_layer
-from tests.variants import slow
+from tests.conformance.registry import LAYERS, as_array, covering
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
@@ -61,13 +60,10 @@ def adding(base):
     return Adds
 
 
-forms = pytest.mark.parametrize(
-    "form", [passing_on, *slow(by_keyword, plain, adding)]
-)
+FORMS = [passing_on, by_keyword, plain, adding]
 
 
-@each_layer
-@forms
+@covering(LAYERS, "form", FORMS)
 def test_a_subclass_is_read_cloned_and_loaded(row, form, tmp_path):
     cls = form(row.layer)
     settings = {name: value for name, (value, _) in row.settings.items()}
@@ -92,8 +88,7 @@ def test_a_subclass_is_read_cloned_and_loaded(row, form, tmp_path):
     assert as_array(again.get_layer("choice").temperature) == 0.25
 
 
-@each_layer
-@forms
+@covering(LAYERS, "form", FORMS)
 def test_what_is_missing_is_an_error(row, form):
     cls = form(row.layer)
     config = cls(**row.variant).get_config()

@@ -14,8 +14,9 @@ from tests.variants import slow
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
+pytestmark = pytest.mark.tensorflow
 
-THREADS, DRAWS = 8, 2000
+THREADS, DRAWS = 8, 800
 
 
 def in_threads(draw, draws=DRAWS):
@@ -97,11 +98,12 @@ def test_no_sample_of_a_layer_comes_twice(row, way):
     layer = row.create(seed=3)
     logits = tf.constant(row.logits(batch=64))
     layer.build(logits.shape)
-    samples = way(lambda: layer(logits, training=True), draws=800)
-    assert distinct(samples) == len(samples) == 800
-    assert as_array(layer.seed_generator.state).tolist() == [3, 800]
+    samples = way(lambda: layer(logits, training=True), draws=400)
+    assert distinct(samples) == len(samples) == 400
+    assert as_array(layer.seed_generator.state).tolist() == [3, 400]
 
 
+@pytest.mark.slow
 def test_no_sample_of_a_served_model_comes_twice(tmp_path):
     model = keras.Sequential([keras.Input((16,)), kg.GumbelSoftmax(seed=3)])
     kg.export.export_with_sampling(model, tmp_path / "model")
@@ -126,12 +128,12 @@ class Noted(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @each_of(LAYERS, gate=TRAINED[:1])
-@pytest.mark.parametrize("way", [in_threads, in_graphs])
+@pytest.mark.parametrize("way", [in_threads, *slow(in_graphs)])
 def test_no_step_of_a_schedule_comes_twice(row, way):
     schedule = Noted()
     layer = row.create(temperature=schedule)
     logits = tf.constant(row.logits())
     layer.build(logits.shape)
     schedule.steps.clear()  # the first gave the initial temperature
-    way(lambda: layer(logits, training=True), draws=800)
-    assert sorted(schedule.steps) == list(range(800))
+    way(lambda: layer(logits, training=True), draws=400)
+    assert sorted(schedule.steps) == list(range(400))

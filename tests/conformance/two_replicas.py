@@ -1,6 +1,6 @@
 """Every layer and function on two replicas, as a process of its own.
 
-    python two_replicas.py FOLDER ROW...
+    python two_replicas.py FOLDER ROW... FUNCTION...
 
 TensorFlow divides a CPU into logical devices only before it starts. What was
 seen is written to FOLDER, and judged in `test_distribution.py`.
@@ -82,7 +82,7 @@ def draws(strategy, functions):
     }
 
 
-def by_functions(strategy):
+def by_functions(strategy, functions):
     """What each function drew: of an integer, of a stream, in the scope.
 
     Not of None: Keras keeps the generator behind it to the main thread, and
@@ -90,21 +90,21 @@ def by_functions(strategy):
     """
     logits = tf.constant(LOGITS)
     with strategy.scope():
-        stream = {name: keras.random.SeedGenerator(3) for name in FUNCTIONS}
+        stream = {name: keras.random.SeedGenerator(3) for name in functions}
         alone = {
             name: np.asarray(function(logits, 3)).tolist()
-            for name, function in FUNCTIONS.items()
+            for name, function in functions.items()
         }
     return {
         "int": draws(
             strategy,
-            {n: lambda f=f: f(logits, 3) for n, f in FUNCTIONS.items()},
+            {n: lambda f=f: f(logits, 3) for n, f in functions.items()},
         ),
         "stream": draws(
             strategy,
             {
                 n: lambda f=f, n=n: f(logits, stream[n])
-                for n, f in FUNCTIONS.items()
+                for n, f in functions.items()
             },
         ),
         "scope": alone,
@@ -212,8 +212,9 @@ def main(folder: pathlib.Path, *names: str) -> None:
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     keras.utils.set_random_seed(0)
     rows = [row for row in LAYERS if str(row) in names]
+    functions = {n: f for n, f in FUNCTIONS.items() if n in names}
     seen = {
-        "functions": by_functions(strategy),
+        "functions": by_functions(strategy, functions),
         "loop": by_layers(strategy, rows),
         "metrics": by_metrics(strategy),
         "fit": {str(row): by_fit(strategy, row, folder) for row in rows},
