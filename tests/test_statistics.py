@@ -8,7 +8,7 @@ from scipy import stats
 import keras_gumbel as kg
 from tests import laws, reference, statistics
 from tests.statistics import FALSE_FAIL_RATE
-from tests.variants import slow
+from tests.variants import slow, slow_rows
 
 # ---------------------------------------------------------------------------
 # The p-values themselves.
@@ -212,7 +212,7 @@ def _package_noise(shape, seed):
     return np.asarray(kg.ops.sample_gumbel(shape, seed=seed))
 
 
-@pytest.mark.parametrize("noise", [_gumbel, _package_noise])
+@pytest.mark.parametrize("noise", [_package_noise, *slow(_gumbel)])
 @pytest.mark.parametrize(
     "check",
     [laws.check_gumbel, laws.check_gumbel_tail, laws.check_independent],
@@ -226,15 +226,17 @@ def test_right_noise_passes(check, noise, seed):
     [
         (laws.check_gumbel, _normal),
         (laws.check_gumbel, _eps_in_the_logs),
-        (laws.check_gumbel, _gumbel_min),
         (laws.check_gumbel, _infinite),
-        (laws.check_gumbel_tail, _normal),
-        (laws.check_gumbel_tail, _float16_uniform),
         (laws.check_gumbel_tail, _bits_23),
         (laws.check_gumbel_tail, _infinite),
         (laws.check_independent, _one_row_shared),
         (laws.check_independent, _two_rows_shared),
         (laws.check_independent, _one_seed),
+        *slow_rows(
+            (laws.check_gumbel, _gumbel_min),
+            (laws.check_gumbel_tail, _normal),
+            (laws.check_gumbel_tail, _float16_uniform),
+        ),
     ],
 )
 def test_wrong_noise_is_caught(check, noise, seed):
@@ -268,7 +270,7 @@ def _package_hard(logits, temperature, seed):
     return kg.ops.gumbel_softmax(logits, temperature, hard=True, seed=seed)
 
 
-@pytest.mark.parametrize("sampler", [_soft(_gumbel), _package_soft])
+@pytest.mark.parametrize("sampler", [_package_soft, *slow(_soft(_gumbel))])
 @pytest.mark.parametrize("temperature", [0.5, *slow(2.0)])
 @pytest.mark.parametrize(
     "check", [laws.check_categorical, laws.check_logistic_contrast]
@@ -282,12 +284,14 @@ def test_right_sampler_passes(check, temperature, sampler, seed):
     ("check", "sampler"),
     [
         (laws.check_categorical, _soft(_normal)),
-        (laws.check_categorical, _soft(_one_row_shared)),
         (laws.check_categorical, _soft(_two_rows_shared)),
-        (laws.check_categorical, _soft(_gumbel_min)),
         (laws.check_categorical, _temperature_before_noise),
-        (laws.check_logistic_contrast, _soft(_normal)),
-        (laws.check_logistic_contrast, _soft(_one_row_shared)),
+        *slow_rows(
+            (laws.check_categorical, _soft(_one_row_shared)),
+            (laws.check_categorical, _soft(_gumbel_min)),
+            (laws.check_logistic_contrast, _soft(_normal)),
+            (laws.check_logistic_contrast, _soft(_one_row_shared)),
+        ),
         # Near the top, eps scales -log(u): the winners hardly change, and
         # the chi-squared would need 4e6 draws.
         (laws.check_logistic_contrast, _soft(_eps_in_the_logs)),

@@ -75,7 +75,9 @@ def inputs(seed, dtype="float32", shape=SHAPE):
     [(0.4, "float32"), (1.0, "float32"), *slow_rows((0.4, "float64"))],
 )
 @pytest.mark.parametrize("shape", [SHAPE, *slow((300, 100))], ids=str)
-@pytest.mark.parametrize("kind", SEEDED)
+@pytest.mark.parametrize(
+    "kind", ["st", "reinmax", "gapped_st", "mean gap", *slow("gap 3")]
+)
 def test_gradient(kind, shape, temperature, dtype, seed):
     estimator, rule = SEEDED[kind]
     logits, dy = inputs(seed, dtype, shape)
@@ -291,7 +293,7 @@ def test_a_backward_temperature_takes_the_place_of_the_calls(name, seed):
     assert gradient is None
 
 
-@pytest.mark.parametrize("name", ["st", "gapped_st", "gumbel_rao"])
+@pytest.mark.parametrize("name", ["gumbel_rao", *slow("st", "gapped_st")])
 def test_gradient_to_the_temperature_is_that_of_the_softmax(name, seed):
     """-sum(d_x * x) / temperature, x what the softmax is of."""
     logits, dy = inputs(seed, "float64")
