@@ -280,7 +280,7 @@ def test_a_backward_temperature_takes_the_place_of_the_calls(name, seed):
     cls = type(kg.estimators.get(name))
     fixed = cls(backward_temperature=0.4)
     a = value_and_gradient(logits, dy, 2.0, estimator=fixed, seed=seed)
-    b = value_and_gradient(logits, dy, 0.4, estimator=name, seed=seed)
+    b = value_and_gradient(logits, dy, 0.4, estimator=cls(), seed=seed)
     np.testing.assert_array_equal(a[0], b[0])
     close(a[1], b[1], 1e-5)
     # Only the forward pass has read the call's, and that does not need it.
@@ -378,8 +378,18 @@ def test_second_derivatives_are_those_of_the_rule(name, temperature, seed):
     np.testing.assert_allclose(second, expected, atol=1e-7)
 
 
-@pytest.mark.parametrize("shape", [SHAPE, *slow((1500, 500))], ids=str)
-@some("st")
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("st", SHAPE),
+        *slow_rows(
+            *((name, SHAPE) for name in NEW if name != "st"),
+            ("st", (1500, 500)),
+            ("gumbel_rao", (1500, 500)),
+        ),
+    ],
+    ids=str,
+)
 def test_index_and_embedding_are_of_the_same_sample(name, shape, seed):
     """The index weighs the gradient by class, the table by its rows."""
     rows, classes = shape
