@@ -77,6 +77,7 @@ FUNCTIONS = {
 # written elsewhere, one is exact.
 GATE = {
     *((name, "one-hot") for name in ("reinmax", "gumbel_rao", "mean gap")),
+    ("of a user", "one-hot"),
     *((name, "gates") for name in ("st_gumbel", "of a user")),
     ("reinmax", "row"),
 }
