@@ -21,12 +21,13 @@ from collections.abc import Callable
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
+import ml_dtypes
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 import keras_gumbel as kg
 from tests import statistics
+from tests.harness import in_mode, to_numpy
 
 BLOCK = 2**24
 # 16.64: the end of -log(-log(u)) for u of 23 bits; 22.9: the end for 32 bits.
@@ -84,7 +85,7 @@ def boundary(level, dtype):
     """What is above this before it is rounded to `dtype` is above `level`."""
     if dtype not in HALF:
         return level
-    kind = tf.dtypes.as_dtype(dtype).as_numpy_dtype
+    kind = np.dtype(dtype).type
     # The two numbers of this dtype that are next to the level, or at it.
     below = kind(level)
     if below > level:
@@ -93,8 +94,7 @@ def boundary(level, dtype):
     return (float(above) + float(below)) / 2
 
 
-@tf.function(jit_compile=True, autograph=False)
-def examined(g):
+def _examined(g):
     """How many are above each level, and how many are finite."""
     g = ops.reshape(g, (-1, 1024))
     g = g if g.dtype == "float64" else ops.cast(g, "float32")
@@ -102,6 +102,9 @@ def examined(g):
     # Down the columns: a sum along the last axis is a slow one here.
     counts = [ops.sum(ops.cast(x, "int32"), axis=0) for x in seen]
     return ops.sum(ops.stack(counts), axis=1)
+
+
+examined = in_mode("compiled", _examined)
 
 
 def soak_noise(noise, draws, seed):
@@ -116,7 +119,7 @@ def soak_noise(noise, draws, seed):
     counts = np.zeros(len(LEVELS) + 1, "int64")
     for _ in range(blocks):
         g = noise.draw((BLOCK,), dtype=noise.dtype, seed=stream)
-        counts += examined(g).numpy()
+        counts += to_numpy(examined(g))
     total = blocks * BLOCK
     levels = []
     for level, count in zip(LEVELS, counts[:-1].tolist(), strict=True):
@@ -260,7 +263,7 @@ SAMPLERS = (
 def logits_of(kind, shape, dtype):
     """Logits that are hard to sample from; each row allows a class."""
     rng = np.random.default_rng(0)
-    largest = float(tf.dtypes.as_dtype(dtype).max)
+    largest = float(ml_dtypes.finfo(dtype).max)
     x = rng.normal(size=shape)
     if kind == "wide":
         x *= largest / 8
@@ -272,7 +275,7 @@ def logits_of(kind, shape, dtype):
         x[rng.random(shape) < 0.5] = -np.inf
         x[np.arange(shape[0]), rng.integers(shape[1], size=shape[0])] = -largest
     elif kind == "small":
-        x *= float(tf.dtypes.as_dtype(dtype).as_numpy_dtype(1e-7))
+        x *= float(np.dtype(dtype).type(1e-7))
     return ops.cast(np.clip(x, -np.inf, largest), dtype)
 
 
@@ -289,11 +292,11 @@ def soak_samples(sampler, dtype, samples, seed, entries=2**21):
     """
     stream = keras.random.SeedGenerator(seed)
 
-    @tf.function(jit_compile=True, autograph=False)
-    def count(y, x):
+    def count_wrong(y, x):
         wrong = sampler.wrong(as_numbers(y), as_numbers(x))
         return ops.sum(ops.cast(wrong, "int32"))
 
+    count = in_mode("compiled", count_wrong)
     grid = [*itertools.product(LOGITS, TEMPERATURES)]
     rows = wrong = 0
     for classes in CLASSES:

@@ -15,11 +15,8 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 MARKDOWN = [*sorted(ROOT.glob("*.md")), *PAGES[1:]]
 # Pages whose blocks compile much, or train a model, stop, and go on.
-DEAR = [
-    page
-    for page in PAGES
-    if page.name in ("choosing.md", "distributions.md", "reproducibility.md")
-]
+NAMES = ("choosing", "distributions", "estimators", "layers", "reproducibility")
+DEAR = [ROOT / "docs" / f"{name}.md" for name in NAMES]
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")

@@ -17,6 +17,8 @@ from playwright.sync_api import sync_playwright
 
 from tests.test_public_api import NAMES
 
+# It is built once for all of these, in half a minute.
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -132,7 +134,6 @@ def test_every_page_is_whole(site, browser):
     assert all(found["styled"] >= 2 for found in pages.values())
 
 
-@pytest.mark.slow
 def test_every_picture_of_the_gallery_is_shown(site, browser):
     with served(site) as home:
         page = browser.new_page()

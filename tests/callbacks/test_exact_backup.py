@@ -78,17 +78,24 @@ def backup(folder, **settings):
     return kg.callbacks.ExactBackup(folder, **settings)
 
 
-@pytest.fixture
-def undisturbed(tmp_path):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
     """A beginning without a seed, and what an undisturbed run makes of it."""
-    model = build()
-    folder = tmp_path / "undisturbed"
+    root = tmp_path_factory.mktemp("whole")
     with pytest.raises(Killed):
-        fit(model, Accident(0), backup(folder))
-    shutil.copytree(folder, tmp_path / "begun")
-    again = build()
-    fit(again, backup(folder))
-    return states(again)
+        fit(build(), Accident(0), backup(root / "begun"))
+    shutil.copytree(root / "begun", root / "undisturbed")
+    model = build()
+    fit(model, backup(root / "undisturbed"))
+    return root / "begun", states(model)
+
+
+@pytest.fixture
+def undisturbed(whole, tmp_path):
+    """The states at its end; a copy of its beginning is in `begun`."""
+    begun, expected = whole
+    shutil.copytree(begun, tmp_path / "begun")
+    return expected
 
 
 def test_goes_on_in_another_model(tmp_path, undisturbed):

@@ -15,6 +15,7 @@ from tests.callbacks.test_temperature_scheduler import (
     halving,
 )
 from tests.conformance.registry import as_array
+from tests.variants import slow, slow_rows
 
 
 def value(layer):
@@ -57,11 +58,11 @@ class TestLayersOfAnotherModel:
 
     def cloned(self, model, tmp_path):
         clone = keras.models.clone_model(model)
-        clone.compile("sgd", "mse")
+        clone.compile("sgd", "mse", run_eagerly=True)
         return clone
 
     @pytest.mark.parametrize("way", ["reloaded", "deep_copied", "cloned"])
-    @pytest.mark.parametrize("frequency", ["batch", "epoch"])
+    @pytest.mark.parametrize("frequency", ["batch", *slow("epoch")])
     def test_are_refused_when_training_starts(self, way, frequency, tmp_path):
         model = two()
         other = getattr(self, way)(model, tmp_path)
@@ -89,7 +90,7 @@ class TestLayersOfAnotherModel:
 
 
 class TestNames:
-    @pytest.mark.parametrize("frequency", ["batch", "epoch"])
+    @pytest.mark.parametrize("frequency", ["batch", *slow("epoch")])
     def test_names_and_layers_mixed(self, frequency):
         model = build(*(kg.GumbelSoftmax(name=name) for name in "abc"))
         layers = ["a", model.get_layer("c")]
@@ -99,7 +100,7 @@ class TestNames:
         assert values == [last, 1, last]
         assert history["temperature"][-1] == last
 
-    @pytest.mark.parametrize("kind", [tuple, set, iter])
+    @pytest.mark.parametrize("kind", [iter, *slow(tuple, set)])
     def test_any_iterable(self, kind):
         model, scheduler = two(), anneal(kind(["b"]))
         for _ in range(2):  # and as often as one likes
@@ -123,8 +124,15 @@ class TestNames:
         assert value(tower.layers[0].inner) == 2.0**-3
         assert value(model.layers[-1].inner) == 2.0**-3
 
-    @pytest.mark.parametrize("layers", [None, ["late"]], ids=["all", "named"])
-    @pytest.mark.parametrize("frequency", ["batch", "epoch"])
+    @pytest.mark.parametrize(
+        ("layers", "frequency"),
+        [
+            (None, "epoch"),
+            (["late"], "batch"),
+            *slow_rows((None, "batch"), (["late"], "epoch")),
+        ],
+        ids=str,
+    )
     def test_in_a_model_that_its_first_batch_builds(self, layers, frequency):
         """Too late to set them for it: an error, and not the wrong number."""
 
@@ -159,7 +167,7 @@ class TestNames:
         inputs = keras.Input((3,))
         x = layer(keras.layers.Dense(4)(layer(inputs)))
         model = keras.Model(inputs, x)
-        model.compile("sgd", "mse")
+        model.compile("sgd", "mse", run_eagerly=True)
         fit(model, anneal(["choice"]), epochs=1)
         assert value(layer) == 2.0**-3
 
@@ -229,7 +237,7 @@ class TestNames:
 class TestSeveral:
     """Schedulers in one `fit`."""
 
-    @pytest.mark.parametrize("order", [1, -1])
+    @pytest.mark.parametrize("order", [-1, *slow(1)])
     def test_each_has_its_key_in_the_logs(self, order):
         schedulers = [anneal(["a"], constant(3.0)), anneal(["b"])]
         history = fit(two(), *schedulers[::order]).history
@@ -274,7 +282,12 @@ class TestSeveral:
         assert history["temperature_inner_2"] == [5, 5]
 
     @pytest.mark.parametrize(
-        "layers", [(None, None), (None, ["b"]), (["b"], None), (["a"], ["a"])]
+        "layers",
+        [
+            (None, ["b"]),
+            (["a"], ["a"]),
+            *slow((None, None), (["b"], None)),
+        ],
     )
     def test_of_one_layer_are_refused(self, layers):
         """The later would undo what the earlier sets and reports."""
@@ -282,7 +295,7 @@ class TestSeveral:
             fit(two(), *map(anneal, layers))
         assert "`layers`" in str(error.value)
 
-    @pytest.mark.parametrize("frequency", ["batch", "epoch"])
+    @pytest.mark.parametrize("frequency", ["epoch", *slow("batch")])
     def test_verbose_says_which(self, frequency, capsys):
         options = {"frequency": frequency, "verbose": 1}
         fit(two(), anneal(["a"], **options), anneal(["b"], **options))

@@ -22,6 +22,7 @@ from keras_gumbel.diagnostics import (
 from keras_gumbel.diagnostics.problem import Problem
 from keras_gumbel.estimators.estimator import names
 from tests.statistics import FALSE_FAIL_RATE, z_p
+from tests.variants import slow
 
 # The module, and not the function that has its name in the package.
 REPORT = sys.modules["keras_gumbel.diagnostics.gradient_report"]
@@ -76,7 +77,7 @@ def objective_of_two(z):
     return 3 * z[..., 0] + z[..., 0] ** 2
 
 
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("temperature", [0.3, *slow(1.0, 2.0)])
 @pytest.mark.parametrize("estimator", SAMPLES)
 def test_bias_and_variance_are_those_of_quadrature(
     estimator, temperature, seed
@@ -149,7 +150,7 @@ def test_the_score_function_has_the_variance_of_a_pair(seed):
 COST = np.array([[[3, 1, -2, 0.5], [0, 1, 1, 4]], [[1, 2, 3, 4], [2, 0, 0, 1]]])
 
 
-@pytest.mark.parametrize("factor", [1.0, 1.2, 0.5, -1.0])
+@pytest.mark.parametrize("factor", [1.2, -1.0, *slow(1.0, 0.5)])
 def test_a_planted_bias_is_reported(factor, seed):
     """Two examples of two variables; without variance, so to 5 digits."""
     logits = np.random.default_rng(seed).normal(size=(2, 2, 4))
@@ -251,7 +252,8 @@ def test_a_keras_model_is_an_objective(seed):
     report = gradient_report(
         objective,
         np.random.default_rng(seed).normal(size=(2, 3, 4)).astype("float32"),
-        temperatures=[0.5],
+        ["reinmax", "score_function"],
+        [0.5],
         num_samples=4000,
         seed=seed,
     )
@@ -346,9 +348,8 @@ def test_a_row_depends_on_the_seed_alone(seed):
         )
         return [*map(without_time, report.rows)]
 
-    everything = rows(["st_gumbel", "soft", "score_function"], (0.5, 1.0))
-    assert rows(["st_gumbel"]) == everything[:1]
-    assert rows(["score_function", "soft"]) == [everything[4], everything[2]]
+    everything = rows(["st_gumbel", "score_function"], (0.5, 1.0))
+    assert rows(["score_function", "st_gumbel"]) == everything[::-2]
     assert rows(["st_gumbel"], seed=seed + 1) != everything[:1]
 
 
@@ -360,7 +361,10 @@ def test_a_row_depends_on_the_seed_alone(seed):
 @pytest.fixture(scope="module")
 def report():
     return gradient_report(
-        linear([3.0, 1.0, 2.0]), [0.5, 0.1, -0.4], num_samples=64
+        linear([3.0, 1.0, 2.0]),
+        [0.5, 0.1, -0.4],
+        ["st_gumbel", "soft", "score_function"],
+        num_samples=64,
     )
 
 

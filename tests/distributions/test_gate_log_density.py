@@ -13,6 +13,7 @@ from tests import statistics
 from tests.distributions import concrete
 from tests.statistics import FALSE_FAIL_RATE
 
+pytestmark = pytest.mark.tensorflow
 tfd = tfp.distributions
 LOGITS = np.array([0.4, -0.8, 3.0])
 

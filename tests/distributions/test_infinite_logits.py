@@ -19,6 +19,7 @@ from tests.distributions import concrete
 from tests.statistics import FALSE_FAIL_RATE
 from tests.variants import slow
 
+pytestmark = pytest.mark.tensorflow
 tfd = tfp.distributions
 INF = np.inf
 ROW = np.array([0.5, -INF, 0.1, -1.2])
@@ -124,7 +125,7 @@ def test_one_hots_of_the_classes_that_are_left(name):
     agree(ours, theirs)
 
 
-@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+@pytest.mark.parametrize("temperature", [0.4, *slow(1.0, 2.5)])
 @pytest.mark.parametrize("name", ["point", "logarithm", "sample"])
 def test_relaxed_densities_are_those_of_the_face(temperature, name):
     logarithm = name == "logarithm"
@@ -199,7 +200,7 @@ def test_the_density_on_the_face_integrates_to_one():
     assert slope.sum() * (u[1] - u[0]) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("by_mask", [False, True])
+@pytest.mark.parametrize("by_mask", [True, *slow(False)])
 def test_it_is_the_law_of_the_layers_samples(by_mask):
     """Two of three classes: the whole law, by the CDF of the density."""
     layer = kg.GumbelSoftmax(0.8, noise_scale=SCALE, seed=1)
@@ -507,7 +508,7 @@ def test_a_mask_shuts_a_gate():
 
 @pytest.mark.parametrize("law", [ONE_HOT, INDEX], ids=["one-hot", "index"])
 @pytest.mark.parametrize(
-    "name", ["entropy", "mean", "variance", "stddev", "log_prob"]
+    "name", ["entropy", "stddev", *slow("mean", "variance", "log_prob")]
 )
 def test_classes_that_underflow(law, name):
     row = np.array([1000.0, 0.0, -INF, 999.9], "float32")

@@ -1,6 +1,9 @@
 import re
 
+import pytest
 
+
+@pytest.mark.slow
 def test_differentiable_argmax(run):
     output = run("differentiable_argmax.py")
     assert "gradients: [None]" in output

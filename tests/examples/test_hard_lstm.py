@@ -8,6 +8,8 @@ from keras import layers, ops
 
 from .reading import ROOT, ink
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def example():
@@ -18,7 +20,6 @@ def example():
     return module
 
 
-@pytest.mark.slow
 def test_hard_lstm(run, tmp_path):
     output = run("hard_lstm.py", "--output", tmp_path / "new")
     row = r"^ +(soft|hard)" + r"  ([\d.]+) \+- [\d.]+" * 4 + r"  ([\d.]+)" * 6

@@ -10,6 +10,7 @@ import keras_gumbel as kg
 
 from .reading import ROOT, ink
 
+pytestmark = pytest.mark.slow
 LETTERS, LENGTH, COUNT = (0, 5, 14, 20), 3, 20_000
 
 
@@ -94,7 +95,6 @@ def test_without_noise_it_is_beam_search(example):
     assert np.abs(found[0] - np.sort(log_p)[::-1]).max() < 1e-4
 
 
-@pytest.mark.slow
 def test_stochastic_beam_search(run, tmp_path):
     output = run("stochastic_beam_search.py", "--output", tmp_path / "new")
     rows = re.findall(r"^ *(\d+)" + r" +(-?[\d.]+)" * 7 + "$", output, re.M)

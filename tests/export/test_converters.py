@@ -12,6 +12,7 @@ from tests.variants import slow
 
 from .runtimes import run
 
+pytestmark = pytest.mark.tensorflow
 LITE = tf.lite.TFLiteConverter
 REMEDY = "keras_gumbel.export.with_noise_input"
 X = np.array([[0.1, 2.0, -1.0], [3.0, 0.2, 0.4]], "float32")

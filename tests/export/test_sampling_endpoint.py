@@ -44,6 +44,9 @@ np.savez(sys.argv[3], **outputs)
 """
 
 
+pytestmark = pytest.mark.tensorflow
+
+
 @pytest.fixture(scope="module")
 def model():
     return keras.Sequential(
@@ -56,6 +59,7 @@ def model():
     )
 
 
+@pytest.mark.slow
 def test_serves_and_samples_where_this_package_is_not(model, tmp_path):
     folder, file = tmp_path / "model", tmp_path / "x.npy"
     x = np.zeros((4096, 3), "float32")
@@ -86,14 +90,21 @@ def test_serves_and_samples_where_this_package_is_not(model, tmp_path):
 
 
 def test_is_a_layer_again(model, tmp_path):
-    kg.export.export_with_sampling(model, tmp_path / "model")
-    sampler = keras.layers.TFSMLayer(
-        str(tmp_path / "model"), call_endpoint="sample"
+    """One that infers and one that goes on to draw as the model would."""
+    folder = tmp_path / "model"
+    kg.export.export_with_sampling(model, folder)
+    assert model.get_layer("choice").inference is None
+    serve, sample = (
+        keras.layers.TFSMLayer(str(folder), call_endpoint=name)
+        for name in ("serve", "sample")
     )
-    x = np.zeros((256, 3), "float32")
-    first, second = (np.asarray(sampler(x)) for _ in range(2))
-    assert (first.sum(axis=1) == 1).all()
-    assert not np.array_equal(first, second)
+    x = np.random.default_rng(0).normal(size=(256, 3)).astype("float32")
+    np.testing.assert_array_equal(serve(x), model(x))
+    zeros = np.zeros((256, 3), "float32")
+    stream = kg.GumbelSoftmax(hard=True, seed=5)
+    for _ in range(2):
+        expected = stream(zeros, training=True)
+        np.testing.assert_array_equal(sample(zeros), expected)
 
 
 @pytest.mark.slow
