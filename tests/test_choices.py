@@ -8,16 +8,17 @@ import keras_gumbel as kg
 from keras_gumbel import backend, choices
 from keras_gumbel.formulas import Draw
 from tests import reference, statistics
+from tests.harness import tensor, to_numpy
 from tests.statistics import FALSE_FAIL_RATE
-from tests.variants import slow
+from tests.variants import slow, slow_rows
 
 # In one run; in runs of a divisor; padded; in runs of runs, padded twice.
-SIZES = [7, 65, 1024, *slow(1, 64, 509, 10007)]
+SIZES = [65, 1024, *slow(1, 7, 64, 509, 10007)]
 BELOW_ONE = 1 - 2.0**-53
 
 
 def sample(logits, noise_scale=1.0, axis=-1, seed=0, first_row=0):
-    logits = tf.constant(logits)
+    logits = tensor(logits)
 
     @backend.compiled
     def run(logits, noise_scale):
@@ -26,14 +27,12 @@ def sample(logits, noise_scale=1.0, axis=-1, seed=0, first_row=0):
         return choices.sample(draw)
 
     axis %= len(logits.shape)
-    return run(logits, tf.constant(noise_scale, logits.dtype)).numpy()
+    return to_numpy(run(logits, tensor(noise_scale, logits.dtype)))
 
 
 def sample_at(u, logits, monkeypatch):
     """The choice in each row, where the uniform number is `u`."""
-    monkeypatch.setattr(
-        backend, "random_unit", lambda *_: tf.constant(u, "float64")
-    )
+    monkeypatch.setattr(backend, "random_unit", lambda *_: tensor(u, "float64"))
     return sample(logits)[..., 0]
 
 
@@ -46,7 +45,7 @@ def inverse(logits, u, noise_scale=1.0):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "noise_scale"), [("float32", 1.0), ("float64", 0.5)]
+    ("dtype", "noise_scale"), [("float32", 0.5), *slow_rows(("float64", 0.5))]
 )
 @pytest.mark.parametrize("size", SIZES)
 def test_is_the_inverse_of_the_cumulative(size, noise_scale, dtype, seed):
@@ -63,7 +62,7 @@ def test_is_the_inverse_of_the_cumulative(size, noise_scale, dtype, seed):
 
 
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
-@pytest.mark.parametrize("size", [3, 4289, *slow(64, 100)])
+@pytest.mark.parametrize("size", [4289, *slow(3, 64, 100)])
 def test_a_rare_class_has_its_interval(size, place, monkeypatch):
     """Probability 1e-12 among the others', to four digits of its own."""
     k = {"first": 0, "middle": size // 2, "last": size - 1}[place]
@@ -80,7 +79,7 @@ def test_a_rare_class_has_its_interval(size, place, monkeypatch):
     assert found.tolist() == outside
 
 
-@pytest.mark.parametrize("size", [2, 100, 4289, *slow(64, 1024)])
+@pytest.mark.parametrize("size", [2, 4289, *slow(100, 64, 1024)])
 def test_no_weight_is_never_chosen(size, monkeypatch):
     """Whole runs of none, at both ends, and numbers at both ends of (0, 1)."""
     u = np.array([2.0**-65, 0.25, 0.5, 1 - 2.0**-30, BELOW_ONE])
@@ -150,7 +149,7 @@ def test_without_noise_it_is_the_first_of_the_likeliest(size, seed):
 
 
 @pytest.mark.parametrize("size", [100, *slow(7)])
-@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("axis", [1, *slow(0, 2)])
 def test_along_each_axis(axis, size, seed):
     shape = [2, 3, 4]
     shape[axis] = size
@@ -171,6 +170,7 @@ def test_a_block_of_rows_continues_the_stream(seed):
     np.testing.assert_array_equal(block, whole[20:])
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("size", [65, *slow(5)])
 def test_an_unknown_number_of_classes(size, seed):
     logits = np.random.default_rng(seed).normal(size=(40, size))
@@ -196,13 +196,14 @@ def test_the_law_over_many_classes(seed):
     size = 1024
     logits = np.random.default_rng(seed).normal(size=size).astype("float32")
     p = reference.softmax(logits, 1.0)
-    rows = tf.constant(np.tile(logits, (10**5, 1)))
+    rows = np.tile(logits, (10**5, 1))
     counts = np.zeros(size)
     for part in range(10):
         found = kg.ops.sample_argmax_index(
             rows, hard=True, estimator="st", seed=seed + part
         )
-        counts += np.bincount(found.numpy().astype(int), minlength=size)
+        found = to_numpy(found).astype(int)
+        counts += np.bincount(found, minlength=size)
     assert statistics.chi_squared_p(counts, p) > FALSE_FAIL_RATE
     wrong = counts.reshape(-1, 16)[:, ::-1].ravel()
     assert statistics.chi_squared_p(wrong, p) < FALSE_FAIL_RATE

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 import keras_gumbel as kg
 
+pytestmark = pytest.mark.tensorflow
 # One takes a few seconds; the rest is for a machine that others use.
 SECONDS = 120
 SIZES = ("64x512", "96x704")

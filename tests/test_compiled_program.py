@@ -14,9 +14,9 @@ import tensorflow as tf
 import keras_gumbel as kg
 from keras_gumbel.backend import tensorflow as backend
 from keras_gumbel.ops import embedding, relaxation
-from tests.variants import slow
+from tests.variants import slow, slow_rows
 
-pytestmark = pytest.mark.uncached
+pytestmark = [pytest.mark.uncached, pytest.mark.tensorflow]
 # Threefry-2x32 of 20 rounds: one in each, and two to derive its third key.
 XORS_OF_A_DRAW = 22
 SHAPES = [(64, 10), (32, 100), (1024, 512), (16, 8192), (7, 509), (4, 3, 64)]
@@ -62,10 +62,28 @@ def calls(computations, opcode):
     )
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
-@pytest.mark.parametrize("make", [step, forward])
-@pytest.mark.parametrize("seed_kind", ["generator", *slow("integer")])
+EVERY = [
+    (make, hard, shape, seed)
+    for make in (step, forward)
+    for hard in (True, False)
+    for shape in SHAPES
+    for seed in ("generator", "integer")
+]
+# A whole row in one loop, and by runs of it, narrow and wide.
+GATE = [
+    (step, True, (32, 100), "generator"),
+    (step, False, (1024, 512), "generator"),
+    (step, True, (7, 509), "integer"),
+    (forward, True, (16, 8192), "generator"),
+    (forward, False, (4, 3, 64), "generator"),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "hard", "shape", "seed_kind"),
+    [*GATE, *slow_rows(*(row for row in EVERY if row not in GATE))],
+    ids=lambda one: getattr(one, "__name__", str(one)),
+)
 def test_the_noise_is_drawn_once_and_in_one_loop(make, hard, shape, seed_kind):
     seed = 3 if seed_kind == "integer" else keras.random.SeedGenerator(3)
     computations = program(make(hard, seed), shape)
@@ -81,7 +99,9 @@ def test_the_noise_is_drawn_once_and_in_one_loop(make, hard, shape, seed_kind):
     assert np.prod(sizes) == np.prod(shape)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "shape", [SHAPES[2], *slow(*SHAPES[:2], *SHAPES[3:])], ids=str
+)
 @pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
 def test_no_loop_and_no_foreign_code(hard, shape):
     computations = program(step(hard, 3), shape)
@@ -141,7 +161,9 @@ def test_the_sample_and_one_more_tensor_are_kept(hard):
     assert len(logits_shaped_results(sample, tf.ones((64, 300)))) == 2
 
 
-@pytest.mark.parametrize("name", ["st", "reinmax", "gumbel_rao", "gapped_st"])
+@pytest.mark.parametrize(
+    "name", ["reinmax", "gumbel_rao", *slow("st", "gapped_st")]
+)
 def test_of_other_estimators_the_sample_alone_is_kept(name):
     def sample(logits):
         return kg.ops.gumbel_softmax(
@@ -151,7 +173,9 @@ def test_of_other_estimators_the_sample_alone_is_kept(name):
     assert len(logits_shaped_results(sample, tf.ones((64, 300)))) == 1
 
 
-@pytest.mark.parametrize("shape", [(256, 10), (64, 64), (32, 512)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(32, 512), *slow((256, 10), (64, 64))], ids=str
+)
 def test_a_class_is_drawn_by_one_number_a_row_and_once(shape):
     """What reads the choice does not go through the float64 sums again."""
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_gumbel as kg
 from tests.conformance.registry import each_layer
+from tests.harness import tensor
 
 LOSSES = {
     kg.HardConcreteGate: {"l0_weight": 1.0},
@@ -15,11 +16,12 @@ LOSSES = {
 MASKS = {kg.HardConcreteGate: (0, 1, 5), kg.GumbelQuantizer: (0, 3, 1, 5)}
 
 
+@pytest.mark.tensorflow
 @each_layer
 @pytest.mark.parametrize("training", [True, False])
 def test_layers(row, training):
     layer = row.create(**LOSSES.get(row.layer, {}))
-    x = tf.constant(row.logits(0))
+    x = tensor(row.logits(0))
     mask = np.ones(MASKS.get(row.layer, x.shape), bool)
     for options in ({}, {"class_mask": mask}):
         with tf.GradientTape() as tape:

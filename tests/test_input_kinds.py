@@ -23,6 +23,8 @@ from tests.variants import slow
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
+# Ragged and sparse tensors, and Functional models.
+pytestmark = pytest.mark.tensorflow
 
 RAGGED = tf.RaggedTensor.from_row_lengths(tf.ones((4, 5)), [1, 3])
 RAGGED_CLASSES = tf.RaggedTensor.from_row_lengths(tf.ones(5), [2, 3])
@@ -161,7 +163,7 @@ def test_the_check_leaves_no_trace(row):
     y = layer(inputs, temperature=tau, training=True)
     assert tuple(y.shape)[1:] == row.output_shape[1:]
     assert y.dtype == row.expected_dtype("float32")
-    assert layer.seed_generator.state.numpy().tolist() == [3, 0]
+    assert as_array(layer.seed_generator.state).tolist() == [3, 0]
     assert int(layer._iterations) == 0
     assert not layer.losses
     expected = row.create(seed=3)(row.logits(), temperature=1.0, training=True)

@@ -15,6 +15,8 @@ from tests.directional import PLACES, by_forward_mode, by_reverse_mode
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
+# No other backend has accumulators.
+pytestmark = pytest.mark.tensorflow
 
 ESTIMATORS = ("st_gumbel", "gumbel_rao", "st", "reinmax", "gapped_st")
 _RNG = np.random.default_rng(0)
@@ -112,7 +114,7 @@ def test_both_modes_agree(name, place):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@each_place("xla")
 def test_straight_through_moves_as_its_surrogate(place):
     def function(x):
         # Operations within and before the rule have other derivatives.

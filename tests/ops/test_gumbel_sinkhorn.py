@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import stats
+from scipy import special, stats
 from scipy.optimize import linear_sum_assignment
 
 import keras_gumbel as kg
+from tests.harness import to_numpy, value_and_grad
 from tests.statistics import FALSE_FAIL_RATE, binomial_p
 from tests.variants import slow
 
@@ -47,26 +48,34 @@ def hard(x):
 
 
 def noise(shape, seed):
-    return kg.ops.sample_gumbel(shape, seed=seed).numpy()
+    return to_numpy(kg.ops.sample_gumbel(shape, seed=seed))
 
 
 def normal(shape, seed):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-def draw(logits, seed, **arguments):
-    y = kg.ops.gumbel_sinkhorn(logits, seed=seed, **arguments)
-    return keras.ops.convert_to_numpy(y)
+def draw(logits, seed, temperature=1.0, **arguments):
+    """Of a temperature for each matrix, as all tests have it.
+
+    To others there are other programs, and each takes seconds to compile.
+    """
+    each = np.empty((*np.shape(logits)[:-2], 1, 1), "float32")
+    each[...] = temperature
+    return to_numpy(
+        kg.ops.gumbel_sinkhorn(logits, each, seed=seed, **arguments)
+    )
 
 
 def gradients(logits, temperature, dy, **arguments):
     """The sample, and the gradients to logits and temperature."""
-    x, tau = tf.convert_to_tensor(logits), tf.convert_to_tensor(temperature)
-    with tf.GradientTape() as tape:
-        tape.watch([x, tau])
-        y = kg.ops.gumbel_sinkhorn(x, tau, **arguments)
-    found = tape.gradient(y, [x, tau], tf.cast(dy, y.dtype))
-    return [np.asarray(one) for one in (y, *found)]
+    y, found = value_and_grad(
+        lambda x, tau: kg.ops.gumbel_sinkhorn(x, tau, **arguments),
+        logits,
+        temperature,
+        upstream=dy,
+    )
+    return [to_numpy(one) for one in (y, *found)]
 
 
 # What a soft sample is, and how it can go wrong.
@@ -109,7 +118,7 @@ def wrong_soft(**change):
                 soft(np.swapaxes(x, 1, 2), t), 1, 2
             )
         },
-        {"balance": lambda x, t: tf.nn.softmax(x / t).numpy()},
+        {"balance": lambda x, t: special.softmax(x / t, -1)},
         {"balance": lambda x, t: soft(x, 1.0)},
     ],
     ids=[
@@ -285,7 +294,7 @@ def test_gradients_are_those_of_float64_differences(dtype, seed):
     logits = normal(SHAPE, seed).astype(dtype)
     temperature = np.array([0.3, 1.0, 4.0], dtype)[:, None, None]
     dy = normal(SHAPE, seed + 1)
-    g = kg.ops.sample_gumbel(SHAPE, dtype=dtype, seed=seed).numpy()
+    g = to_numpy(kg.ops.sample_gumbel(SHAPE, dtype=dtype, seed=seed))
     x = (logits + g).astype("float64")
 
     def loss(x, temperature):
@@ -317,7 +326,7 @@ def test_a_scalar_temperature_gets_the_sum(seed):
     assert one == pytest.approx(each.sum(), rel=1e-5)
 
 
-@pytest.mark.parametrize("scale", [1.0, 3e38, *slow(1e4, 1e30)])
+@pytest.mark.parametrize("scale", [3e38, *slow(1.0, 1e4, 1e30)])
 def test_finite_at_every_temperature(scale, seed):
     logits = normal(SHAPE, seed) * np.float32(scale / 4)
     for temperature in (1e-6, 1e-3, 1.0, 1e6):
@@ -332,6 +341,7 @@ def test_finite_at_every_temperature(scale, seed):
             np.testing.assert_allclose(y.sum(-2), 1, atol=1e-5)
 
 
+@pytest.mark.tensorflow
 def test_second_derivatives_are_refused():
     """And only they: an outer tape that is not asked is no matter."""
     x = tf.constant(normal(SHAPE, 0))
@@ -437,6 +447,7 @@ def test_what_is_no_number_spoils_its_matrix_alone(is_hard, seed):
             np.testing.assert_array_equal(a[[0, 2]], b[[0, 2]])
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("is_hard", [True, *slow(False)])
 def test_a_temperature_that_turns_out_wrong(is_hard):
     # The value of a variable is read when the program runs.
@@ -491,19 +502,6 @@ def test_both_layouts_of_matrices(n, seed):
     np.testing.assert_allclose(
         dt * tau, ((up - down) / (2 * step))[:, None, None], rtol=2e-3
     )
-
-
-@pytest.mark.parametrize(
-    ("dtype", "is_hard"), [("float16", True), ("bfloat16", False)]
-)
-def test_half_precision_is_that_of_the_result_alone(dtype, is_hard, seed):
-    logits = tf.cast(normal(SHAPE, seed), dtype)
-    y = kg.ops.gumbel_sinkhorn(logits, hard=is_hard, seed=seed)
-    wide = kg.ops.gumbel_sinkhorn(
-        tf.cast(logits, "float32"), hard=is_hard, seed=seed
-    )
-    assert y.dtype.name == dtype
-    np.testing.assert_array_equal(y, tf.cast(wide, dtype))
 
 
 def test_seeds(seed):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from scipy.optimize import linear_sum_assignment
 
 import keras_gumbel as kg
+from tests.variants import slow
 
 INF = np.inf
 
@@ -76,7 +77,7 @@ def kinds(n, rng, m=6):
     }
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 6, 20, 64])
+@pytest.mark.parametrize("n", [1, 6, 20, *slow(2, 3, 64)])
 def test_the_sum_is_that_of_scipy(n, seed):
     """And the permutation, where only one is best."""
     found = kinds(n, np.random.default_rng([seed, n]))
@@ -120,6 +121,7 @@ def test_a_matrix_that_is_none(bad):
     assert solve(logits).tolist() == [[0, 1, 2], [-1, -1, -1], [0, 1, 2]]
 
 
+@pytest.mark.tensorflow
 def test_any_batch_in_every_mode(seed):
     logits = np.random.default_rng(seed).normal(size=(2, 3, 4, 4))
     logits = logits.astype("float32")
