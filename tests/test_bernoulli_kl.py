@@ -64,7 +64,7 @@ def test_it_is_that_of_two_classes():
 
 
 def test_without_a_prior_it_is_log_2_less_the_entropy():
-    entropy = tfp.distributions.Bernoulli(LOGITS).entropy()
+    entropy = tfp.distributions.Bernoulli(tensor(LOGITS)).entropy()
     kl = bernoulli_kl(LOGITS)
     np.testing.assert_allclose(kl, np.log(2) - entropy, atol=1e-14)
     np.testing.assert_array_equal(kl, bernoulli_kl(LOGITS, 0.0))

@@ -175,7 +175,7 @@ def test_a_block_of_rows_continues_the_stream(seed):
 def test_an_unknown_number_of_classes(size, seed):
     logits = np.random.default_rng(seed).normal(size=(40, size))
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def run(logits):
         key = backend.next_key(seed)
         scale = tf.constant(1.0, "float64")

@@ -113,7 +113,7 @@ def compile_one(noise, size, seed, *readers):
     """One program, in which each of the readers has noise of its own."""
     generator = keras.random.SeedGenerator(3)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def program(x):
         return [
             READERS[reader](

@@ -25,7 +25,7 @@ SHAPES = [(64, 10), (32, 100), (1024, 512), (16, 8192), (7, 509), (4, 3, 64)]
 def step(hard, seed):
     """The gradient of a weighted sum of a sample."""
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def run(logits, weights):
         with tf.GradientTape() as tape:
             tape.watch(logits)
@@ -39,7 +39,7 @@ def step(hard, seed):
 def forward(hard, seed):
     """A sample that nobody differentiates."""
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def run(logits, weights):
         y = kg.ops.gumbel_softmax(logits, 0.5, hard=hard, seed=seed)
         return y + weights
@@ -118,7 +118,7 @@ def test_double_precision_is_drawn_once_too():
 
 
 def test_code_that_draws_twice_would_show():
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def twice(logits, weights):
         # One key, and one fusion for each reader.
         noise = tf.random.stateless_uniform(
@@ -179,7 +179,7 @@ def test_of_other_estimators_the_sample_alone_is_kept(name):
 def test_a_class_is_drawn_by_one_number_a_row_and_once(shape):
     """What reads the choice does not go through the float64 sums again."""
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def run(logits, weights):
         y = kg.ops.gumbel_softmax(
             logits, hard=True, estimator="reinmax", seed=3
@@ -204,7 +204,7 @@ def test_a_class_is_drawn_by_one_number_a_row_and_once(shape):
 def test_the_noise_of_gumbel_rao_is_fused():
     """Bits are not written to memory, in the forward pass or in the loop."""
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def run(logits, weights):
         with tf.GradientTape() as tape:
             tape.watch(logits)

@@ -60,10 +60,10 @@ def value_and_gradients(op, logits, tables, temperature, weights, **kwargs):
 @pytest.mark.parametrize(
     ("shape", "estimator", "mode"),
     [
-        ((6, 3, 5, 2), "reinmax", "eager"),
         # Blocks of an equal part of each group, the last reaching back.
-        ((901, 2, 300, 3), "st_gumbel", "compiled"),
+        ((901, 2, 300, 3), "st_gumbel", "eager"),
         *slow_rows(
+            ((901, 2, 300, 3), "st_gumbel", "compiled"),
             ((6, 1, 5, 2), "st_gumbel", "eager"),
             ((6, 3, 5, 2), "reinmax", "compiled"),
         ),

@@ -20,10 +20,9 @@ SHAPE = (4, 3, 5)
 TAU = np.float32(0.75)
 ESTIMATORS = ["st_gumbel", "st", "reinmax", "gumbel_rao", "gapped_st"]
 TOLERANCE = {"float32": 5e-6, "float64": 1e-13}
-PRECISE = pytest.mark.parametrize("dtype", TOLERANCE)
 # Soft, and hard by each estimator that has a formula of its own.
 KIND = pytest.mark.parametrize(
-    "kind", ["soft", "reinmax", "gumbel_rao", *slow("st", "gapped_st")]
+    "kind", ["soft", "reinmax", *slow("gumbel_rao", "st", "gapped_st")]
 )
 
 
@@ -177,7 +176,7 @@ def test_hard_is_exactly_0_and_1(dtype, seed):
 # ---------------------------------------------------------------------------
 
 
-@PRECISE
+@pytest.mark.parametrize("dtype", ["float32", *slow("float64")])
 def test_value(dtype, seed):
     """Hard by every estimator, and soft rounded: one and the same gates."""
     logits = normal(SHAPE, seed, dtype)
@@ -254,19 +253,6 @@ def test_a_temperature_of_any_shape(hard, shape, seed):
     close(d_logits, dx, 1e-13)
     assert d_temperature.shape == shape
     close(d_temperature, expected, 1e-12)
-
-
-@pytest.mark.tensorflow
-def test_a_variable_temperature_is_learnt_if_it_trains(seed):
-    logits = normal((4, 5), seed)
-    learnt = tf.Variable(TAU)
-    scheduled = keras.Variable(TAU, dtype="float32", trainable=False)
-    with tf.GradientTape(persistent=True) as tape:
-        y = tf.square(soft(logits, learnt, seed))
-        z = tf.square(soft(logits, scheduled, seed))
-    assert float(tape.gradient(y, learnt)) != 0
-    assert not tape.gradient(z, scheduled.value)
-    np.testing.assert_array_equal(y, z)
 
 
 @pytest.mark.tensorflow
@@ -416,7 +402,7 @@ def test_extremes_are_finite(kind, seed):
 def test_a_temperature_known_too_late_shows(seed):
     logits = normal(SHAPE, seed)
 
-    @tf.function
+    @tf.function(autograph=False)
     def run(tau, hard):
         with tf.GradientTape() as tape:
             x = tf.constant(logits)
@@ -458,7 +444,7 @@ def test_modes_agree(kind, seed):
     expected = run(logits)
     unknown = tf.TensorSpec([None] * 3, "float32")
     for options in ({"jit_compile": True}, {"input_signature": [unknown]}):
-        y, gradient = tf.function(run, **options)(logits)
+        y, gradient = tf.function(run, autograph=False, **options)(logits)
         tolerance = 1e-6 if kind == "soft" else 0
         np.testing.assert_allclose(y, expected[0], atol=tolerance)
         np.testing.assert_allclose(gradient, expected[1], atol=5e-6)
@@ -469,7 +455,7 @@ def test_the_noise_is_drawn_once():
     """And Gumbel-Rao's once a sample; 22 xors make a number."""
 
     def xors(kind):
-        @tf.function(jit_compile=True)
+        @tf.function(jit_compile=True, autograph=False)
         def run(x):
             with tf.GradientTape() as tape:
                 tape.watch(x)

@@ -140,12 +140,12 @@ def test_the_check_of_soft_samples_can_fail(change, seed):
 def test_columns_sum_to_one_and_rows_the_nearer_the_more_iterations(seed):
     logits = normal(SHAPE, seed)
     off = []
-    for iterations in (1, 20, 200):
+    for iterations in (20, 200):
         y = draw(logits, seed, temperature=0.5, num_iterations=iterations)
         np.testing.assert_allclose(y.sum(-2), 1, atol=1e-6)
         off.append(np.abs(y.sum(-1) - 1).max())
     assert off[1] < off[0] / 10
-    assert off[2] < 1e-4
+    assert off[1] < 1e-4
 
 
 @pytest.mark.slow
@@ -162,13 +162,14 @@ def test_cold_and_patient_it_is_the_hard_sample(seed):
 
 
 def test_a_hard_sample_is_the_best_permutation_of_the_same_noise(seed):
-    logits = normal((20, 5, 5), seed)
-    expected = hard(logits + noise(logits.shape, seed))
-    for temperature in (1e-3, 1.0, 1e3):
-        y = draw(logits, seed, temperature=temperature, hard=True)
-        np.testing.assert_array_equal(y, expected)
-    quiet = draw(logits, seed, hard=True, noise_scale=0.0)
-    np.testing.assert_array_equal(quiet, hard(logits))
+    for number in range(seed, seed + 7):
+        logits = normal(SHAPE, number)
+        expected = hard(logits + noise(SHAPE, number))
+        for temperature in (1e-3, 1.0, 1e3):
+            y = draw(logits, number, temperature=temperature, hard=True)
+            np.testing.assert_array_equal(y, expected)
+        quiet = draw(logits, number, hard=True, noise_scale=0.0)
+        np.testing.assert_array_equal(quiet, hard(logits))
 
 
 @pytest.mark.parametrize("is_hard", [True, *slow(False)])
@@ -229,10 +230,9 @@ def check_three(sampler, seed, n=200_000):
     assert p > FALSE_FAIL_RATE, table
 
 
-CHECKS = [check_two, check_three]
-
-
-@pytest.mark.parametrize("check", CHECKS)
+# A transposed or greedy sample, which the first does not see, is none of the
+# best permutations above.
+@pytest.mark.parametrize("check", [check_two, *slow(check_three)])
 def test_the_law_of_hard_samples(check, seed):
     check(lambda x, s: draw(x, s, hard=True), seed)
 
@@ -342,6 +342,7 @@ def test_finite_at_every_temperature(scale, seed):
 
 
 @pytest.mark.tensorflow
+@pytest.mark.slow
 def test_second_derivatives_are_refused():
     """And only they: an outer tape that is not asked is no matter."""
     x = tf.constant(normal(SHAPE, 0))
@@ -417,21 +418,21 @@ def test_pairs_that_hold_no_permutation(is_hard, seed):
     np.testing.assert_array_equal(y[:, :2, 0].sum(1), 1)
 
 
-def test_an_infinite_gradient_at_a_forbidden_pair(seed):
+@pytest.mark.parametrize("is_hard", [True, *slow(False)])
+def test_an_infinite_gradient_at_a_forbidden_pair(is_hard, seed):
     """Such as that of log(y) at 0."""
     mask = padded((3, 4, 5))
     dy = np.where(mask, 1.0 * normal(SHAPE, seed), INF)
-    for is_hard in (False, True):
-        _, dx, dt = gradients(
-            normal(SHAPE, seed),
-            np.ones((3, 1, 1), "float32"),
-            dy,
-            hard=is_hard,
-            class_mask=mask,
-            seed=seed,
-        )
-        assert np.isfinite(dx).all()
-        assert np.isfinite(dt).all()
+    _, dx, dt = gradients(
+        normal(SHAPE, seed),
+        np.ones((3, 1, 1), "float32"),
+        dy,
+        hard=is_hard,
+        class_mask=mask,
+        seed=seed,
+    )
+    assert np.isfinite(dx).all()
+    assert np.isfinite(dt).all()
 
 
 @pytest.mark.parametrize("is_hard", [True, False])
@@ -464,7 +465,7 @@ def test_a_temperature_that_turns_out_wrong(is_hard):
 # Shapes, dtypes and modes.
 
 
-@pytest.mark.parametrize("is_hard", [True, *slow(False)])
+@pytest.mark.parametrize("is_hard", [False, *slow(True)])
 def test_any_batch(is_hard, seed):
     logits = normal((2, 3, 4, 4), seed)
     tau = np.linspace(0.5, 2, 6, dtype="float32").reshape(2, 3, 1, 1)

@@ -254,7 +254,7 @@ def test_extreme_temperatures_are_finite(seed):
 
 @pytest.mark.tensorflow
 def test_a_temperature_that_only_the_program_knows_to_be_wrong(seed):
-    @tf.function
+    @tf.function(autograph=False)
     def call(temperature):
         with tf.GradientTape() as tape:
             x = tf.constant(np.zeros(SHAPE, "float32"))
@@ -298,7 +298,7 @@ def test_eager_graph_and_xla_agree_whatever_is_known_of_the_shape(seed):
     for shape, jit in ((SHAPE, True), ([None, None], False)):
         spec = [tf.TensorSpec(shape, "float32")]
 
-        @tf.function(input_signature=spec, jit_compile=jit)
+        @tf.function(input_signature=spec, jit_compile=jit, autograph=False)
         def call(x):
             return kg.ops.hard_concrete(x, seed=seed)
 

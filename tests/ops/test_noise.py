@@ -344,15 +344,15 @@ def test_kinds_of_shape(seed):
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("mode", ["graph", *slow("xla")])
 def test_dynamic_shape(mode, seed):
-    kwargs = {"jit_compile": True} if mode == "xla" else {}
+    spec = tf.TensorSpec((None, None), "float32")
 
     @tf.function(
-        input_signature=[tf.TensorSpec((None, None), "float32")], **kwargs
+        input_signature=[spec], jit_compile=mode == "xla", autograph=False
     )
     def draw(x):
         return kg.ops.sample_gumbel(tf.shape(x), seed=seed)
 
-    for shape in [(5, 2), (3, 4), (0, 4)]:
+    for shape in [(5, 2), (0, 4)]:
         assert np.array_equal(draw(tf.zeros(shape)), sample(shape, seed))
 
 

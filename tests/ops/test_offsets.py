@@ -151,7 +151,7 @@ def assert_same(actual, expected):
 
 
 @pytest.mark.parametrize("offset", [2.0**27, *slow(-(2.0**29), 2.0**14)])
-@pytest.mark.parametrize("name", gate("soft pair", of=SAMPLES))
+@pytest.mark.parametrize("name", gate("st_gumbel", of=SAMPLES))
 @pytest.mark.parametrize("noise_scale", [16.0, *slow(1.0, 64.0)])
 def test_the_same_sample_and_gradients(name, offset, noise_scale, seed):
     """As without the offset, of one seed; ordinary logits beside them."""
@@ -241,7 +241,7 @@ def offsets_of_a_matrix(size):
 
 
 @pytest.mark.parametrize("which", ["both", *slow("rows", "columns")])
-@pytest.mark.parametrize("hard", [True, *slow(False)], ids=str)
+@pytest.mark.parametrize("hard", [False, *slow(True)], ids=str)
 def test_permutations(hard, which, seed):
     """As without offsets, of one seed.
 
@@ -280,6 +280,7 @@ def test_a_relaxed_permutation_without_noise(which):
     np.testing.assert_allclose(moved, plain, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_huge_matrices_stay_finite():
     x = tensor([[[LARGEST, -LARGEST], [-LARGEST, -LARGEST]]])
     y = kg.ops.gumbel_sinkhorn(x, hard=True, seed=1)
@@ -309,7 +310,7 @@ def given_noise(*shape):
     return tensor(noise, "float32")
 
 
-@pytest.mark.parametrize("name", gate("softmax", "top_k", of=LAYERS))
+@pytest.mark.parametrize("name", gate("softmax", of=LAYERS))
 def test_noise_that_is_given(name):
     layer = LAYERS[name]()
     noise = given_noise(24, 5)

@@ -51,10 +51,10 @@ def assert_close(got, wanted):
 @pytest.mark.parametrize(
     ("mode", "shape"),
     [
-        *(("eager", SHAPES[2]), ("compiled", SHAPES[1])),
+        ("eager", SHAPES[1]),
         *slow_rows(
-            *(("eager", shape) for shape in SHAPES[:2]),
-            *(("compiled", shape) for shape in SHAPES[::2]),
+            *(("eager", shape) for shape in SHAPES[::2]),
+            *(("compiled", shape) for shape in SHAPES),
             *(("graph", shape) for shape in SHAPES),
         ),
     ],
@@ -137,7 +137,9 @@ def test_has_the_dtype_of_the_table(dtype, seed):
 def test_empty_batch_and_unknown_batch(seed):
     _, table, _, _ = inputs(1, 5, 3, seed)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, 5))])
+    spec = tf.TensorSpec((None, None, 5))
+
+    @tf.function(input_signature=[spec], autograph=False)
     def draw(logits):
         return kg.ops.sample_embedding(logits, table, seed=seed)
 
@@ -148,6 +150,7 @@ def test_empty_batch_and_unknown_batch(seed):
     )
 
 
+@pytest.mark.slow
 def test_double_precision(seed):
     logits, table, temperature, weights = (
         keras.ops.cast(x, "float64") for x in inputs(40, 64, 3, seed)
@@ -176,6 +179,7 @@ def test_a_table_that_does_not_fit(table, exception):
 
 
 @pytest.mark.tensorflow
+@pytest.mark.slow
 def test_second_derivatives_are_refused(seed):
     """And only they: an outer tape that is not asked is no matter."""
     logits, table, *_ = inputs(5, 7, 3, seed)
@@ -192,6 +196,7 @@ def test_second_derivatives_are_refused(seed):
 
 
 class TestLayer:
+    @pytest.mark.slow
     def test_trains_as_gumbel_softmax_and_dense(self, seed):
         """The same weights after steps of the same noise."""
         rng = np.random.default_rng(seed)
