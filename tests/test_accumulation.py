@@ -78,7 +78,7 @@ def _each_way(*gate):
 
 @pytest.mark.tensorflow
 @each_policy
-@_each_way("training", "softmax")
+@_each_way("softmax")
 @pytest.mark.parametrize(
     "within",
     [True, pytest.param(False, marks=pytest.mark.slow)],

@@ -14,7 +14,6 @@ import tensorflow as tf
 import keras_gumbel as kg
 from tests.conformance.registry import (
     LAYERS,
-    TRAINED,
     as_array,
     each_layer,
     each_of,
@@ -152,7 +151,7 @@ def test_inputs_of_a_model_are_checked_at_the_call(row, training):
         row.create()(numbers, training=training)
 
 
-@each_of(LAYERS, gate=TRAINED)
+@each_of(LAYERS, gate=("GumbelQuantizer-hard",))
 def test_the_check_leaves_no_trace(row):
     """Nothing is drawn, counted or added, and the spec is as before."""
     layer = row.create(

@@ -239,16 +239,19 @@ def test_gradient_to_logits_and_temperature(k, dtype, seed):
             close(mine, right, tolerance / min(float(tau) ** 2, 1))
 
 
-def test_a_temperature_for_each_example(seed):
+@pytest.mark.parametrize("hard", [False, *slow(True)])
+def test_a_temperature_for_each_example(hard, seed):
     """Of a hard sample the gradients are those of the soft one."""
     x, upstream = normal((2, *SHAPE), seed, "float64")
     tau = np.exp(normal((4, 1, 1), seed + 1, "float64"))
     y, *found = gradients(
-        lambda x, tau: quiet(x, 3, tau, hard=True), x, tau, upstream=upstream
+        lambda x, tau: quiet(x, 3, tau, hard=hard), x, tau, upstream=upstream
     )
-    assert np.all(y.sum(-1) == 3)
     soft, d_x, parts = autodiff(x, tau, 3, upstream)
-    close(quiet(x, 3, tau), soft, 1e-12)
+    if hard:
+        assert np.all(y.sum(-1) == 3)
+    else:
+        close(y, soft, 1e-12)
     for mine, expected in zip(found, (d_x, parts), strict=True):
         close(mine, expected, 1e-12)
 
@@ -349,7 +352,8 @@ def test_hot_limit_is_uniform(seed):
     np.testing.assert_allclose(y, 0.5, atol=1e-5)
 
 
-@pytest.mark.parametrize("scale", [1e38, *slow(1.0, 1e4, 1e30)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [1.0, 1e4, 1e30, 1e38])
 def test_no_temperature_and_no_gap_is_too_much(scale, seed):
     """Value and gradients finite, in every combination."""
     x, upstream = normal((2, 7, 6), seed)
