@@ -319,6 +319,7 @@ def test_gradients_are_those_of_float64_differences(dtype, seed):
         np.testing.assert_allclose(dt[:, 0, 0], d_temperature, **tolerance)
 
 
+@pytest.mark.slow
 def test_a_scalar_temperature_gets_the_sum(seed):
     logits, dy = normal(SHAPE, seed), normal(SHAPE, seed + 1)
     _, _, each = gradients(logits, np.ones((3, 1, 1), "f"), dy, seed=seed)

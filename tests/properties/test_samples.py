@@ -244,12 +244,7 @@ def is_the_same_on_the_last_axis(case):
     same_slope(case, wide(flat_slope), slope, of=case.x.size)
 
 
-@each_effort(
-    gate=(
-        *("soft", "hard", "gapped_st", "soft index", "hard index"),
-        *("hard pair", "soft gates"),
-    )
-)
+@each_effort(gate=(*("soft", "hard", "soft index", "hard index", "hard pair"),))
 def test_any_rank_any_axis(effort, seed):
     """Equal to rows of two dimensions; of the shape and dtype promised."""
     strategy = cases(effort, numbers=whole_number, temperatures=MILD)
@@ -385,7 +380,7 @@ def is_the_same_in_every_mode(case):
 
 
 # Each example is two programs of its own.
-@each_effort(examples=1, gate=("soft", "st", "hard index", "hard gates"))
+@each_effort(examples=1, gate=("soft", "hard index", "hard gates"))
 def test_same_seed_same_bits_in_every_mode(effort, seed):
     strategy = cases(effort, numbers=whole_number, temperatures=MILD)
     check(is_the_same_in_every_mode, strategy, effort.examples, seed)
