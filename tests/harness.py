@@ -57,6 +57,14 @@ def value_and_grad(
     return value, tuple(found)
 
 
+def gradients(
+    function: Callable[..., Tensor], *args: Any, upstream: Any = None
+) -> tuple[Any, ...]:
+    """The same as arrays: the value, and after it each gradient."""
+    value, found = value_and_grad(function, *args, upstream=upstream)
+    return to_numpy(value), *to_numpy(found)
+
+
 def grad(function: Callable[..., Tensor], *args: Any) -> Any:
     """The gradient to the one argument, or to each of several, as arrays."""
     found = to_numpy(value_and_grad(function, *args)[1])

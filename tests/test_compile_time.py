@@ -20,6 +20,7 @@ import tensorflow as tf
 
 import keras_gumbel as kg
 
+pytestmark = pytest.mark.tensorflow
 # One takes a few seconds; the rest is for a machine that others use.
 SECONDS = 120
 SIZES = ("64x512", "96x704")
@@ -112,7 +113,7 @@ def compile_one(noise, size, seed, *readers):
     """One program, in which each of the readers has noise of its own."""
     generator = keras.random.SeedGenerator(3)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def program(x):
         return [
             READERS[reader](

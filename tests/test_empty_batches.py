@@ -7,6 +7,8 @@ import tensorflow as tf
 
 import keras_gumbel as kg
 from tests.conformance.registry import each_layer
+from tests.harness import tensor
+from tests.variants import slow
 
 LOSSES = {
     kg.HardConcreteGate: {"l0_weight": 1.0},
@@ -15,13 +17,18 @@ LOSSES = {
 MASKS = {kg.HardConcreteGate: (0, 1, 5), kg.GumbelQuantizer: (0, 3, 1, 5)}
 
 
+@pytest.mark.tensorflow
 @each_layer
 @pytest.mark.parametrize("training", [True, False])
-def test_layers(row, training):
+@pytest.mark.parametrize("masks", [MASKS, *slow(True)], ids=["some", "all"])
+def test_layers(row, training, masks):
     layer = row.create(**LOSSES.get(row.layer, {}))
-    x = tf.constant(row.logits(0))
-    mask = np.ones(MASKS.get(row.layer, x.shape), bool)
-    for options in ({}, {"class_mask": mask}):
+    x = tensor(row.logits(0))
+    given = [{}]
+    if masks is True or row.layer in masks:
+        mask = np.ones(MASKS.get(row.layer, x.shape), bool)
+        given.append({"class_mask": mask})
+    for options in given:
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = layer(x, training=training, **options)

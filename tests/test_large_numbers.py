@@ -8,13 +8,15 @@ import tensorflow as tf
 import keras_gumbel as kg
 from keras_gumbel import choices, formulas
 from tests.conformance.registry import LAYERS, each_of
+from tests.harness import grad, to_numpy
+from tests.variants import slow
 
-HALVES = pytest.mark.parametrize("floatx", ["float16", "bfloat16"])
+HALVES = pytest.mark.parametrize("floatx", ["float16", *slow("bfloat16")])
 MOST = 2**24
 
 
 @HALVES
-@pytest.mark.parametrize("num_codes", [7, 321, 70_000])
+@pytest.mark.parametrize("num_codes", [7, 70_000, *slow(321)])
 def test_metrics_where_floats_are_halves(floatx, num_codes):
     """A count, a perplexity and a share, to the digits of float32."""
     keras.config.set_floatx(floatx)
@@ -55,12 +57,9 @@ def test_layers_where_floats_are_halves(floatx, row):
     """Of Python's integers Keras makes an int16 there."""
     keras.config.set_floatx(floatx)
     layer = row.create(dtype="float32")
-    x = tf.constant(row.logits())
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = layer(x, training=True)
-    assert row.is_sample(y.numpy().astype("float64"))
-    gradient = tape.gradient(y, x)
+    y = to_numpy(layer(row.logits(), training=True))
+    assert row.is_sample(y.astype("float64"))
+    gradient = grad(lambda x: layer(x, training=True), row.logits())
     assert gradient is None or np.all(np.isfinite(gradient))
 
 
@@ -83,6 +82,7 @@ def test_more_classes_than_float32_can_number_are_refused(hard):
         kg.distributions.from_layer(kg.SampleArgmaxIndex(hard=True), too_many())
 
 
+@pytest.mark.tensorflow
 def test_where_their_number_is_not_known_the_index_is_nan():
     @tf.function(input_signature=[tf.TensorSpec((1, None))])
     def numbers(x):
@@ -96,6 +96,7 @@ def test_where_their_number_is_not_known_the_index_is_nan():
         assert number == MOST - 1
 
 
+@pytest.mark.tensorflow
 @pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 def test_a_layer_of_unknown_size(training):

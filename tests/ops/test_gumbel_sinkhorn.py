@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import stats
+from scipy import special, stats
 from scipy.optimize import linear_sum_assignment
 
 import keras_gumbel as kg
+from tests.harness import to_numpy, value_and_grad
 from tests.statistics import FALSE_FAIL_RATE, binomial_p
 from tests.variants import slow
 
@@ -47,26 +48,34 @@ def hard(x):
 
 
 def noise(shape, seed):
-    return kg.ops.sample_gumbel(shape, seed=seed).numpy()
+    return to_numpy(kg.ops.sample_gumbel(shape, seed=seed))
 
 
 def normal(shape, seed):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-def draw(logits, seed, **arguments):
-    y = kg.ops.gumbel_sinkhorn(logits, seed=seed, **arguments)
-    return keras.ops.convert_to_numpy(y)
+def draw(logits, seed, temperature=1.0, **arguments):
+    """Of a temperature for each matrix, as all tests have it.
+
+    To others there are other programs, and each takes seconds to compile.
+    """
+    each = np.empty((*np.shape(logits)[:-2], 1, 1), "float32")
+    each[...] = temperature
+    return to_numpy(
+        kg.ops.gumbel_sinkhorn(logits, each, seed=seed, **arguments)
+    )
 
 
 def gradients(logits, temperature, dy, **arguments):
     """The sample, and the gradients to logits and temperature."""
-    x, tau = tf.convert_to_tensor(logits), tf.convert_to_tensor(temperature)
-    with tf.GradientTape() as tape:
-        tape.watch([x, tau])
-        y = kg.ops.gumbel_sinkhorn(x, tau, **arguments)
-    found = tape.gradient(y, [x, tau], tf.cast(dy, y.dtype))
-    return [np.asarray(one) for one in (y, *found)]
+    y, found = value_and_grad(
+        lambda x, tau: kg.ops.gumbel_sinkhorn(x, tau, **arguments),
+        logits,
+        temperature,
+        upstream=dy,
+    )
+    return [to_numpy(one) for one in (y, *found)]
 
 
 # What a soft sample is, and how it can go wrong.
@@ -109,7 +118,7 @@ def wrong_soft(**change):
                 soft(np.swapaxes(x, 1, 2), t), 1, 2
             )
         },
-        {"balance": lambda x, t: tf.nn.softmax(x / t).numpy()},
+        {"balance": lambda x, t: special.softmax(x / t, -1)},
         {"balance": lambda x, t: soft(x, 1.0)},
     ],
     ids=[
@@ -131,12 +140,12 @@ def test_the_check_of_soft_samples_can_fail(change, seed):
 def test_columns_sum_to_one_and_rows_the_nearer_the_more_iterations(seed):
     logits = normal(SHAPE, seed)
     off = []
-    for iterations in (1, 20, 200):
+    for iterations in (20, 200):
         y = draw(logits, seed, temperature=0.5, num_iterations=iterations)
         np.testing.assert_allclose(y.sum(-2), 1, atol=1e-6)
         off.append(np.abs(y.sum(-1) - 1).max())
     assert off[1] < off[0] / 10
-    assert off[2] < 1e-4
+    assert off[1] < 1e-4
 
 
 @pytest.mark.slow
@@ -153,13 +162,14 @@ def test_cold_and_patient_it_is_the_hard_sample(seed):
 
 
 def test_a_hard_sample_is_the_best_permutation_of_the_same_noise(seed):
-    logits = normal((20, 5, 5), seed)
-    expected = hard(logits + noise(logits.shape, seed))
-    for temperature in (1e-3, 1.0, 1e3):
-        y = draw(logits, seed, temperature=temperature, hard=True)
-        np.testing.assert_array_equal(y, expected)
-    quiet = draw(logits, seed, hard=True, noise_scale=0.0)
-    np.testing.assert_array_equal(quiet, hard(logits))
+    for number in range(seed, seed + 7):
+        logits = normal(SHAPE, number)
+        expected = hard(logits + noise(SHAPE, number))
+        for temperature in (1e-3, 1.0, 1e3):
+            y = draw(logits, number, temperature=temperature, hard=True)
+            np.testing.assert_array_equal(y, expected)
+        quiet = draw(logits, number, hard=True, noise_scale=0.0)
+        np.testing.assert_array_equal(quiet, hard(logits))
 
 
 @pytest.mark.parametrize("is_hard", [True, *slow(False)])
@@ -220,10 +230,9 @@ def check_three(sampler, seed, n=200_000):
     assert p > FALSE_FAIL_RATE, table
 
 
-CHECKS = [check_two, check_three]
-
-
-@pytest.mark.parametrize("check", CHECKS)
+# A transposed or greedy sample, which the first does not see, is none of the
+# best permutations above.
+@pytest.mark.parametrize("check", [check_two, *slow(check_three)])
 def test_the_law_of_hard_samples(check, seed):
     check(lambda x, s: draw(x, s, hard=True), seed)
 
@@ -285,7 +294,7 @@ def test_gradients_are_those_of_float64_differences(dtype, seed):
     logits = normal(SHAPE, seed).astype(dtype)
     temperature = np.array([0.3, 1.0, 4.0], dtype)[:, None, None]
     dy = normal(SHAPE, seed + 1)
-    g = kg.ops.sample_gumbel(SHAPE, dtype=dtype, seed=seed).numpy()
+    g = to_numpy(kg.ops.sample_gumbel(SHAPE, dtype=dtype, seed=seed))
     x = (logits + g).astype("float64")
 
     def loss(x, temperature):
@@ -310,6 +319,7 @@ def test_gradients_are_those_of_float64_differences(dtype, seed):
         np.testing.assert_allclose(dt[:, 0, 0], d_temperature, **tolerance)
 
 
+@pytest.mark.slow
 def test_a_scalar_temperature_gets_the_sum(seed):
     logits, dy = normal(SHAPE, seed), normal(SHAPE, seed + 1)
     _, _, each = gradients(logits, np.ones((3, 1, 1), "f"), dy, seed=seed)
@@ -317,7 +327,7 @@ def test_a_scalar_temperature_gets_the_sum(seed):
     assert one == pytest.approx(each.sum(), rel=1e-5)
 
 
-@pytest.mark.parametrize("scale", [1.0, 3e38, *slow(1e4, 1e30)])
+@pytest.mark.parametrize("scale", [3e38, *slow(1.0, 1e4, 1e30)])
 def test_finite_at_every_temperature(scale, seed):
     logits = normal(SHAPE, seed) * np.float32(scale / 4)
     for temperature in (1e-6, 1e-3, 1.0, 1e6):
@@ -332,6 +342,8 @@ def test_finite_at_every_temperature(scale, seed):
             np.testing.assert_allclose(y.sum(-2), 1, atol=1e-5)
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
 def test_second_derivatives_are_refused():
     """And only they: an outer tape that is not asked is no matter."""
     x = tf.constant(normal(SHAPE, 0))
@@ -407,21 +419,21 @@ def test_pairs_that_hold_no_permutation(is_hard, seed):
     np.testing.assert_array_equal(y[:, :2, 0].sum(1), 1)
 
 
-def test_an_infinite_gradient_at_a_forbidden_pair(seed):
+@pytest.mark.parametrize("is_hard", [True, *slow(False)])
+def test_an_infinite_gradient_at_a_forbidden_pair(is_hard, seed):
     """Such as that of log(y) at 0."""
     mask = padded((3, 4, 5))
     dy = np.where(mask, 1.0 * normal(SHAPE, seed), INF)
-    for is_hard in (False, True):
-        _, dx, dt = gradients(
-            normal(SHAPE, seed),
-            np.ones((3, 1, 1), "float32"),
-            dy,
-            hard=is_hard,
-            class_mask=mask,
-            seed=seed,
-        )
-        assert np.isfinite(dx).all()
-        assert np.isfinite(dt).all()
+    _, dx, dt = gradients(
+        normal(SHAPE, seed),
+        np.ones((3, 1, 1), "float32"),
+        dy,
+        hard=is_hard,
+        class_mask=mask,
+        seed=seed,
+    )
+    assert np.isfinite(dx).all()
+    assert np.isfinite(dt).all()
 
 
 @pytest.mark.parametrize("is_hard", [True, False])
@@ -437,6 +449,7 @@ def test_what_is_no_number_spoils_its_matrix_alone(is_hard, seed):
             np.testing.assert_array_equal(a[[0, 2]], b[[0, 2]])
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("is_hard", [True, *slow(False)])
 def test_a_temperature_that_turns_out_wrong(is_hard):
     # The value of a variable is read when the program runs.
@@ -453,7 +466,7 @@ def test_a_temperature_that_turns_out_wrong(is_hard):
 # Shapes, dtypes and modes.
 
 
-@pytest.mark.parametrize("is_hard", [True, *slow(False)])
+@pytest.mark.parametrize("is_hard", [False, *slow(True)])
 def test_any_batch(is_hard, seed):
     logits = normal((2, 3, 4, 4), seed)
     tau = np.linspace(0.5, 2, 6, dtype="float32").reshape(2, 3, 1, 1)
@@ -491,19 +504,6 @@ def test_both_layouts_of_matrices(n, seed):
     np.testing.assert_allclose(
         dt * tau, ((up - down) / (2 * step))[:, None, None], rtol=2e-3
     )
-
-
-@pytest.mark.parametrize(
-    ("dtype", "is_hard"), [("float16", True), ("bfloat16", False)]
-)
-def test_half_precision_is_that_of_the_result_alone(dtype, is_hard, seed):
-    logits = tf.cast(normal(SHAPE, seed), dtype)
-    y = kg.ops.gumbel_sinkhorn(logits, hard=is_hard, seed=seed)
-    wide = kg.ops.gumbel_sinkhorn(
-        tf.cast(logits, "float32"), hard=is_hard, seed=seed
-    )
-    assert y.dtype.name == dtype
-    np.testing.assert_array_equal(y, tf.cast(wide, dtype))
 
 
 def test_seeds(seed):

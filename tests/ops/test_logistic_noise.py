@@ -8,20 +8,16 @@ import tensorflow as tf
 import keras_gumbel as kg
 from keras_gumbel import backend, formulas
 from tests import gate_laws, reference, statistics
+from tests.harness import in_mode, modes, tensor, to_numpy
 from tests.statistics import FALSE_FAIL_RATE
 
-MODES = {
-    "eager": lambda f: f,
-    "graph": tf.function,
-    "xla": tf.function(jit_compile=True),
-}
 # The largest and the smallest t there can be, by dtype.
 SMALLEST = 2.0**-66
 LARGEST = {"float32": 0.5 - 2.0**-25, "float64": 0.5 - 2.0**-54}
 
 
 def sample(shape, seed, dtype="float32"):
-    return kg.ops.sample_logistic(shape, dtype=dtype, seed=seed).numpy()
+    return to_numpy(kg.ops.sample_logistic(shape, dtype=dtype, seed=seed))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +34,7 @@ def test_is_made_of_threefry_words(dtype, atol, seed):
             np.testing.assert_array_equal(draw, sample((4096,), seed, dtype))
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_of_extreme_words(monkeypatch, dtype):
     """Both tails end at 66 log 2, and small noise is small."""
@@ -70,7 +67,7 @@ def test_against_numpy(monkeypatch, dtype, rtol, atol):
     monkeypatch.setattr(
         backend,
         "random_half",
-        lambda *_: (tf.constant(t), tf.constant(negative)),
+        lambda *_: (tensor(t), tensor(negative)),
     )
     noise = backend.compiled(lambda: formulas.logistic(t.shape, None, dtype))()
     exact = np.log1p(-t.astype("float64")) - np.log(t.astype("float64"))
@@ -83,7 +80,7 @@ def test_against_numpy(monkeypatch, dtype, rtol, atol):
 def test_half_is_a_uniform_number_and_a_coin(dtype, seed):
     """Of 64 bits: the coin the first of them, t from the others."""
     draw = backend.compiled(lambda k: backend.random_half((4096,), k, dtype))
-    t, coin = (x.numpy() for x in draw(backend.next_key(seed)))
+    t, coin = map(to_numpy, draw(backend.next_key(seed)))
     bits = reference.random_bits(seed, 0, 4096)
     np.testing.assert_array_equal(coin, bits >> np.uint64(63) == 1)
     rest = (bits & np.uint64(2**63 - 1)).astype("longdouble")
@@ -142,10 +139,10 @@ def test_rows_columns_and_seeds_are_independent(seed):
         assert statistics.correlation_p(a, b) > FALSE_FAIL_RATE
 
 
-@pytest.mark.parametrize("mode", MODES)
+@modes()
 def test_golden_values(mode):
     """The contract that a seed is a seed in the next release too."""
-    draw = MODES[mode](lambda: kg.ops.sample_logistic((4,), seed=17))
+    draw = in_mode(mode, lambda: kg.ops.sample_logistic((4,), seed=17))
     golden = [3.8880589, -0.6778239, -0.62041914, -3.266382]
     np.testing.assert_allclose(draw(), golden, rtol=1e-6)
 
@@ -167,6 +164,9 @@ def test_shapes(seed):
             draw.ravel(), sample((24,), seed)[: draw.size]
         )
 
+
+@pytest.mark.tensorflow
+def test_an_unknown_shape(seed):
     @tf.function(input_signature=[tf.TensorSpec((None, None), "float32")])
     def of_unknown(x):
         return kg.ops.sample_logistic(tf.shape(x), seed=seed)

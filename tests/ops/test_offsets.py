@@ -7,11 +7,11 @@ or Kolmogorov-Smirnov test fails a right program with rate 1e-6.
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel.layers.given_noise import noise_from
 from tests import reference, statistics
+from tests.harness import tensor, to_numpy, value_and_grad
 from tests.statistics import FALSE_FAIL_RATE
 from tests.variants import slow
 
@@ -44,16 +44,17 @@ def one_hot(estimator):
 
 def index(x, **arguments):
     found = kg.ops.sample_argmax_index(x, hard=True, **arguments)
-    return tf.one_hot(tf.cast(found, tf.int32), x.shape[-1], dtype=x.dtype)
+    found = keras.ops.cast(found, "int32")
+    return keras.ops.one_hot(found, x.shape[-1], dtype=x.dtype)
 
 
 def first_of_two(x, **arguments):
     _, found = kg.ops.gumbel_top_k(x, 2, hard=True, **arguments)
-    return tf.one_hot(found[:, 0], x.shape[-1], dtype=x.dtype)
+    return keras.ops.one_hot(found[:, 0], x.shape[-1], dtype=x.dtype)
 
 
 def embedding(x, **arguments):
-    table = tf.eye(x.shape[-1], dtype=x.dtype)
+    table = keras.ops.eye(x.shape[-1], dtype=x.dtype)
     return kg.ops.sample_embedding(x, table, **arguments)
 
 
@@ -96,14 +97,16 @@ SAMPLES = {
 def rows(offset, n=N):
     """Three classes that are as likely, and one that never comes."""
     x = np.array([0.0, 0.0, -STEP * 64, 0.0]) + offset
-    return tf.constant(np.tile(x.astype("float32"), (n, 1)))
+    return tensor(np.tile(x.astype("float32"), (n, 1)))
 
 
 PROBS = [1 / 3, 1 / 3, 0, 1 / 3]
 
 
-@pytest.mark.parametrize("offset", [*OFFSETS, *slow(*EXTREMES[2:])])
-@pytest.mark.parametrize("name", gate("st_gumbel", of=ONE_HOT))
+@pytest.mark.parametrize(
+    "offset", [OFFSETS[1], *slow(OFFSETS[0], *EXTREMES[2:])]
+)
+@pytest.mark.parametrize("name", gate("st_gumbel", "st", of=ONE_HOT))
 def test_the_law_of_a_hard_sample(name, offset, seed):
     y = ONE_HOT[name](rows(offset), seed=seed)
     counts = np.sum(y, axis=0)
@@ -115,7 +118,7 @@ def test_the_law_of_a_hard_sample(name, offset, seed):
 @pytest.mark.parametrize("offset", [OFFSETS[0], *slow(*EXTREMES[1:])])
 def test_the_law_of_a_soft_sample(offset, seed):
     """(log y_i - log y_j) * temperature is logistic."""
-    y = soft(rows(offset), temperature=0.7, seed=seed).numpy()
+    y = to_numpy(soft(rows(offset), temperature=0.7, seed=seed))
     log = np.log(y[:, [0, 3]].astype("float64"))
     contrast = (log[:, 0] - log[:, 1]) * 0.7
     p = statistics.ks_p(contrast, reference.logistic_cdf)
@@ -126,20 +129,20 @@ def test_the_law_of_a_soft_sample(offset, seed):
 def logits(offset, shape=(24, 5), seed=0):
     """Of a coarse grid, so that the offset is added without rounding."""
     whole = np.random.default_rng(seed).integers(-1, 2, shape) * STEP
-    return tf.constant((whole + offset).astype("float32"))
+    return tensor((whole + offset).astype("float32"))
 
 
 def with_gradient(sample, x, temperature=20.0, **arguments):
     """A sample, and gradients of a weighted sum to logits and temperature."""
-    temperature = tf.constant(temperature)
-    with tf.GradientTape() as tape:
-        tape.watch([x, temperature])
-        y = sample(x, temperature=temperature, **arguments)
-        weights = np.random.default_rng(1).normal(size=y.shape)
-        loss = tf.reduce_sum(y * tf.constant(weights, y.dtype))
-    return y, *tape.gradient(
-        loss, [x, temperature], unconnected_gradients="zero"
-    )
+    y = []
+
+    def loss(x, temperature):
+        y.append(sample(x, temperature=temperature, **arguments))
+        weights = np.random.default_rng(1).normal(size=y[0].shape)
+        return keras.ops.sum(y[0] * weights.astype("float32"))
+
+    _, found = value_and_grad(loss, x, tensor(temperature))
+    return y[0], *(0.0 if one is None else one for one in found)
 
 
 def assert_same(actual, expected):
@@ -148,7 +151,7 @@ def assert_same(actual, expected):
 
 
 @pytest.mark.parametrize("offset", [2.0**27, *slow(-(2.0**29), 2.0**14)])
-@pytest.mark.parametrize("name", gate("st_gumbel", "soft pair", of=SAMPLES))
+@pytest.mark.parametrize("name", gate("st_gumbel", of=SAMPLES))
 @pytest.mark.parametrize("noise_scale", [16.0, *slow(1.0, 64.0)])
 def test_the_same_sample_and_gradients(name, offset, noise_scale, seed):
     """As without the offset, of one seed; ordinary logits beside them."""
@@ -181,7 +184,7 @@ def test_masks_and_what_is_no_number(name, seed):
         ],
         "float32",
     )
-    y = SAMPLES[name](tf.constant(x), temperature=0.1, seed=seed).numpy()
+    y = to_numpy(SAMPLES[name](x, temperature=0.1, seed=seed))
     if name != "soft pair":
         assert np.all(y[0, [0, 3]] == 0)
         assert np.all(y[1, [0, 3]] == 0)
@@ -196,29 +199,32 @@ def test_masks_and_what_is_no_number(name, seed):
 def test_every_class_that_is_finite_can_be_of_a_subset():
     """A difference beyond the lowest number forbids no class."""
     x = [[LARGEST, -LARGEST / 2, -LARGEST, -np.inf]]
-    k_hot, found = kg.ops.gumbel_top_k(tf.constant(x), 4, hard=True, seed=1)
-    assert found.numpy().tolist() == [[0, 1, 2, -1]]
-    assert k_hot.numpy().tolist() == [[1.0, 1.0, 1.0, 0.0]]
+    k_hot, found = kg.ops.gumbel_top_k(tensor(x), 4, hard=True, seed=1)
+    assert to_numpy(found).tolist() == [[0, 1, 2, -1]]
+    assert to_numpy(k_hot).tolist() == [[1.0, 1.0, 1.0, 0.0]]
 
 
 @pytest.mark.parametrize("dtype", ["float64", *slow("float16", "bfloat16")])
 def test_other_dtypes(dtype, seed):
     offset = {"float64": 1e17, "float16": 6e4, "bfloat16": 1e38}[dtype]
-    x = tf.cast(tf.fill((N, 4), tf.constant(offset, tf.float64)), dtype)
-    y = tf.cast(kg.ops.gumbel_softmax(x, hard=True, seed=seed), tf.float64)
+    x = keras.ops.cast(np.full((N, 4), offset), dtype)
+    y = kg.ops.gumbel_softmax(x, hard=True, seed=seed)
+    y = to_numpy(keras.ops.cast(y, "float64"))
     p = statistics.chi_squared_p(np.sum(y, 0), [0.25] * 4)
     assert p > FALSE_FAIL_RATE
 
 
 def test_ordinary_rows_do_not_know_of_it():
     """To the last bit, logits plus noise: up to 2**8 noise scales."""
-    x = tf.random.stateless_uniform((50, 7), (0, 1), -255, 255)
+    x = np.random.default_rng(0).uniform(-255, 255, (50, 7)).astype("float32")
     y = kg.ops.gumbel_softmax(x, 100.0, seed=3)
-    noise = kg.ops.sample_gumbel((50, 7), seed=3)
-    far = tf.constant(np.repeat([[0.0], [1e8]], 50, 0), "float32")
-    both = kg.ops.gumbel_softmax(tf.concat([x, x], 0) + far, 100.0, seed=3)
+    noise = to_numpy(kg.ops.sample_gumbel((50, 7), seed=3))
+    far = np.repeat([[0.0], [1e8]], 50, 0).astype("float32")
+    both = kg.ops.gumbel_softmax(np.tile(x, (2, 1)) + far, 100.0, seed=3)
     np.testing.assert_array_equal(both[:50], y)
-    np.testing.assert_allclose(y, tf.nn.softmax((x + noise) / 100.0), rtol=1e-5)
+    np.testing.assert_allclose(
+        y, reference.softmax(x + noise, 100.0), rtol=1e-5
+    )
 
 
 # ---------------------------------------------------------------------------
@@ -235,7 +241,7 @@ def offsets_of_a_matrix(size):
 
 
 @pytest.mark.parametrize("which", ["both", *slow("rows", "columns")])
-@pytest.mark.parametrize("hard", [True, *slow(False)], ids=str)
+@pytest.mark.parametrize("hard", [False, *slow(True)], ids=str)
 def test_permutations(hard, which, seed):
     """As without offsets, of one seed.
 
@@ -258,8 +264,8 @@ def test_permutations(hard, which, seed):
 def test_the_law_of_a_permutation(offset, seed):
     """Of logits that are all the same, any."""
     n = N
-    x = tf.fill((n, 3, 3), tf.constant(offset, tf.float32))
-    y = kg.ops.gumbel_sinkhorn(x, hard=True, seed=seed).numpy()
+    x = np.full((n, 3, 3), offset, "float32")
+    y = to_numpy(kg.ops.gumbel_sinkhorn(x, hard=True, seed=seed))
     column = y.argmax(-1)
     counts = np.bincount(column[:, 0] * 3 + column[:, 1], minlength=9)
     p = statistics.chi_squared_p(counts[[1, 2, 3, 5, 6, 7]], [1 / 6] * 6)
@@ -274,8 +280,9 @@ def test_a_relaxed_permutation_without_noise(which):
     np.testing.assert_allclose(moved, plain, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_huge_matrices_stay_finite():
-    x = tf.constant([[[LARGEST, -LARGEST], [-LARGEST, -LARGEST]]])
+    x = tensor([[[LARGEST, -LARGEST], [-LARGEST, -LARGEST]]])
     y = kg.ops.gumbel_sinkhorn(x, hard=True, seed=1)
     np.testing.assert_array_equal(y[0], np.eye(2))
     y = kg.ops.gumbel_sinkhorn(x, seed=1)
@@ -298,13 +305,18 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", gate("softmax", "top_k", of=LAYERS))
+def given_noise(*shape):
+    noise = np.random.default_rng(2).normal(size=shape) * STEP
+    return tensor(noise, "float32")
+
+
+@pytest.mark.parametrize("name", gate("softmax", of=LAYERS))
 def test_noise_that_is_given(name):
     layer = LAYERS[name]()
-    noise = tf.random.stateless_normal((24, 5), (0, 1)) * STEP
+    noise = given_noise(24, 5)
     x = logits(0.0)
     with noise_from(lambda *_: noise):
-        plain, moved = (layer(x + offset).numpy() for offset in (0.0, 2.0**27))
+        plain, moved = (layer(x + offset) for offset in (0.0, 2.0**27))
     np.testing.assert_allclose(moved, plain, atol=2e-5)
 
 
@@ -312,7 +324,7 @@ def test_noise_that_is_given(name):
 @pytest.mark.parametrize("hard", [*slow(True), False], ids=str)
 def test_noise_that_is_given_to_permutations(which, hard):
     layer = kg.GumbelSinkhorn(400.0, hard=hard)
-    noise = tf.random.stateless_normal((8, 4, 4), (0, 1)) * STEP
+    noise = given_noise(8, 4, 4)
     x = logits(0.0, (8, 4, 4))
     with noise_from(lambda *_: noise):
         plain = layer(x)
@@ -322,9 +334,9 @@ def test_noise_that_is_given_to_permutations(which, hard):
 
 def test_given_noise_of_gates_is_added_to_the_logits_themselves():
     layer = kg.GumbelSigmoid(hard=True)
-    with noise_from(lambda _, like: tf.ones_like(like)):
-        y = layer(tf.constant([-1e8, 1e8]))
-    assert y.numpy().tolist() == [0.0, 1.0]
+    with noise_from(lambda _, like: keras.ops.ones_like(like)):
+        y = layer(np.array([-1e8, 1e8], "float32"))
+    assert to_numpy(y).tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("hard", [True, *slow(False)], ids=str)
@@ -339,8 +351,8 @@ def test_codebooks(hard):
         layer.kernel.assign(whole * STEP)
         layer.bias.assign(np.full(10, offset, "float32"))
         layer.embeddings.assign(weights.normal(size=(2, 5, 3)))
-        x = tf.constant(weights.integers(0, 2, (64, 4)), "float32")
-        noise = tf.random.stateless_normal((64, 2, 5), (0, 1)) * STEP
+        x = tensor(weights.integers(0, 2, (64, 4)), "float32")
+        noise = given_noise(64, 2, 5)
         with noise_from(lambda *_: noise):
             given = layer(x)
         return given, layer(x, training=True)

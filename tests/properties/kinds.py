@@ -4,14 +4,25 @@ import dataclasses
 from collections.abc import Callable
 
 import hypothesis
+import keras
+import ml_dtypes
 import numpy as np
-import tensorflow as tf
+import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import keras_gumbel as kg
+from tests.harness import tensor, to_numpy, value_and_grad
+from tests.variants import slow
 
 HALF = ("float16", "bfloat16")
+# Of the computation, by dtype of the logits.
+FLOAT = {
+    "float16": "float32",
+    "bfloat16": "float32",
+    "float32": "float32",
+    "float64": "float64",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +94,7 @@ def matrices(hard):
 def rows_of_a_table(x, axis, **arguments):
     # Of an identity, so that the rows are the one-hots.
     return kg.ops.sample_embedding(
-        x, tf.eye(x.shape[-1], dtype=x.dtype), **arguments
+        x, keras.ops.eye(x.shape[-1], dtype=x.dtype), **arguments
     )
 
 
@@ -99,20 +110,18 @@ def two(classes):
     return min(2, classes)
 
 
-SOFT = Kind("soft", soft)
-INDEX = Kind("hard index", index(True), hard=True, form="index", size=None)
 KINDS = (
-    SOFT,
-    INDEX,
+    Kind("soft", soft),
     Kind("hard", one_hot("st_gumbel"), hard=True),
-    Kind("hard pair", pair(True), hard=True, size=two),
     Kind("gumbel_rao", one_hot("gumbel_rao"), hard=True),
     *(
         Kind(name, one_hot(name), hard=True, noise=None)
         for name in ("st", "reinmax", "gapped_st")
     ),
     Kind("soft index", index(False), form="index", size=None),
+    Kind("hard index", index(True), hard=True, form="index", size=None),
     Kind("soft pair", pair(False), size=two),
+    Kind("hard pair", pair(True), hard=True, size=two),
     Kind("soft gates", gates(False), noise="logistic", size=None, form="gates"),
     Kind(
         "hard gates",
@@ -144,20 +153,48 @@ class Effort:
         kinds: Of sample.
         shapes: Of the logits; a matrix repeats the last size.
         dtypes: Of the logits.
-        axes: Whether to move the classes about.
+        axis: Where the classes are; None moves them about.
     """
 
     examples: int
     kinds: tuple
     shapes: tuple
     dtypes: tuple
-    axes: bool
+    axis: int | None = None
 
     def __str__(self):
-        return f"{self.examples} examples"
+        if len(self.kinds) > 1:
+            return f"{self.examples} examples"
+        (kind,), (shape,), (dtype,) = self.kinds, self.shapes, self.dtypes
+        return f"{kind} {shape} {dtype}"
 
 
-GATE = Effort(5, (SOFT, INDEX), ((2, 3),), ("float16",), False)
+# Each kind as one program or two; all together, of each dtype, rank and axis.
+GATE = tuple(
+    Effort(
+        4, tuple(k for k in KINDS if k.name == name), (shape,), (dtype,), axis
+    )
+    for name, shape, dtype, axis in (
+        ("soft", (2, 3), "float16", -1),
+        ("soft", (2, 1, 4), "float64", 0),
+        ("hard", (2, 3), "float32", 0),
+        ("hard", (0, 3), "float32", -1),
+        ("gumbel_rao", (2, 3), "bfloat16", 1),
+        ("st", (2, 3), "float16", 0),
+        ("reinmax", (2, 1, 4), "float32", 2),
+        ("gapped_st", (1, 2, 3, 2), "float32", 2),
+        ("soft index", (3,), "float64", 0),
+        ("hard index", (2, 1, 4), "float16", -3),
+        ("soft pair", (2, 3), "float32", -2),
+        ("hard pair", (2, 1, 4), "bfloat16", -1),
+        ("soft gates", (3,), "float16", -1),
+        ("hard gates", (4, 1), "float32", 0),
+        ("hard_concrete", (2, 3), "bfloat16", -1),
+        ("soft matrix", (2, 3), "float32", -1),
+        ("hard matrix", (3,), "float16", -1),
+        ("row of a table", (2, 1, 1, 1, 3), "float32", -1),
+    )
+)
 WHOLE = Effort(
     40,
     KINDS,
@@ -172,13 +209,38 @@ WHOLE = Effort(
         (2, 1, 1, 1, 3),
     ),
     (*HALF, "float32", "float64"),
-    True,
 )
+
+
+def each_effort(
+    kinds=lambda kind: True, dtypes=WHOLE.dtypes, examples=4, gate=None
+):
+    """Parametrised by `effort`: the kinds and dtypes that a property is of.
+
+    Args:
+        kinds: Whether it is of a kind.
+        dtypes: Those that it is of.
+        examples: How many of each program in the gate.
+        gate: Names of kinds, where the gate has not time for all of them.
+    """
+    here, left_out = [], []
+    for effort in GATE:
+        (kind,), (dtype,) = effort.kinds, effort.dtypes
+        if kinds(kind) and dtype in dtypes:
+            effort = dataclasses.replace(effort, examples=examples)
+            few = gate is not None and kind.name not in gate
+            (left_out if few else here).append(effort)
+    whole = dataclasses.replace(
+        WHOLE, kinds=tuple(filter(kinds, KINDS)), dtypes=tuple(dtypes)
+    )
+    return pytest.mark.parametrize(
+        "effort", [*here, *slow(*left_out, whole)], ids=str
+    )
 
 
 def wide(x):
     """In NumPy, in float64."""
-    return x.numpy().astype("float64")
+    return np.asarray(to_numpy(x)).astype("float64")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +248,7 @@ class Case:
     """A kind of sample, and what it is drawn from."""
 
     kind: Kind
-    x: tf.Tensor
+    x: np.ndarray
     axis: int
     temperature: float
     noise_scale: float
@@ -202,68 +264,82 @@ class Case:
 
     def logits(self):
         """In float64."""
-        return wide(self.x)
+        return self.x.astype("float64")
 
-    def draw(self, x=None, **arguments):
-        """A sample of these logits or of others."""
-        given = {
-            "temperature": self.temperature,
-            "noise_scale": self.noise_scale,
-            "seed": self.seed,
-        }
-        x = self.x if x is None else x
-        return self.kind.draw(x, self.axis, **{**given, **arguments})
+    def draw(self, x=None, temperature=None, **arguments):
+        """A sample of these logits or of others.
+
+        Of a temperature that could be learned, in every property: to others
+        there are other programs.
+        """
+        if temperature is None:
+            temperature = np.array(self.temperature, FLOAT[self.dtype])
+        given = {"noise_scale": self.noise_scale, "seed": self.seed}
+        return self.kind.draw(
+            tensor(self.x if x is None else x),
+            self.axis,
+            temperature=tensor(temperature),
+            **{**given, **arguments},
+        )
 
     def numbers(self, *args, **arguments):
         """The same in float64, of NumPy."""
         return wide(self.draw(*args, **arguments))
 
-    def with_gradient(self, x=None, temperature=None, **arguments):
-        """A sample, and the gradient of a weighted sum of it.
+    def weights(self):
+        """One for each number of a sample, exact in every dtype."""
+        shape = list(self.x.shape)
+        if self.kind.form == "index":
+            del shape[self.axis]
+        return np.random.default_rng(self.seed).integers(-8, 9, shape) / 8
 
-        To the logits, and to the temperature if that is given.
+    def with_gradient(self, x=None, temperature=None, **arguments):
+        """A sample, and the gradients of a weighted sum of it.
+
+        To the logits and to the temperature.
         """
         x = self.x if x is None else x
-        sources = [x]
-        if temperature is not None:
-            sources.append(temperature)
-            arguments["temperature"] = temperature
-        with tf.GradientTape() as tape:
-            tape.watch(sources)
-            y = self.draw(x, **arguments)
-            weights = np.random.default_rng(self.seed).uniform(-1, 1, y.shape)
-            loss = tf.reduce_sum(y * tf.cast(weights, y.dtype))
-        return y, *tape.gradient(loss, sources)
+        if temperature is None:
+            temperature = np.array(self.temperature, FLOAT[self.dtype])
+        y, gradients = value_and_grad(
+            lambda x, temperature: self.draw(x, temperature, **arguments),
+            x,
+            temperature,
+            upstream=self.weights(),
+        )
+        return y, *gradients
 
     def noise(self):
         """What is added to the logits, in float64."""
         sample = getattr(kg.ops, f"sample_{self.kind.noise}")
         dtype = "float64" if self.dtype == "float64" else "float32"
-        g = sample(self.x.shape, dtype=dtype, seed=self.seed)
-        return self.noise_scale * g.numpy().astype("float64")
+        return self.noise_scale * wide(
+            sample(self.x.shape, dtype=dtype, seed=self.seed)
+        )
 
     def row_axis(self):
         """Where the rows lie in a sample: along it there is one choice."""
         return -2 if self.kind.form == "matrix" else self.axis
 
 
+def largest(dtype):
+    return float(ml_dtypes.finfo(np.dtype(dtype)).max)
+
+
 def any_number(dtype):
     """Each finite number of the dtype."""
-    kind = tf.dtypes.as_dtype(dtype)
     width = {"float64": 64, "float16": 16}.get(dtype, 32)
-    largest = float(kind.max)
+    end = largest(dtype)
     # The ends by name too: by chance no two of them would meet.
-    elements = st.sampled_from([largest, -largest]) | st.floats(
-        -largest, largest, width=width
-    )
-    return arrays_of(kind.as_numpy_dtype, elements)
+    elements = st.sampled_from([end, -end]) | st.floats(-end, end, width=width)
+    return arrays_of(dtype, elements)
 
 
-def arrays_of(kind, elements):
+def arrays_of(dtype, elements):
     def of_shape(shape):
         wide = np.float64
         return arrays.arrays(wide, shape, elements=elements).map(
-            lambda x: x.astype(kind)
+            lambda x: x.astype(dtype)
         )
 
     return of_shape
@@ -271,25 +347,25 @@ def arrays_of(kind, elements):
 
 def whole_number(dtype):
     """Small ones, of which sums are exact in every dtype."""
-    kind = tf.dtypes.as_dtype(dtype).as_numpy_dtype
-    return arrays_of(kind, st.integers(-8, 8).map(float))
+    return arrays_of(dtype, st.integers(-8, 8).map(float))
 
 
 @st.composite
-def cases(draw, effort, *, numbers, temperatures, kinds=lambda kind: True):
-    """Cases of those kinds for which a property is one."""
-    kind = draw(st.sampled_from([*filter(kinds, effort.kinds)]))
+def cases(draw, effort, *, numbers, temperatures):
+    """Cases of what an effort names."""
+    kind = draw(st.sampled_from(effort.kinds))
     shape = draw(st.sampled_from(effort.shapes))
     if kind.form == "matrix":
         shape = (*shape, shape[-1])
     dtype = draw(st.sampled_from(effort.dtypes))
     axis = -1
-    if effort.axes and kind.takes_axis:
+    if kind.takes_axis:
         allowed = [i for i in range(-len(shape), len(shape)) if shape[i]]
-        axis = draw(st.sampled_from(allowed))
+        axis = effort.axis
+        axis = draw(st.sampled_from(allowed)) if axis is None else axis
     return Case(
         kind=kind,
-        x=tf.constant(draw(numbers(dtype)(shape))),
+        x=draw(numbers(dtype)(shape)),
         axis=axis,
         temperature=draw(temperatures),
         noise_scale=draw(st.sampled_from([1.0, 0.5, 2.0])),
