@@ -30,6 +30,7 @@ from keras_gumbel._validation.configs import (
     check_model as check_model,
     check_stored as check_stored,
     check_stream as check_stream,
+    deserialized as deserialized,
 )
 from keras_gumbel._validation.distributions import (
     check_categories_are_last as check_categories_are_last,

@@ -143,3 +143,16 @@ def check_stream(state: Any) -> None:
             "`seed_generator_state` must be two integers that are not "
             f"negative. Received: seed_generator_state={state!r}"
         )
+
+
+def deserialized(value: Any) -> Any:
+    """The object that a configuration of Keras's is of; else `value` itself.
+
+    A dict of no object Keras would go through, and stop in words of its own.
+    """
+    of_one = isinstance(value, dict) and isinstance(
+        value.get("class_name"), str
+    )
+    if not of_one:
+        return value
+    return keras.saving.deserialize_keras_object(value)

@@ -13,6 +13,7 @@ from keras_gumbel._validation import (
     check_config,
     check_is_whole,
     check_positive,
+    deserialized,
 )
 from keras_gumbel.formulas import Draw
 
@@ -211,7 +212,7 @@ def get(identifier: str | dict[str, Any] | Estimator) -> Estimator:
     if isinstance(identifier, Estimator):
         return identifier
     if isinstance(identifier, dict):
-        estimator = keras.saving.deserialize_keras_object(identifier)
+        estimator = deserialized(identifier)
         if isinstance(estimator, Estimator):
             return estimator
     elif not isinstance(identifier, str):

@@ -23,6 +23,7 @@ from keras_gumbel._validation import (
     check_not_negative,
     check_seed,
     check_stream,
+    deserialized,
     live_value,
 )
 from keras_gumbel.layers import stored
@@ -143,8 +144,7 @@ class SamplingLayer(keras.Layer):
             check: Raises for a number that it must not be.
             is_weight: Whether it is one of `weights`; saved it is anyway.
         """
-        if isinstance(value, dict):
-            value = keras.saving.deserialize_keras_object(value)
+        value = deserialized(value)
         schedule = None
         if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
             schedule = value
@@ -205,7 +205,7 @@ class SamplingLayer(keras.Layer):
         other: each gets one of its own, that its name sets apart from those
         which began alike.
         """
-        generator = keras.saving.deserialize_keras_object(config)
+        generator = deserialized(config)
         apart = config.get(_APART, not shares_objects())
         if apart and isinstance(generator, keras.random.SeedGenerator):
             set_apart(generator, self.name)

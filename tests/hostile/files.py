@@ -138,6 +138,8 @@ WRONG = {
     "list": [1.0, 2.0, 3.0],
     "empty list": [],
     "dict": {},
+    "dict of no object": {"config": {"class_name": None, "config": None}},
+    "dict of a nameless object": {"class_name": None, "config": {}},
     "nested": [[[{"a": [None]}]]],
     "null": None,
     "true": True,
