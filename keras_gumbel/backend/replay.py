@@ -84,6 +84,11 @@ def once(decide: Callable[[], Tensor], place: Any) -> Tensor:
     return decide() if run is None else run.once(decide, place)
 
 
+def is_running() -> bool:
+    """Whether this is within a block of `remat`."""
+    return _RUN.get() is not None
+
+
 def hand_on(take: Callable[[Tensor], None], value: Tensor) -> None:
     """`take(value)`; from a block of `remat`, once, with the gradient to it."""
     run = _RUN.get()

@@ -71,9 +71,26 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     traces: dict[Any, Callable[..., Any]] = {}
 
+    @functools.cache
+    def drawing(place: int) -> Any:
+        def draw(handle: Tensor, amount: Tensor, *args: Any) -> Any:
+            key = _fetch_then_add(handle, amount)
+            return key, function(*args[:place], key, *args[place:])
+
+        return tf.function(
+            draw, jit_compile=True, autograph=False, reduce_retracing=True
+        )
+
     @unchecked
     @functools.wraps(function)
     def run(*args: Any) -> Any:
+        place = _place_of_unread(args)
+        if place is not None:
+            unread, rest = args[place], (*args[:place], *args[place + 1 :])
+            unread.key, results = drawing(place)(
+                unread.handle, unread.amount, *rest
+            )
+            return results
         if not tf.config.functions_run_eagerly():
             return (_trace(program, traces, args) or program)(*args)
         # TensorFlow's switch for debugging: what runs uncompiled there has no
@@ -133,10 +150,7 @@ def with_gradient(
 ) -> Callable[..., Any]:
     """`differentiable`, of passes that are compiled already, or never."""
 
-    # Two compiled functions in a gradient rule, and not a rule in one: there
-    # TensorFlow has the function return its arguments too, a copy of each.
-    @custom_gradient
-    def call(*args: Tensor) -> Any:
+    def with_rule(*args: Any) -> Any:
         results = tuple(run_forward(*args))
         given, residuals = results[:outputs], results[outputs:]
         if not tf.executing_eagerly():
@@ -145,11 +159,54 @@ def with_gradient(
             residuals = tuple(map(tf.stop_gradient, residuals))
 
         def grad(dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-            return tuple(run_backward(dy, *residuals, *args))
+            known = (x.key if isinstance(x, _Unread) else x for x in args)
+            return tuple(run_backward(dy, *residuals, *known))
 
         return given if outputs > 1 else given[0], grad
 
+    # Two compiled functions in a gradient rule, and not a rule in one: there
+    # TensorFlow has the function return its arguments too, a copy of each.
+    of_tensors = custom_gradient(with_rule)
+
+    def call(*args: Any) -> Any:
+        place = _place_of_unread(args)
+        if place is None:
+            return of_tensors(*args)
+        before, unread, after = args[:place], args[place], args[place + 1 :]
+
+        @custom_gradient
+        def of_the_others(*rest: Tensor) -> Any:
+            given, grad = with_rule(*rest[:place], unread, *rest[place:])
+
+            def to_the_others(*dy: Tensor) -> tuple[Tensor | None, ...]:
+                found = grad(*dy)
+                return *found[:place], *found[place + 1 :]
+
+            return given, to_the_others
+
+        return of_the_others(*before, *after)
+
     return call
+
+
+class _Unread:
+    """A key that the program which draws by it reads, in a graph.
+
+    A program of its own, which reads a stream and moves it in one step, would
+    cost each run of the graph what a program costs to start.
+
+    Attributes:
+        key: What was read, once the program has been called.
+    """
+
+    def __init__(self, handle: Tensor, amount: Tensor) -> None:
+        self.handle, self.amount = handle, amount
+        self.key: Tensor = None
+
+
+def _place_of_unread(args: Sequence[Any]) -> int | None:
+    unread = (n for n, x in enumerate(args) if isinstance(x, _Unread))
+    return next(unread, None)
 
 
 def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -485,15 +542,18 @@ def next_key(seed: Seed) -> Tensor:
 
 
 def _drawn_key(seed: Seed) -> Tensor:
+    here = tf.distribute.get_replica_context()
+    replicas = here.num_replicas_in_sync if here else 1
     if isinstance(seed, int | np.integer):
         key = tf.constant((seed, 0), tf.int64)
     else:
-        key = _advance(global_seed_generator() if seed is None else seed)
+        generator = global_seed_generator() if seed is None else seed
         part = getattr(seed, _PART, None)
+        if part is None and replicas == 1 and _can_be_read_later(generator):
+            return _Unread(generator.state.value.handle, _int64(_ONE_DRAW))
+        key = _advance(generator)
         if part is not None:
             key = _part_key(key, _int64(part))
-    here = tf.distribute.get_replica_context()
-    replicas = here.num_replicas_in_sync if here else 1
     if replicas > 1:
         key = _replica_key(key, replicas, here.replica_id_in_sync_group)
     return key
@@ -503,7 +563,20 @@ def _advance(generator: keras.random.SeedGenerator) -> Tensor:
     """`generator.next()`, which no other thread reads in between."""
     if in_stateless_scope():
         return generator.next()
-    return _fetched(generator.state, (0, 1))
+    return _fetched(generator.state, _ONE_DRAW)
+
+
+def _can_be_read_later(generator: keras.random.SeedGenerator) -> bool:
+    """In a graph, by one program, which XLA lets reach the state."""
+    if tf.executing_eagerly() or in_stateless_scope() or replay.is_running():
+        return False
+    return not _is_elsewhere(generator.state.value)
+
+
+def _is_elsewhere(state: Any) -> bool:
+    """On a parameter server; or several variables, of each replica one."""
+    on_server = "/job:ps" in (state.device or "")
+    return on_server or tf.distribute.in_cross_replica_context()
 
 
 def fetch_and_add(
@@ -523,10 +596,8 @@ def _fetched(variable: keras.Variable, amount: int | tuple[int, ...]) -> Tensor:
         variable.assign_add(amount)
         return before
     state, added = variable.value, _int64(amount)
-    # On a parameter server XLA does not reach it.
-    elsewhere = "/job:ps" in (state.device or "")
-    if elsewhere or tf.distribute.in_cross_replica_context():
-        # Or it is several variables: of each replica one.
+    if _is_elsewhere(state):
+        # XLA does not reach it.
         before = state.read_value()
         state.assign_add(added, read_value=False)
         return before
@@ -578,6 +649,7 @@ def is_set_apart(generator: keras.random.SeedGenerator) -> bool:
 
 
 _PART = "_keras_gumbel_part"
+_ONE_DRAW = (0, 1)
 
 
 @compiled
