@@ -225,6 +225,22 @@ def test_an_embedding_keeps_nothing_of_the_size_of_the_logits():
     assert logits_shaped_results(sample, tf.ones((64, 300))) == []
 
 
+def test_a_graph_starts_no_program_to_read_the_stream():
+    """Each costs what several operations do, and small steps show it."""
+    generator = keras.random.SeedGenerator(3)
+
+    @tf.function(autograph=False)
+    def run(logits):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            y = kg.ops.gumbel_softmax(logits, hard=True, seed=generator)
+        return tape.gradient(y, logits)
+
+    graph = run.get_concrete_function(tf.ones((8, 10))).graph
+    programs = [x for x in graph.get_operations() if "Partitioned" in x.type]
+    assert len(programs) == 2  # Forward and backward.
+
+
 def test_a_tape_does_not_record_the_forward_pass_itself(monkeypatch):
     """It would have the program give back all that its parts need."""
     found = []

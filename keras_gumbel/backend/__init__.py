@@ -4,7 +4,7 @@ The whole contract between this package and a framework. Everything else is
 written with `keras.ops`, so another framework is one more file like
 `tensorflow.py`:
 
-    next_key(seed)              seed -> the key of one draw
+    next_key(seed)              the key of one draw, to be given to a program
     set_apart(generator, name)  other draws than those of another name
     is_set_apart(generator)     whether it is
     shares_objects()            whether Keras reads or writes a file

@@ -63,7 +63,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as one XLA program, called from eager, graph or XLA code.
 
     Threefry has an XLA kernel only. Compiling the few lines that draw from
-    it gives every mode the same bits, and eager code the fused speed.
+    it gives every mode the same bits, and eager code the fused speed. Given
+    what `next_key` has not read yet, the program reads it too.
     """
     program = tf.function(
         function, jit_compile=True, autograph=False, reduce_retracing=True
@@ -534,6 +535,9 @@ def _callers() -> Iterator[tuple[str, types.FrameType]]:
 
 def next_key(seed: Seed) -> Tensor:
     """The key of the next draw: int64, shape (2,), other on every replica.
+
+    In a graph it is what `compiled` and `with_gradient` read it by, in the
+    program that they call: nothing else can be done with it, and that once.
 
     Threefry's own key is 64 bits: the low words of these two, which are the
     seed and the count of draws, so that no two draws of a generator share it.
