@@ -8,7 +8,7 @@ DEMO = demo-output
 # Where `test-slow` looks; everywhere if empty.
 SLOW ?=
 WHEEL = .venv-wheel
-MATRIX = $(patsubst tests/matrix/%.txt,.venv-%,$(wildcard tests/matrix/*.txt))
+MATRIX = .venv-oldest .venv-newest
 # TensorFlow's start-up notices say nothing of this project.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # What the tests run on.
