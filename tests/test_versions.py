@@ -56,6 +56,13 @@ def test_every_set_is_of_allowed_versions(name):
         assert pins(name)[package] in requirement.specifier, package
 
 
+def test_make_has_an_environment_for_each_set_that_is_run():
+    """And for no other: a Python that it names may be missing."""
+    makefile = (ROOT / "Makefile").read_text()
+    (made,) = re.findall("^MATRIX = (.*)$", makefile, re.MULTILINE)
+    assert made.split() == [f".venv-{name}" for name in SETS]
+
+
 def test_a_release_is_dated_and_cited():
     """One version, in the package, the CHANGELOG and the citation."""
     changes = (ROOT / "CHANGELOG.md").read_text()
