@@ -1,5 +1,6 @@
 """Seeds for the whole suite, and a clean session for each test."""
 
+import gc
 import secrets
 
 import keras
@@ -39,6 +40,11 @@ def pytest_collection_modifyitems(items):
         nightly = getattr(getattr(item, "module", None), "SLOW_IS_NIGHTLY", 0)
         if nightly and item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.nightly)
+
+
+def pytest_collection_finish():
+    """What was imported stays to the end: no collection looks at it again."""
+    gc.freeze()
 
 
 def pytest_report_header(config):

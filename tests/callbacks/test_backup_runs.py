@@ -84,6 +84,7 @@ class TestAnotherRun:
         self.refused(tmp_path, small(), "another model", epochs=epochs)
         self.refused(tmp_path, small(), "another model", run=None)
 
+    @pytest.mark.slow
     def test_it_says_which_in_either_case(self, tmp_path, capsys):
         fit(small(), backup(tmp_path), epochs=1)
         model = small()
@@ -104,6 +105,7 @@ class TestAnotherRun:
                 tmp_path, small(), "came to its end", "2 ep", epochs=epochs
             )
 
+    @pytest.mark.slow
     def test_a_name_says_which_run_it_is(self, tmp_path, monkeypatch):
         fit(small(), backup(tmp_path, run="fold 0"), epochs=2)
         as_of_another_process(monkeypatch)
@@ -197,6 +199,7 @@ class TestOneModelTwice:
         history = fit(model, backup(tmp_path, existing="restart"))
         assert history.epoch == [0, 1, 2]
 
+    @pytest.mark.slow
     def test_interrupted_and_started_again(self, tmp_path):
         """As a cell of a notebook is; what callbacks set does not matter."""
         model = small()
@@ -231,6 +234,7 @@ class TestRestart:
         assert same(model.get_weights(), first)
         assert [x.name for x in tmp_path.iterdir()] == ["00000000"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("ended", [False, *slow(True)])
     def test_one_callback_for_all_folds(self, tmp_path, ended):
         callback = backup(tmp_path, existing="restart")
@@ -242,6 +246,7 @@ class TestRestart:
             else:
                 interrupted(small(), callback)
 
+    @pytest.mark.slow
     def test_with_a_name_only_another_run(self, tmp_path):
         """So that the loop over folds may be killed, too."""
         for fold in range(2):
@@ -282,6 +287,7 @@ class TestRestart:
 
 
 class TestResume:
+    @pytest.mark.slow
     def test_goes_on_with_a_run_that_ended(self, tmp_path):
         first = small()
         fit(first, backup(tmp_path), epochs=2)

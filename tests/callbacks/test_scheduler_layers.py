@@ -257,6 +257,7 @@ class TestSeveral:
         assert history["temperature_c"] == [3, 3]
         assert history["temperature_b"] == [5, 5]
 
+    @pytest.mark.slow
     def test_alone_it_is_the_temperature_again(self):
         """Even with one that was in another `fit`, or in one cut short."""
         model, first, second = two(), anneal(["a"]), anneal(["b"])

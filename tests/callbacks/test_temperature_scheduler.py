@@ -367,6 +367,7 @@ class TestResuming:
         seen = recorder.seen + recorded(self.schedule(), again, epochs=2)
         assert seen == self.undisturbed()
 
+    @pytest.mark.slow
     def test_with_a_new_optimizer_and_initial_step(self):
         model = build()
         seen = recorded(self.schedule(), model)

@@ -142,6 +142,7 @@ def _subset(**given):
     return kg.ops.gumbel_top_k(k=3, **given)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [_choice, *slow(_gapped, _subset)])
 def test_programs_outlive_it(function):
     """What is traced before runs under it, and what is traced under it after.

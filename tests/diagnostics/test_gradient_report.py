@@ -336,6 +336,7 @@ def without_time(row):
     return dataclasses.replace(row, seconds=0.0)
 
 
+@pytest.mark.slow
 def test_a_row_depends_on_the_seed_alone(seed):
     def rows(estimators, temperatures=(0.5,), seed=seed):
         report = gradient_report(

@@ -293,6 +293,7 @@ def test_elbo_by_samples_has_the_gradient_of_the_divergence():
     assert p < FALSE_FAIL_RATE
 
 
+@pytest.mark.slow
 def test_elbo_of_a_joint_distribution():
     """A model whose log-density is quadratic in z: exact by `reinmax`."""
     weights, seen = COST[0], np.float32(0.4)

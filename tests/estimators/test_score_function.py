@@ -190,6 +190,7 @@ def test_huge_logits_do_not_reach_the_value():
     np.testing.assert_allclose(found, [[1000.0, -1000.0, 0.0]])
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("xla", [True, *slow(False)])
 def test_the_same_in_a_program(xla, seed):

@@ -57,6 +57,7 @@ def test_sampling_is_refused_and_the_model_is_as_before(layer, convert):
     assert tf.function(made)(X).shape == before
 
 
+@pytest.mark.slow
 def test_of_a_saved_model_there_is_no_file(tmp_path):
     """It is traced already, so the error is the converter's."""
     made = model(kg.GumbelSoftmax(hard=True, inference="sample", seed=1))

@@ -478,6 +478,7 @@ def test_any_batch(is_hard, seed):
     np.testing.assert_allclose(alone, here[0, 0], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [40, *slow(32)])
 def test_both_layouts_of_matrices(n, seed):
     """Wide matrices are laid out as they come, narrow ones are not."""

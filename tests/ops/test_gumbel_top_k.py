@@ -309,6 +309,7 @@ def test_all_of_them(seed):
     assert np.max(soft) > 1.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "k"), [(37, 5), *slow_rows((128, 20))])
 def test_many_classes(n, k, seed):
     """By runs of them, and not."""

@@ -165,6 +165,7 @@ def test_shapes(seed):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_an_unknown_shape(seed):
     @tf.function(input_signature=[tf.TensorSpec((None, None), "float32")])
