@@ -100,11 +100,24 @@ class Draw(NamedTuple):
     """
 
     logits: Callable[[], Tensor]
+    # These are None where no noise is drawn.
     noise_scale: Tensor
     key: Tensor
     axis: int
     # Where these are a block of more rows, the number of the first.
     first_row: Tensor | int = 0
+    # What the logits are made of: as they were given, and perhaps a mask.
+    sources: tuple[Tensor, ...] = ()
+
+    def of_rows(
+        self, take: Callable[[Tensor], Tensor], first: Tensor
+    ) -> "Draw":
+        """That of a block of rows, which `take` takes of all that has rows."""
+
+        def logits() -> Tensor:
+            return allowed(*map(take, self.sources))
+
+        return self._replace(logits=logits, first_row=first)
 
     def start(self, each: Tensor | int = 1, series: Tensor | int = 0) -> Tensor:
         """Where this block's numbers begin, `each` of them a row.
@@ -126,6 +139,18 @@ class Draw(NamedTuple):
         return self._replace(
             logits=lambda: self.logits() / s, noise_scale=self.noise_scale / s
         )
+
+
+def draw_from(
+    sources: tuple[Tensor, ...],
+    noise_scale: Tensor | None,
+    key: Tensor | None,
+    axis: int,
+) -> Draw:
+    """A draw of logits and perhaps a mask; without a key, of no noise."""
+    return Draw(
+        lambda: allowed(*sources), noise_scale, key, axis, sources=sources
+    )
 
 
 def gumbel(

@@ -1,0 +1,183 @@
+"""The program of a sample: what every op has between call and gradient."""
+
+import copy
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from keras import ops
+
+from keras_gumbel import backend, formulas
+from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._validation import Arguments, check_noise_scale, check_seed
+from keras_gumbel.estimators import Estimator
+from keras_gumbel.formulas import Draw
+
+
+class Op(ABC):
+    """The formulas of a sample, of its two passes.
+
+    A subclass is a frozen dataclass: its fields are numbers and rules that a
+    program is compiled for. Masks, wider types, the temperature's checks and
+    the sum of its gradient are not its business, nor are compilation and the
+    gradient rule.
+    """
+
+    # How many results there are; those after the first have no gradient.
+    outputs: ClassVar[int] = 1
+    # How many tensors it has besides logits, temperature and mask.
+    others: ClassVar[int] = 0
+    # Its name, in the error for a second derivative, where there is none.
+    trained_once: ClassVar[str | None] = None
+    # Whether the forward pass is a program, and not plain operations.
+    forward_is_compiled: ClassVar[bool] = True
+
+    @property
+    def own_dtype(self) -> bool:
+        """Whether the first result has a dtype that is not the logits'."""
+        return False
+
+    @abstractmethod
+    def forward(
+        self, draw: Draw, temperature: Tensor, *others: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The results, and after them what the backward pass is to have."""
+
+    @abstractmethod
+    def backward(
+        self,
+        draw: Draw,
+        kept: tuple[Tensor, ...],
+        temperature: Tensor,
+        dy: Tensor,
+        *others: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """The gradient to the logits, and the parts of the temperature's.
+
+        These broadcast to the logits, and are summed to the temperature. A
+        gradient follows for each of the `others`, which are what the op has
+        besides.
+        """
+
+
+def run(
+    op: Op,
+    arguments: Arguments,
+    noise_scale: Tensor,
+    seed: Seed,
+    *others: Tensor,
+) -> Any:
+    """The sample of an op, by a draw of its own."""
+    check_noise_scale(noise_scale)
+    check_seed(seed)
+    scale = backend.to_tensor(noise_scale, arguments.temperature.dtype)
+    return run_by_key(op, arguments, (backend.next_key(seed), scale), *others)
+
+
+def run_by_key(
+    op: Op, arguments: Arguments, noise: tuple[Tensor, ...], *others: Tensor
+) -> Any:
+    """The same, of a key and a noise scale; or of neither, without noise."""
+    logits, temperature, class_mask, axis, learned = arguments
+    mask = () if class_mask is None else (class_mask,)
+    tensors = (logits, temperature, *mask)
+    # What TensorFlow would generalise, and lose speed by, if one program were
+    # called with several.
+    signature = (
+        logits.shape[axis] if axis >= 0 else None,
+        *(len(x.shape) for x in tensors),
+    )
+    rule = _rule(op, axis, learned, bool(noise), bool(mask), signature)
+    return rule(logits, temperature, *noise, *mask, *others)
+
+
+def at_its_temperature(
+    estimator: Estimator, arguments: Arguments
+) -> tuple[Estimator, Arguments]:
+    """The arguments of a hard sample, at the temperature of its rule.
+
+    One that the rule has of its own takes the place of the call's, which
+    nothing else of a hard sample depends on; it is a number for the program,
+    and not one more program.
+    """
+    own = estimator.backward_temperature
+    if own is None:
+        return estimator, arguments
+    plain = copy.copy(estimator)
+    object.__setattr__(plain, "backward_temperature", None)
+    own = backend.to_tensor(own, arguments.temperature.dtype)
+    return plain, arguments._replace(temperature=own, learned=False)
+
+
+def in_rows(arguments: Arguments) -> Arguments:
+    """The same with logits (rows, classes), of classes on the last axis.
+
+    A temperature is one number, or (rows, 1); a mask has the logits' shape.
+    """
+    logits, temperature, class_mask, _, learned = arguments
+    shape = ops.shape(logits)
+    if len(temperature.shape):
+        temperature = ops.broadcast_to(temperature, (*shape[:-1], 1))
+        temperature = ops.reshape(temperature, (-1, 1))
+    if class_mask is not None:
+        class_mask = ops.broadcast_to(class_mask, shape)
+        class_mask = ops.reshape(class_mask, (-1, shape[-1]))
+    logits = ops.reshape(logits, (-1, shape[-1]))
+    return Arguments(logits, temperature, class_mask, 1, learned)
+
+
+@functools.cache
+def _rule(
+    op: Op,
+    axis: int,
+    learned: bool,
+    noisy: bool,
+    masked: bool,
+    signature: tuple[int | None, ...],
+) -> Callable[..., Any]:
+    """An op between its arguments and its results, compiled.
+
+    These are logits, temperature, perhaps key and noise scale, perhaps a mask,
+    and what the op has besides. One rule serves any number of rows.
+    """
+    del signature
+    noise, mask = 2 * noisy, int(masked)
+
+    def prepared(
+        logits: Tensor, temperature: Tensor, *rest: Tensor
+    ) -> tuple[Draw, Tensor, tuple[Tensor, ...]]:
+        sources = (logits, *rest[noise : noise + mask])
+        key, scale = rest[:noise] or (None, None)
+        if noisy:
+            scale = formulas.scale_or_nan(scale, logits)
+        draw = formulas.draw_from(sources, scale, key, axis)
+        tau = formulas.positive_or_nan(temperature, formulas.wide_dtype(logits))
+        return draw, tau, rest[noise + mask :]
+
+    def forward(*args: Tensor) -> tuple[Tensor, ...]:
+        draw, tau, others = prepared(*args)
+        result, *more = op.forward(draw, tau, *others)
+        if not op.own_dtype:
+            result = ops.cast(result, args[0].dtype)
+        return result, *more
+
+    def backward(dy: Tensor, *saved: Tensor) -> tuple[Tensor | None, ...]:
+        first = len(saved) - (2 + noise + mask + op.others)
+        kept, args = saved[:first], saved[first:]
+        draw, tau, others = prepared(*args)
+        if not op.own_dtype:
+            dy = ops.cast(dy, tau.dtype)
+        d_logits, parts, *rest = op.backward(draw, kept, tau, dy, *others)
+        d_temperature = formulas.temperature_gradient(parts, args[1], learned)
+        d_logits = ops.cast(d_logits, args[0].dtype)
+        return d_logits, d_temperature, *[None] * (noise + mask), *rest
+
+    compiled = backend.compiled
+    return backend.with_gradient(
+        compiled(forward) if op.forward_is_compiled else forward,
+        backend.once_only(backward, op.trained_once)
+        if op.trained_once
+        else compiled(backward),
+        op.outputs,
+    )
