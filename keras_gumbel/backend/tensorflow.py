@@ -123,33 +123,24 @@ def _trace(
     return traces[key]
 
 
-def differentiable(
-    forward: Callable[..., tuple[Tensor, ...]],
-    backward: Callable[..., tuple[Tensor | None, ...]],
-    outputs: int = 1,
-) -> Callable[..., Any]:
-    """A function with a gradient rule of its own, both sides compiled.
-
-    Args:
-        forward: `(*args) -> (*outputs, *residuals)`, the residuals being what
-            is kept for the backward pass.
-        backward: `(d_output, *residuals, *args) -> gradients`, one or None
-            for each of these arguments, from that of the first output.
-        outputs: How many there are; those after the first have no gradient.
-
-    Returns:
-        `(*args) -> output`, a tuple where there are several. Higher
-        derivatives are those of `backward`.
-    """
-    return with_gradient(compiled(forward), compiled(backward), outputs)
-
-
 def with_gradient(
     run_forward: Callable[..., tuple[Tensor, ...]],
     run_backward: Callable[..., tuple[Tensor | None, ...]],
     outputs: int = 1,
 ) -> Callable[..., Any]:
-    """`differentiable`, of passes that are compiled already, or never."""
+    """A function with a gradient rule of its own.
+
+    Args:
+        run_forward: `(*args) -> (*outputs, *residuals)`, the residuals being
+            what is kept for the backward pass. Compiled, or never.
+        run_backward: `(d_output, *residuals, *args) -> gradients`, one or
+            None for each of these arguments, from that of the first output.
+        outputs: How many there are; those after the first have no gradient.
+
+    Returns:
+        `(*args) -> output`, a tuple where there are several. Higher
+        derivatives are those of `run_backward`.
+    """
 
     def with_rule(*args: Any) -> Any:
         results = tuple(run_forward(*args))
@@ -850,6 +841,25 @@ def bitcast(x: Tensor, dtype: str) -> Tensor:
 def log_gamma(x: Tensor) -> Tensor:
     """log((x - 1)!)."""
     return tf.math.lgamma(x)
+
+
+def is_eager() -> bool:
+    """Whether operations run as they are called."""
+    eager: bool = tf.executing_eagerly()
+    return eager
+
+
+def with_rows(x: Tensor, size: Tensor | int, filler: float | bool) -> Tensor:
+    """`x` with `size` rows, those that it has not being of the `filler`."""
+    given = keras.ops.shape(x)[0]
+    paddings = [[0, size - given], *[[0, 0]] * (len(x.shape) - 1)]
+    return tf.pad(x, paddings, constant_values=filler)
+
+
+def first_rows(x: Tensor, count: Tensor | int) -> Tensor:
+    """The first `count` rows of `x`."""
+    rank = len(x.shape)
+    return tf.slice(x, [0] * rank, [count] + [-1] * (rank - 1))
 
 
 def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:

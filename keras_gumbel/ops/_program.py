@@ -13,6 +13,8 @@ from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import Arguments, check_noise_scale, check_seed
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.formulas import Draw
+from keras_gumbel.ops._ladder import by_rungs
+from keras_gumbel.ops.portable import portable_format
 
 
 class Op(ABC):
@@ -37,6 +39,15 @@ class Op(ABC):
     def own_dtype(self) -> bool:
         """Whether the first result has a dtype that is not the logits'."""
         return False
+
+    @property
+    def unit(self) -> int:
+        """How many rows stay together."""
+        return 1
+
+    def first_axis_of_a_row(self, arguments: Arguments) -> int:
+        """The axes before it are rows, each with a sample of its own."""
+        return arguments.axis
 
     @abstractmethod
     def forward(
@@ -79,6 +90,16 @@ def run_by_key(
     op: Op, arguments: Arguments, noise: tuple[Tensor, ...], *others: Tensor
 ) -> Any:
     """The same, of a key and a noise scale; or of neither, without noise."""
+    sample = functools.partial(_by_program, op)
+    if not op.forward_is_compiled or portable_format():
+        return sample(arguments, noise, *others)
+    first = op.first_axis_of_a_row(arguments)
+    return by_rungs(sample, arguments, noise, others, first, op.unit)
+
+
+def _by_program(
+    op: Op, arguments: Arguments, noise: tuple[Tensor, ...], *others: Tensor
+) -> Any:
     logits, temperature, class_mask, axis, learned = arguments
     mask = () if class_mask is None else (class_mask,)
     tensors = (logits, temperature, *mask)
@@ -108,23 +129,6 @@ def at_its_temperature(
     object.__setattr__(plain, "backward_temperature", None)
     own = backend.to_tensor(own, arguments.temperature.dtype)
     return plain, arguments._replace(temperature=own, learned=False)
-
-
-def in_rows(arguments: Arguments) -> Arguments:
-    """The same with logits (rows, classes), of classes on the last axis.
-
-    A temperature is one number, or (rows, 1); a mask has the logits' shape.
-    """
-    logits, temperature, class_mask, _, learned = arguments
-    shape = ops.shape(logits)
-    if len(temperature.shape):
-        temperature = ops.broadcast_to(temperature, (*shape[:-1], 1))
-        temperature = ops.reshape(temperature, (-1, 1))
-    if class_mask is not None:
-        class_mask = ops.broadcast_to(class_mask, shape)
-        class_mask = ops.reshape(class_mask, (-1, shape[-1]))
-    logits = ops.reshape(logits, (-1, shape[-1]))
-    return Arguments(logits, temperature, class_mask, 1, learned)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_gumbel import backend, estimators, formulas
 from keras_gumbel._typing import Seed, Tensor
-from keras_gumbel._validation import gate_arguments
+from keras_gumbel._validation import Arguments, gate_arguments
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops import _program
@@ -96,6 +96,10 @@ def gumbel_sigmoid(
 
 class _Gates(_program.Op):
     """A function of perturbed logits, each by itself."""
+
+    def first_axis_of_a_row(self, arguments: Arguments) -> int:
+        """Each is a row."""
+        return len(arguments.logits.shape)
 
     def backward(
         self,

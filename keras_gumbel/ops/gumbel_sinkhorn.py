@@ -9,7 +9,11 @@ from keras import ops
 
 from keras_gumbel import backend, formulas
 from keras_gumbel._typing import Seed, Tensor
-from keras_gumbel._validation import check_integer, matrix_arguments
+from keras_gumbel._validation import (
+    Arguments,
+    check_integer,
+    matrix_arguments,
+)
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops import _program
 from keras_gumbel.ops.linear_assignment import assign, is_bad
@@ -173,6 +177,10 @@ class _Permutation(_program.Op):
     num_iterations: int
     hard: bool
     trained_once: ClassVar[str] = "gumbel_sinkhorn"
+
+    def first_axis_of_a_row(self, arguments: Arguments) -> int:
+        """A row is a matrix."""
+        return arguments.axis - 1
 
     def forward(
         self, draw: Draw, temperature: Tensor, *_: Tensor

@@ -147,6 +147,10 @@ class _Stretched(_program.Op):
     low: float
     high: float
 
+    def first_axis_of_a_row(self, arguments: Arguments) -> int:
+        """Each is a row."""
+        return len(arguments.logits.shape)
+
     def forward(
         self, draw: Draw, temperature: Tensor, *_: Tensor
     ) -> tuple[Tensor, ...]:

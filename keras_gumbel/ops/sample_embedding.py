@@ -17,6 +17,7 @@ from keras_gumbel._validation import (
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops import _program
+from keras_gumbel.ops._ladder import in_rows
 
 # What a block of rows holds: few enough elements that its working copies
 # stay in cache, and enough rows that the product with the table is not bound
@@ -134,7 +135,7 @@ def _sample(
     rule, arguments = _program.at_its_temperature(op.estimator, arguments)
     op = dataclasses.replace(op, estimator=rule)
     lead = ops.shape(arguments.logits)[:-1]
-    arguments = _program.in_rows(arguments)
+    arguments = in_rows(arguments, len(arguments.logits.shape) - 1)
     rows, choice = _program.run(op, arguments, noise_scale, seed, table)
     rows = ops.reshape(rows, (*lead, table.shape[-1]))
     return rows, ops.reshape(choice, lead)
@@ -147,8 +148,8 @@ class _Block(NamedTuple):
     size: Tensor
 
     def of(self, x: Tensor) -> Tensor:
-        """These rows of `x`; all of it where it is one number for all."""
-        if not len(x.shape):
+        """These rows of `x`; all of it where it is one for all."""
+        if not len(x.shape) or x.shape[0] == 1:
             return x
         # A run of a vector, where a loop over it reads in one go.
         width = ops.shape(x)[1]
@@ -216,6 +217,11 @@ class _Rows(_program.Op):
     def own_dtype(self) -> bool:
         """That of the table."""
         return True
+
+    @property
+    def unit(self) -> int:
+        """A row of each group."""
+        return self.groups
 
     def forward(
         self, draw: Draw, temperature: Tensor, *others: Tensor
