@@ -27,8 +27,8 @@ written with `keras.ops`, so another framework is one more file like
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
     is_eager()                  whether operations run as they are called
-    with_rows(x, size, filler)  more rows, at the end
-    first_rows(x, count)        and fewer
+    enlarged(x, shape, filler)  more entries, at the end of each axis
+    corner(x, shape)            and fewer
     checkpoint_with(layer, name, variable)   in the framework's checkpoints
     trace(function, *args)      its errors, where there are no values yet
     layout(x)                   dense, ragged or sparse
@@ -58,9 +58,10 @@ from keras_gumbel.backend.tensorflow import (
     bitcast as bitcast,
     checkpoint_with as checkpoint_with,
     compiled as compiled,
+    corner as corner,
+    enlarged as enlarged,
     export_format as export_format,
     fetch_and_add as fetch_and_add,
-    first_rows as first_rows,
     is_eager as is_eager,
     is_in_inner_graph as is_in_inner_graph,
     is_set_apart as is_set_apart,
@@ -88,5 +89,4 @@ from keras_gumbel.backend.tensorflow import (
     value_now as value_now,
     with_at_least as with_at_least,
     with_gradient as with_gradient,
-    with_rows as with_rows,
 )

@@ -2,9 +2,8 @@
 
 import copy
 import functools
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from keras import ops
 
@@ -13,63 +12,9 @@ from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import Arguments, check_noise_scale, check_seed
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.formulas import Draw
-from keras_gumbel.ops._ladder import by_rungs
+from keras_gumbel.ops import _ladder
+from keras_gumbel.ops._op import Op
 from keras_gumbel.ops.portable import portable_format
-
-
-class Op(ABC):
-    """The formulas of a sample, of its two passes.
-
-    A subclass is a frozen dataclass: its fields are numbers and rules that a
-    program is compiled for. Masks, wider types, the temperature's checks and
-    the sum of its gradient are not its business, nor are compilation and the
-    gradient rule.
-    """
-
-    # How many results there are; those after the first have no gradient.
-    outputs: ClassVar[int] = 1
-    # How many tensors it has besides logits, temperature and mask.
-    others: ClassVar[int] = 0
-    # Its name, in the error for a second derivative, where there is none.
-    trained_once: ClassVar[str | None] = None
-    # Whether the forward pass is a program, and not plain operations.
-    forward_is_compiled: ClassVar[bool] = True
-
-    @property
-    def own_dtype(self) -> bool:
-        """Whether the first result has a dtype that is not the logits'."""
-        return False
-
-    @property
-    def unit(self) -> int:
-        """How many rows stay together."""
-        return 1
-
-    def first_axis_of_a_row(self, arguments: Arguments) -> int:
-        """The axes before it are rows, each with a sample of its own."""
-        return arguments.axis
-
-    @abstractmethod
-    def forward(
-        self, draw: Draw, temperature: Tensor, *others: Tensor
-    ) -> tuple[Tensor, ...]:
-        """The results, and after them what the backward pass is to have."""
-
-    @abstractmethod
-    def backward(
-        self,
-        draw: Draw,
-        kept: tuple[Tensor, ...],
-        temperature: Tensor,
-        dy: Tensor,
-        *others: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """The gradient to the logits, and the parts of the temperature's.
-
-        These broadcast to the logits, and are summed to the temperature. A
-        gradient follows for each of the `others`, which are what the op has
-        besides.
-        """
 
 
 def run(
@@ -93,8 +38,7 @@ def run_by_key(
     sample = functools.partial(_by_program, op)
     if not op.forward_is_compiled or portable_format():
         return sample(arguments, noise, *others)
-    first = op.first_axis_of_a_row(arguments)
-    return by_rungs(sample, arguments, noise, others, first, op.unit)
+    return _ladder.by_rungs(op, sample, arguments, noise, others)
 
 
 def _by_program(
@@ -109,7 +53,7 @@ def _by_program(
         logits.shape[axis] if axis >= 0 else None,
         *(len(x.shape) for x in tensors),
     )
-    rule = _rule(op, axis, learned, bool(noise), bool(mask), signature)
+    rule = _rule(op, axis, learned, len(noise), len(mask), signature)
     return rule(logits, temperature, *noise, *mask, *others)
 
 
@@ -136,26 +80,26 @@ def _rule(
     op: Op,
     axis: int,
     learned: bool,
-    noisy: bool,
-    masked: bool,
+    noise: int,
+    mask: int,
     signature: tuple[int | None, ...],
 ) -> Callable[..., Any]:
     """An op between its arguments and its results, compiled.
 
-    These are logits, temperature, perhaps key and noise scale, perhaps a mask,
-    and what the op has besides. One rule serves any number of rows.
+    These are logits and temperature; of `noise` the key, the scale and perhaps
+    the sizes that there really are; perhaps a `mask`; and what the op has
+    besides. One rule serves any number of rows.
     """
     del signature
-    noise, mask = 2 * noisy, int(masked)
 
     def prepared(
         logits: Tensor, temperature: Tensor, *rest: Tensor
     ) -> tuple[Draw, Tensor, tuple[Tensor, ...]]:
         sources = (logits, *rest[noise : noise + mask])
-        key, scale = rest[:noise] or (None, None)
-        if noisy:
+        key, scale, *sizes = rest[:noise] or (None, None)
+        if noise:
             scale = formulas.scale_or_nan(scale, logits)
-        draw = formulas.draw_from(sources, scale, key, axis)
+        draw = formulas.draw_from(sources, scale, key, axis, *sizes)
         tau = formulas.positive_or_nan(temperature, formulas.wide_dtype(logits))
         return draw, tau, rest[noise + mask :]
 

@@ -11,6 +11,7 @@ from keras_gumbel._validation import Arguments, gate_arguments
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops import _program
+from keras_gumbel.ops._op import Op
 
 
 def gumbel_sigmoid(
@@ -94,7 +95,7 @@ def gumbel_sigmoid(
     return _program.run(_Hard(rule), arguments, noise_scale, seed)
 
 
-class _Gates(_program.Op):
+class _Gates(Op):
     """A function of perturbed logits, each by itself."""
 
     def first_axis_of_a_row(self, arguments: Arguments) -> int:

@@ -16,6 +16,7 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops import _program
+from keras_gumbel.ops._op import Op
 from keras_gumbel.ops.linear_assignment import assign, is_bad
 from keras_gumbel.ops.portable import marked, portable_format
 from keras_gumbel.sinkhorn import (
@@ -171,7 +172,7 @@ def _portable(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Permutation(_program.Op):
+class _Permutation(Op):
     """The best permutation of the perturbed logits, or its relaxation."""
 
     num_iterations: int

@@ -10,6 +10,7 @@ from keras_gumbel._validation import Arguments, categorical_arguments
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops import _program
+from keras_gumbel.ops._op import Op
 
 
 def gumbel_softmax(
@@ -118,7 +119,7 @@ def one_hot_by_key(
 
 def categorical(
     estimator: Estimator | None, arguments: Arguments, *, index: bool = False
-) -> tuple[_program.Op, Arguments]:
+) -> tuple[Op, Arguments]:
     """The hard sample of an estimator, or without one the relaxed; of what."""
     if estimator is None:
         return _Relaxed(index), arguments
@@ -127,7 +128,7 @@ def categorical(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Categorical(_program.Op):
+class _Categorical(Op):
     """A sample as it is, or as the index that it stands for."""
 
     index: bool

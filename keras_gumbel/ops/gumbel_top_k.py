@@ -17,6 +17,7 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops import _program
+from keras_gumbel.ops._op import Op
 from keras_gumbel.ops.portable import (
     finite_if_empty,
     in_any_format,
@@ -172,7 +173,7 @@ def _arguments(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Subset(_program.Op):
+class _Subset(Op):
     """1 at the k largest perturbed logits, or its relaxation."""
 
     k: int
@@ -216,6 +217,7 @@ class _SubsetInOrder(_Subset):
     """And the classes, in the order of drawing."""
 
     outputs: ClassVar[int] = 2
+    classes_stay: ClassVar[tuple[bool, ...]] = (True, False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops import _program
+from keras_gumbel.ops._op import Op
 from keras_gumbel.ops.portable import moderate
 
 
@@ -141,7 +142,7 @@ def _clip(x: Tensor) -> Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Stretched(_program.Op):
+class _Stretched(Op):
     """clip(sigmoid(perturbed / temperature) * (high - low) + low, 0, 1)."""
 
     low: float

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from keras import ops
 
-from keras_gumbel import choices, estimators, formulas
+from keras_gumbel import backend, choices, estimators, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     Arguments,
@@ -18,12 +18,15 @@ from keras_gumbel.estimators import Estimator
 from keras_gumbel.formulas import Draw
 from keras_gumbel.ops import _program
 from keras_gumbel.ops._ladder import in_rows
+from keras_gumbel.ops._op import Op
 
 # What a block of rows holds: few enough elements that its working copies
 # stay in cache, and enough rows that the product with the table is not bound
 # by reading the table.
 _BLOCK_ELEMENTS = 2**18
 _BLOCK_ROWS = 256
+# Elements of a table of which a copy costs little beside a new program.
+_SMALL_TABLE = 2**18
 
 
 def sample_embedding(
@@ -200,7 +203,7 @@ def _for_blocks(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Rows(_program.Op):
+class _Rows(Op):
     """Sampled rows of a table, of logits (rows, classes); and the choices.
 
     -1 where there is none. Where there are groups, row i is of group i modulo
@@ -210,6 +213,7 @@ class _Rows(_program.Op):
     estimator: Estimator
     groups: int = 1
     outputs: ClassVar[int] = 2
+    classes_stay: ClassVar[tuple[bool, ...]] = (False, False)
     others: ClassVar[int] = 1
     trained_once: ClassVar[str] = "sample_embedding"
 
@@ -222,6 +226,18 @@ class _Rows(_program.Op):
     def unit(self) -> int:
         """A row of each group."""
         return self.groups
+
+    def with_classes(
+        self, others: tuple[Tensor, ...], count: Tensor | int
+    ) -> tuple[Tensor, ...] | None:
+        """Tables with rows for these, if they are small."""
+        (table,) = others
+        size, dim = table.shape
+        if None in (size, dim) or size * dim > _SMALL_TABLE:
+            return None
+        tables = ops.reshape(table, (self.groups, size // self.groups, dim))
+        tables = backend.enlarged(tables, (self.groups, count, dim), 0.0)
+        return (ops.reshape(tables, (-1, dim)),)
 
     def forward(
         self, draw: Draw, temperature: Tensor, *others: Tensor
