@@ -156,7 +156,9 @@ def _sample_rows(x: Tensor, draw: Draw) -> Tensor:
     rows = ops.shape(peak)
     unit = backend.unfused_unless_zero(
         draw.noise_scale,
-        lambda: backend.random_unit(rows, draw.key, "float64", draw.start()),
+        lambda: backend.random_unit(
+            rows, draw.key, "float64", draw.places((-1,), of_rows=True)
+        ),
         lambda: ops.zeros(rows, "float64"),
     )
 

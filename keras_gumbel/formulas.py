@@ -5,7 +5,7 @@ Each function takes float32 or float64 tensors in which a forbidden class is
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -100,21 +100,55 @@ class Draw(NamedTuple):
     """
 
     logits: Callable[[], Tensor]
+    # These are None where no noise is drawn.
     noise_scale: Tensor
     key: Tensor
     axis: int
     # Where these are a block of more rows, the number of the first.
     first_row: Tensor | int = 0
+    # What the logits are made of: as they were given, and perhaps a mask.
+    sources: tuple[Tensor, ...] = ()
+    # How many entries the axes after that of the rows really have, an int64
+    # vector, where the logits have more: forbidden ones, and none is counted.
+    sizes: Tensor = None
 
-    def start(self, each: Tensor | int = 1, series: Tensor | int = 0) -> Tensor:
-        """Where this block's numbers begin, `each` of them a row.
+    def of_rows(
+        self, take: Callable[[Tensor], Tensor], first: Tensor
+    ) -> "Draw":
+        """That of a block of rows, which `take` takes of all that has rows."""
 
-        Every series has numbers of its own.
+        def logits() -> Tensor:
+            return allowed(*map(take, self.sources))
+
+        return self._replace(logits=logits, first_row=first)
+
+    def places(
+        self, flat: Any, *, of_rows: bool = False, series: Tensor | int = 0
+    ) -> Tensor:
+        """Where the numbers of all entries begin, in row-major order.
+
+        Every series has numbers of its own. Where the logits have more
+        entries than there really are, it is the place of each, of the shape
+        `flat`.
+
+        Args:
+            flat: In what shape the numbers are drawn.
+            of_rows: A number for each row, and not for each class of it.
+            series: An integer below 2**20.
         """
-        rows, each, series = (
-            ops.cast(x, "int64") for x in (self.first_row, each, series)
-        )
-        return rows * each + series * 2**_SERIES_BITS
+        shape = list(ops.shape(self.logits()))
+        first = ops.cast(self.first_row, "int64")
+        begin = ops.cast(series, "int64") * 2**_SERIES_BITS
+        if self.sizes is None:
+            each = 1 if of_rows or not shape else shape[self.axis]
+            return first * ops.cast(each, "int64") + begin
+        place = ops.arange(shape[0], dtype="int64") + first
+        for axis, size in enumerate(shape[1:], 1):
+            one = of_rows and axis == self.axis
+            number = ops.arange(1 if one else size, dtype="int64")
+            true = 1 if one else self.sizes[axis - 1]
+            place = place[..., None] * true + number
+        return ops.reshape(place + begin, flat)
 
     def scale_of_law(self) -> Tensor:
         """s of the law softmax(logits / s); 1 without noise, which has none."""
@@ -126,6 +160,21 @@ class Draw(NamedTuple):
         return self._replace(
             logits=lambda: self.logits() / s, noise_scale=self.noise_scale / s
         )
+
+
+def draw_from(
+    sources: tuple[Tensor, ...],
+    noise_scale: Tensor | None,
+    key: Tensor | None,
+    axis: int,
+    sizes: Tensor = None,
+) -> Draw:
+    """A draw of logits and perhaps a mask; without a key, of no noise."""
+
+    def logits() -> Tensor:
+        return allowed(*sources)
+
+    return Draw(logits, noise_scale, key, axis, sources=sources, sizes=sizes)
 
 
 def gumbel(
@@ -247,11 +296,9 @@ def add_noise(
     def flat() -> Tensor:
         return ops.reshape(draw.logits(), (-1,))
 
-    each = shape[draw.axis] if shape else 1
-
     def noisy() -> Tensor:
-        x, start = flat(), draw.start(each)
-        drawn = noise(ops.shape(x), draw.key, x.dtype, start)
+        x = flat()
+        drawn = noise(ops.shape(x), draw.key, x.dtype, draw.places((-1,)))
         return then(x + draw.noise_scale * drawn)
 
     perturbed = backend.unfused_unless_zero(
@@ -281,7 +328,7 @@ def conditional_gap(
     divisor = ops.maximum(scale, smallest(logits))
     weight, gap = _weights(logits, peak, divisor)
     e = _exponential_like(logits, draw, 2 * number + 1)
-    e_top = _exponential_like(peak, draw, 2 * number + 2)
+    e_top = _exponential_like(peak, draw, 2 * number + 2, of_rows=True)
     top = ops.log(_total(weight, axis)) + logarithms.minus_log(e_top)
     # x_i - x_j = s * log(1 + E_j exp(a)), by exponentials that are at most 1.
     a = top - gap / divisor
@@ -293,7 +340,9 @@ def conditional_gap(
     return ops.where(logits == FORBIDDEN, FORBIDDEN, x), peak + scale * top
 
 
-def _exponential_like(x: Tensor, draw: Draw, series: Tensor) -> Tensor:
+def _exponential_like(
+    x: Tensor, draw: Draw, series: Tensor, *, of_rows: bool = False
+) -> Tensor:
     """Exponential noise of the shape of `x`, drawn once; 1 without noise."""
     shape = ops.shape(x)
     # Another shape than that of `perturb`: of two generators with one shape
@@ -301,8 +350,8 @@ def _exponential_like(x: Tensor, draw: Draw, series: Tensor) -> Tensor:
     flat = (1, ops.size(x))
 
     def noise() -> Tensor:
-        start = draw.start(shape[draw.axis], series)
-        return exponential(flat, draw.key, x.dtype, start)
+        places = draw.places((1, -1), of_rows=of_rows, series=series)
+        return exponential(flat, draw.key, x.dtype, places)
 
     drawn = backend.unfused_unless_zero(
         draw.noise_scale, noise, lambda: ops.ones(flat, x.dtype)
@@ -329,9 +378,9 @@ def conditional_logistic(
     a = ops.reshape(ops.where(positive, logits, -logits), (1, -1))
 
     def noisy() -> Tensor:
-        start = draw.start(series=number + 1)
+        places = draw.places((1, -1), of_rows=True, series=number + 1)
         # 1 - V, so that small x, which gradients come from, are dense.
-        t = backend.random_unit(ops.shape(a), draw.key, a.dtype, start)
+        t = backend.random_unit(ops.shape(a), draw.key, a.dtype, places)
         large = a / scale > _LARGE_ODDS
         odds = ops.exp(ops.where(large, _LARGE_ODDS, a / scale))
         size = scale * (logarithms.exponential(t) + ops.log1p(odds * t))

@@ -67,7 +67,7 @@ def categorical_kl(
         Kingma, Welling, "Auto-Encoding Variational Bayes", 2014, eq. 3,
         https://arxiv.org/abs/1312.6114
     """
-    logits, _, axis, _ = categorical_arguments(logits, 1.0, axis, None)
+    logits, _, _, axis, _ = categorical_arguments(logits, 1.0, axis, None)
     wide = formulas.widen(logits)
     if prior_logits is None:
         prior = ops.zeros_like(wide)
@@ -147,7 +147,7 @@ def bernoulli_kl(logits: Tensor, prior_logits: Tensor | None = None) -> Tensor:
         Kingma, Welling, "Auto-Encoding Variational Bayes", 2014, eq. 3,
         https://arxiv.org/abs/1312.6114
     """
-    logits, _, _ = gate_arguments(logits, 1.0, None)
+    logits = gate_arguments(logits, 1.0, None).logits
     wide = formulas.widen(logits)
     if prior_logits is None:
         return _bernoulli(wide, ops.zeros_like(wide))

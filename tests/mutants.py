@@ -43,6 +43,7 @@ SQUARE = "tests/ops/test_gumbel_sinkhorn.py tests/properties"
 NOISE = "tests/ops/test_noise.py"
 TABLE = "tests/ops/test_sample_embedding.py tests/layers"
 LAYERS = "tests/layers tests/conformance"
+SIZES = "tests/ops/test_any_size.py tests/conformance/test_any_size.py"
 DENSITIES = "tests/distributions"
 KL = "tests/test_losses.py tests/test_bernoulli_kl.py"
 CALLBACKS = "tests/callbacks"
@@ -265,14 +266,14 @@ MUTANTS = (
     ),
     Mutant(
         "a gate that is clipped has a gradient",
-        "ops/gates.py",
+        "ops/hard_concrete.py",
         "clipped = (z <= 0) | (z >= 1)",
         "clipped = z <= 0",
         L0,
     ),
     Mutant(
         "the open probability without the stretch",
-        "ops/gates.py",
+        "ops/hard_concrete.py",
         "x = log_alpha - temperature * math.log(-stretch[0] / stretch[1])",
         "x = log_alpha - 0.0 * temperature",
         L0,
@@ -309,12 +310,64 @@ MUTANTS = (
         "[..., None]",
         f"tests/ops/test_linear_assignment.py {SQUARE}",
     ),
+    # Sizes.
+    Mutant(
+        "places by the number of classes that a program has",
+        "formulas.py",
+        "            true = 1 if one else self.sizes[axis - 1]\n",
+        "            true = 1 if one else size\n",
+        SIZES,
+    ),
+    Mutant(
+        "a place of 32 bits",
+        "threefry.py",
+        'ops.cast(ops.right_shift(x, 32), "int32")',
+        'ops.cast(0 * x, "int32")',
+        "tests/test_threefry.py",
+    ),
+    Mutant(
+        "a row more reaches a sum over rows",
+        "backend/tensorflow.py",
+        "    return tf.slice(x, [0] * len(shape), shape)\n",
+        "    y = tf.slice(x, [0] * len(shape), shape)\n"
+        "    return y + 0 * tf.cast(tf.reduce_sum(x), y.dtype) + "
+        "tf.cast(tf.size(x) - tf.size(y), y.dtype)\n",
+        SIZES,
+    ),
+    Mutant(
+        "one program for one-hots and for indices",
+        "ops/gumbel_softmax.py",
+        "    index: bool\n",
+        "    index: bool = dataclasses.field(compare=False)\n",
+        "tests/layers tests/ops/test_any_size.py",
+    ),
+    Mutant(
+        "rows that were added are not taken away",
+        "ops/_ladder.py",
+        "        size = [shape[0], *own, *shape[2:]]\n",
+        "        size = [-1, *own, *shape[2:]]\n",
+        SIZES,
+    ),
+    Mutant(
+        "classes that were added may be chosen",
+        "ops/_ladder.py",
+        "backend.enlarged(rows.logits, goal, formulas.FORBIDDEN)",
+        "backend.enlarged(rows.logits, goal, 0.0)",
+        SIZES,
+    ),
+    Mutant(
+        "the same numbers for every series",
+        "formulas.py",
+        '        begin = ops.cast(series, "int64") * 2**_SERIES_BITS\n',
+        '        begin = ops.cast(0 * series, "int64") * 2**_SERIES_BITS\n',
+        f"{RULES} {SIZES}",
+    ),
     # Streams, keys, replicas.
     Mutant(
         "a stream that does not move",
         "backend/tensorflow.py",
-        "    return _fetched(generator.state, (0, 1))\n",
-        "    return _fetched(generator.state, (0, 0))\n",
+        "_ONE_DRAW = (0, 1)\n",
+        "_ONE_DRAW = (0, 0)\n",
         f"tests/ops/test_modes.py {LAYERS}",
     ),
     Mutant(

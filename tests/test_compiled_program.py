@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel.backend import tensorflow as backend
-from keras_gumbel.ops import embedding, relaxation
+from keras_gumbel.ops import _program
 from tests.variants import slow, slow_rows
 
 pytestmark = [pytest.mark.uncached, pytest.mark.tensorflow]
@@ -134,8 +134,7 @@ def test_code_that_draws_twice_would_show():
 def logits_shaped_results(op, logits):
     """What the forward pass of `op` gives, and so keeps, of that size."""
     # A program traced before for unknown sizes would say nothing of them.
-    relaxation._rule.cache_clear()
-    embedding._rule.cache_clear()
+    _program._rule.cache_clear()
 
     @tf.function(autograph=False)
     def run(logits):

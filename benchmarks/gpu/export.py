@@ -20,8 +20,10 @@ import numpy as np
 import tensorflow as tf
 
 import keras_gumbel as kg
+from keras_gumbel._validation import categorical_arguments
 from keras_gumbel.estimators import StraightThroughGumbel
-from keras_gumbel.ops.relaxation import _rule
+from keras_gumbel.ops import _program
+from keras_gumbel.ops.gumbel_softmax import categorical
 
 SHAPES = [(1024, 8192), (16384, 512), (4096, 32768)]
 CHECKED = (64, 512)  # the shape whose numbers are compared
@@ -33,9 +35,9 @@ def sampler(hard):
     estimator = StraightThroughGumbel() if hard else None
 
     def sample(logits, key):
-        signature = (logits.shape[1], 2, 0)
-        rule = _rule(estimator, 1, False, False, signature)
-        return rule(logits, tf.constant(TEMPERATURE), key, tf.constant(1.0))
+        arguments = categorical_arguments(logits, TEMPERATURE, -1, None)
+        op, arguments = categorical(estimator, arguments)
+        return _program.run_by_key(op, arguments, (key, tf.constant(1.0)))
 
     return sample
 

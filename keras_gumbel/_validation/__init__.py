@@ -5,6 +5,11 @@ Values inside a traced program cannot be read: those are left to the program,
 where a temperature that is not positive gives NaN.
 """
 
+from keras_gumbel._validation.arguments import (
+    Arguments as Arguments,
+    as_it_is as as_it_is,
+    is_learned as is_learned,
+)
 from keras_gumbel._validation.codebooks import (
     check_codebook_sizes as check_codebook_sizes,
     check_codes_of_groups as check_codes_of_groups,

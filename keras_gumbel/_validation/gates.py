@@ -3,29 +3,24 @@
 from typing import Any
 
 from keras_gumbel import backend
-from keras_gumbel._typing import Tensor
+from keras_gumbel._validation.arguments import Arguments, is_learned
 from keras_gumbel._validation.tensors import (
     broadcasts,
     check_class_mask,
     check_logits,
     check_temperature,
     dense,
-    dtype_name,
+    wide_dtype_name,
 )
 
 
-def gate_arguments(
-    logits: Any, temperature: Any, class_mask: Any
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The arguments of every function of gates, checked, as tensors.
-
-    The temperature becomes float32, or float64 for float64 logits.
-    """
+def gate_arguments(logits: Any, temperature: Any, class_mask: Any) -> Arguments:
+    """The arguments of every function of gates, checked."""
     check_temperature(temperature)
+    learned = is_learned(temperature)
     logits = dense(logits, "logits")
     check_logits(logits)
-    dtype = "float64" if dtype_name(logits) == "float64" else "float32"
-    temperature = backend.to_tensor(temperature, dtype)
+    temperature = backend.to_tensor(temperature, wide_dtype_name(logits))
     shape, target = tuple(temperature.shape), tuple(logits.shape)
     if not broadcasts(shape, target):
         raise ValueError(
@@ -35,4 +30,4 @@ def gate_arguments(
     if class_mask is not None:
         class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)
-    return logits, temperature, class_mask
+    return Arguments(logits, temperature, class_mask, learned=learned)

@@ -6,6 +6,7 @@ from typing import Any
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel._validation.arguments import Arguments, is_learned
 from keras_gumbel._validation.scalars import (
     check_integer,
     check_sequence,
@@ -102,10 +103,18 @@ def check_log_alpha(log_alpha: Any) -> None:
 
 
 def hard_concrete_arguments(
-    temperature: Any, class_mask: Any, shape: Shape, dtype: str
-) -> tuple[Tensor, Tensor | None]:
-    """Temperature and mask of gates of this shape, checked, as tensors."""
+    log_alpha: Tensor | None,
+    temperature: Any,
+    class_mask: Any,
+    shape: Shape,
+    dtype: str,
+) -> Arguments:
+    """The arguments of gates of this shape, checked.
+
+    Those of a layer's are yet to be made of its weight.
+    """
     check_temperature(temperature)
+    learned = is_learned(temperature)
     temperature = backend.to_tensor(temperature, dtype)
     _check_fits(temperature, "temperature", shape)
     if class_mask is not None:
@@ -116,7 +125,7 @@ def hard_concrete_arguments(
                 f"Received: class_mask of dtype {dtype_name(class_mask)}"
             )
         _check_fits(class_mask, "class_mask", shape)
-    return temperature, class_mask
+    return Arguments(log_alpha, temperature, class_mask, learned=learned)
 
 
 def _check_fits(x: Tensor, name: str, target: Shape) -> None:

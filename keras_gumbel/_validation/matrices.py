@@ -4,12 +4,13 @@ from typing import Any
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel._validation.arguments import Arguments, is_learned
 from keras_gumbel._validation.tensors import (
     check_class_mask,
     check_logits,
     check_temperature,
     dense,
-    dtype_name,
+    wide_dtype_name,
 )
 
 
@@ -34,20 +35,18 @@ def check_matrices(logits: Any) -> Tensor:
 
 def matrix_arguments(
     logits: Any, temperature: Any, class_mask: Any
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Logits, temperature and mask of square matrices, checked, as tensors.
-
-    The temperature becomes float32, or float64 for float64 logits.
-    """
+) -> Arguments:
+    """The arguments of every function of square matrices, checked."""
     check_temperature(temperature)
+    learned = is_learned(temperature)
     logits = check_matrices(logits)
-    dtype = "float64" if dtype_name(logits) == "float64" else "float32"
-    temperature = backend.to_tensor(temperature, dtype)
+    temperature = backend.to_tensor(temperature, wide_dtype_name(logits))
     _check_one_a_matrix(temperature, logits)
     if class_mask is not None:
         class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)
-    return logits, temperature, class_mask
+    axis = len(logits.shape) - 1
+    return Arguments(logits, temperature, class_mask, axis, learned)
 
 
 def _check_one_a_matrix(temperature: Tensor, logits: Tensor) -> None:

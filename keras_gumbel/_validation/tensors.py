@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
+from keras_gumbel._validation.arguments import Arguments, is_learned
 from keras_gumbel._validation.scalars import (
     check_integer,
     check_positive,
@@ -168,25 +169,21 @@ def check_logits(logits: Any) -> None:
 
 def categorical_arguments(
     logits: Any, temperature: Any, axis: Any, class_mask: Any
-) -> tuple[Tensor, Tensor, int, Tensor | None]:
-    """The arguments of every categorical function, checked, as tensors.
-
-    The temperature becomes float32, or float64 for float64 logits; the axis
-    is counted from the front.
-    """
+) -> Arguments:
+    """The arguments of every categorical function, checked."""
     check_temperature(temperature)
     check_integer(axis, "axis")
+    learned = is_learned(temperature)
     logits = dense(logits, "logits")
     check_logits(logits)
     axis = canonical_axis(axis, logits.shape)
-    dtype = "float64" if dtype_name(logits) == "float64" else "float32"
-    temperature = backend.to_tensor(temperature, dtype)
+    temperature = backend.to_tensor(temperature, wide_dtype_name(logits))
     if len(temperature.shape):
         check_temperature_shape(temperature, logits, axis)
     if class_mask is not None:
         class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)
-    return logits, temperature, axis, class_mask
+    return Arguments(logits, temperature, class_mask, axis, learned)
 
 
 def check_class_mask(class_mask: Any, logits: Tensor) -> None:
@@ -250,3 +247,8 @@ def broadcasts(
 def dtype_name(x: Any) -> str:
     name: str = keras.backend.standardize_dtype(x.dtype)
     return name
+
+
+def wide_dtype_name(logits: Tensor) -> str:
+    """That in which a sample of `logits` is computed."""
+    return "float64" if dtype_name(logits) == "float64" else "float32"

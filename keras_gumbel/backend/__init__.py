@@ -15,8 +15,7 @@ written with `keras.ops`, so another framework is one more file like
     random_half(shape, key, dtype, start)   in (0, 1/2), and a coin
     unchecked(function)         may make infinity and NaN, whoever looks for it
     compiled(function)          one program, in eager and graph mode alike
-    differentiable(...)         a forward program with its own backward program
-    with_gradient(...)          the same, of passes compiled by the caller
+    with_gradient(...)          a forward pass with a backward pass of its own
     once_only(backward, what)   compiled; an error to differentiate it again
     traced_gradient(function)        x -> d sum(function(x)) / dx
     unfused_unless_zero(...)    computed once, however many read it
@@ -27,6 +26,9 @@ written with `keras.ops`, so another framework is one more file like
     argmax(x, axis)             the first largest, by one operation everywhere
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
+    is_eager()                  whether operations run as they are called
+    enlarged(x, shape, filler)  more entries, at the end of each axis
+    corner(x, shape)            and fewer
     checkpoint_with(layer, name, variable)   in the framework's checkpoints
     trace(function, *args)      its errors, where there are no values yet
     layout(x)                   dense, ragged or sparse
@@ -56,9 +58,11 @@ from keras_gumbel.backend.tensorflow import (
     bitcast as bitcast,
     checkpoint_with as checkpoint_with,
     compiled as compiled,
-    differentiable as differentiable,
+    corner as corner,
+    enlarged as enlarged,
     export_format as export_format,
     fetch_and_add as fetch_and_add,
+    is_eager as is_eager,
     is_in_inner_graph as is_in_inner_graph,
     is_set_apart as is_set_apart,
     layout as layout,

@@ -29,8 +29,10 @@ from tensorflow.compiler.tf2xla.python import xla
 # and the call of a function by its name.
 from tensorflow.python.eager import context, execute, record
 
+from keras_gumbel import threefry
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel.backend import replay
+from keras_gumbel.threefry import Words
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,33 +125,24 @@ def _trace(
     return traces[key]
 
 
-def differentiable(
-    forward: Callable[..., tuple[Tensor, ...]],
-    backward: Callable[..., tuple[Tensor | None, ...]],
-    outputs: int = 1,
-) -> Callable[..., Any]:
-    """A function with a gradient rule of its own, both sides compiled.
-
-    Args:
-        forward: `(*args) -> (*outputs, *residuals)`, the residuals being what
-            is kept for the backward pass.
-        backward: `(d_output, *residuals, *args) -> gradients`, one or None
-            for each of these arguments, from that of the first output.
-        outputs: How many there are; those after the first have no gradient.
-
-    Returns:
-        `(*args) -> output`, a tuple where there are several. Higher
-        derivatives are those of `backward`.
-    """
-    return with_gradient(compiled(forward), compiled(backward), outputs)
-
-
 def with_gradient(
     run_forward: Callable[..., tuple[Tensor, ...]],
     run_backward: Callable[..., tuple[Tensor | None, ...]],
     outputs: int = 1,
 ) -> Callable[..., Any]:
-    """`differentiable`, of passes that are compiled already, or never."""
+    """A function with a gradient rule of its own.
+
+    Args:
+        run_forward: `(*args) -> (*outputs, *residuals)`, the residuals being
+            what is kept for the backward pass. Compiled, or never.
+        run_backward: `(d_output, *residuals, *args) -> gradients`, one or
+            None for each of these arguments, from that of the first output.
+        outputs: How many there are; those after the first have no gradient.
+
+    Returns:
+        `(*args) -> output`, a tuple where there are several. Higher
+        derivatives are those of `run_backward`.
+    """
 
     def with_rule(*args: Any) -> Any:
         results = tuple(run_forward(*args))
@@ -791,9 +784,10 @@ def random_unit(
         shape: Integers or an integer tensor.
         key: What `next_key` gave.
         dtype: `"float32"` or `"float64"`.
-        start: The first number's place among the 2**64 of the key.
+        start: The first number's place among the 2**64 of the key; or of each
+            number its own, an int64 tensor of the shape.
     """
-    return _unit(_random_bits(shape, key, start), dtype)
+    return _unit(_random_words(shape, key, start), dtype)
 
 
 def random_half(
@@ -805,11 +799,26 @@ def random_half(
     that is: as fine at 1 as at 0. The bits are those of `random_unit`, of
     which the coin is the first.
     """
-    bits = _random_bits(shape, key, start)
-    unit = _unit(tf.bitwise.left_shift(bits, np.uint64(1)), dtype)
-    return unit / 2, tf.cast(
-        tf.bitwise.right_shift(bits, np.uint64(63)), "bool"
+    low, high = _random_words(shape, key, start)
+    carry = tf.bitwise.right_shift(low, np.uint32(31))
+    doubled = Words(
+        tf.bitwise.left_shift(low, np.uint32(1)),
+        tf.bitwise.left_shift(high, np.uint32(1)) | carry,
     )
+    coin = tf.bitwise.right_shift(high, np.uint32(31))
+    return _unit(doubled, dtype) / 2, tf.cast(coin, "bool")
+
+
+def _random_words(shape: Tensor, key: Tensor, start: Tensor | int) -> Words:
+    """64 bits for each number, as uint32."""
+    if not isinstance(start, int) and len(start.shape):
+        low, high = threefry.bits_at(key, start)
+        return Words(tf.bitcast(low, "uint32"), tf.bitcast(high, "uint32"))
+    bits = _random_bits(shape, key, start)
+    # Two words convert faster than one of 64 bits, and lose nothing: the
+    # low one counts only where the high one is small.
+    high = tf.cast(tf.bitwise.right_shift(bits, np.uint64(32)), tf.uint32)
+    return Words(tf.cast(bits, tf.uint32), high)
 
 
 def _random_bits(shape: Tensor, key: Tensor, start: Tensor | int) -> Tensor:
@@ -829,14 +838,10 @@ def _random_bits(shape: Tensor, key: Tensor, start: Tensor | int) -> Tensor:
     return bits
 
 
-def _unit(bits: Tensor, dtype: str) -> Tensor:
+def _unit(words: Words, dtype: str) -> Tensor:
     """(bits + 1/2) / 2**64, below 1."""
-    # Two words convert faster than one of 64 bits, and lose nothing: the
-    # low one counts only where the high one is small.
-    high = tf.cast(tf.bitwise.right_shift(bits, np.uint64(32)), tf.uint32)
-    low = tf.cast(bits, tf.uint32)
-    unit = tf.cast(low, dtype) * 2.0**-64 + 2.0**-65
-    unit += tf.cast(high, dtype) * 2.0**-32
+    unit = tf.cast(words.low, dtype) * 2.0**-64 + 2.0**-65
+    unit += tf.cast(words.high, dtype) * 2.0**-32
     below_one = np.nextafter(1, 0, dtype=tf.as_dtype(dtype).as_numpy_dtype)
     return tf.minimum(unit, below_one)
 
@@ -850,6 +855,29 @@ def bitcast(x: Tensor, dtype: str) -> Tensor:
 def log_gamma(x: Tensor) -> Tensor:
     """log((x - 1)!)."""
     return tf.math.lgamma(x)
+
+
+def is_eager() -> bool:
+    """Whether operations run as they are called."""
+    eager: bool = tf.executing_eagerly()
+    return eager
+
+
+@unchecked
+def enlarged(
+    x: Tensor, shape: Sequence[Tensor | int], filler: float | bool
+) -> Tensor:
+    """`x` of at least the `shape`: with entries of the `filler` at the ends."""
+    more = (
+        goal - size
+        for goal, size in zip(shape, keras.ops.shape(x), strict=True)
+    )
+    return tf.pad(x, [[0, size] for size in more], constant_values=filler)
+
+
+def corner(x: Tensor, shape: Sequence[Tensor | int]) -> Tensor:
+    """The first entries of `x`, so that it has the `shape`; all for -1."""
+    return tf.slice(x, [0] * len(shape), shape)
 
 
 def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ from keras_gumbel.estimators import (
     serialize,
 )
 from keras_gumbel.estimators.estimator import names
-from keras_gumbel.ops import gumbel_softmax
+from keras_gumbel.ops.gumbel_softmax import gumbel_softmax
 
 SOFT, SCORE_FUNCTION = "soft", "score_function"
 

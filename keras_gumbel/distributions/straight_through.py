@@ -15,7 +15,7 @@ from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import check_noise_dtype, check_temperature
 from keras_gumbel.distributions.classes import divergence, entropy, root
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.ops.relaxation import one_hot_by_key
+from keras_gumbel.ops.gumbel_softmax import one_hot_by_key
 
 
 class StraightThroughOneHotCategorical(tfd.OneHotCategorical):

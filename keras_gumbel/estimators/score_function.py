@@ -77,7 +77,7 @@ def score_function_loss(
         Kool, van Hoof, Welling, "Buy 4 REINFORCE Samples, Get a Baseline
         for Free!", 2019, https://openreview.net/forum?id=r1lgTGL5DE
     """
-    logits, _, axis, class_mask = categorical_arguments(
+    logits, _, class_mask, axis, _ = categorical_arguments(
         logits, 1.0, axis, class_mask
     )
     samples, values = backend.to_tensor(samples), backend.to_tensor(values)

@@ -9,7 +9,7 @@ from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import canonical_axis, check_integer
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.logits import LogitsLayer
-from keras_gumbel.ops.mode import mode, noiseless_softmax
+from keras_gumbel.ops._noiseless import mode, noiseless_softmax
 
 
 class CategoricalLayer(LogitsLayer):

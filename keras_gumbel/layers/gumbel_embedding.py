@@ -10,7 +10,7 @@ from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import check_integer, check_kind
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.categorical import CategoricalLayer
-from keras_gumbel.ops.embedding import sample_embedding
+from keras_gumbel.ops.sample_embedding import sample_embedding
 
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")

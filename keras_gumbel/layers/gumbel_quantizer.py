@@ -18,6 +18,7 @@ from keras_gumbel.layers.codebook import CodebookLayer
 from keras_gumbel.losses import categorical_kl
 from keras_gumbel.metrics import CategoryUsage
 from keras_gumbel.metrics.group_perplexity import GroupPerplexity
+from keras_gumbel.ops._noiseless import mode, noiseless_softmax
 from keras_gumbel.ops.codebook import (
     codes_of,
     histogram,
@@ -25,10 +26,9 @@ from keras_gumbel.ops.codebook import (
     look_up,
     mix,
 )
-from keras_gumbel.ops.embedding import sample_codebooks
-from keras_gumbel.ops.mode import mode, noiseless_softmax
+from keras_gumbel.ops.gumbel_softmax import gumbel_softmax
 from keras_gumbel.ops.portable import is_exported
-from keras_gumbel.ops.relaxation import gumbel_softmax
+from keras_gumbel.ops.sample_embedding import sample_codebooks
 from keras_gumbel.ops.straight_through import straight_through
 
 

@@ -8,8 +8,8 @@ from keras_gumbel import estimators, formulas
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.logits import LogitsLayer
-from keras_gumbel.ops.mode import gate_mode, noiseless_sigmoid
-from keras_gumbel.ops.sigmoid import gumbel_sigmoid
+from keras_gumbel.ops._noiseless import gate_mode, noiseless_sigmoid
+from keras_gumbel.ops.gumbel_sigmoid import gumbel_sigmoid
 
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")

@@ -9,7 +9,7 @@ from keras_gumbel import formulas
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import check_integer, check_square
 from keras_gumbel.layers.logits import LogitsLayer
-from keras_gumbel.ops.sinkhorn import gumbel_sinkhorn, noiseless_sinkhorn
+from keras_gumbel.ops.gumbel_sinkhorn import gumbel_sinkhorn, noiseless_sinkhorn
 
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")

@@ -4,7 +4,7 @@ import keras
 
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel.layers.categorical import CategoricalLayer
-from keras_gumbel.ops.relaxation import gumbel_softmax
+from keras_gumbel.ops.gumbel_softmax import gumbel_softmax
 
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")

@@ -13,7 +13,7 @@ from keras_gumbel._validation import (
     check_k_fits,
 )
 from keras_gumbel.layers.logits import LogitsLayer
-from keras_gumbel.ops.top_k import noiseless_subset, sample_subset
+from keras_gumbel.ops.gumbel_top_k import noiseless_subset, sample_subset
 
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
@@ -171,7 +171,6 @@ class GumbelTopK(LogitsLayer):
             class_mask=class_mask,
             noise_scale=self.noise_scale,
             seed=self.seed_generator,
-            outputs=1,
         )
 
     def _near(self, logits: Tensor) -> Tensor:

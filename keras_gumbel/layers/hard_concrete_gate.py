@@ -20,13 +20,12 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.layers.given_noise import given_noise, is_sampling
 from keras_gumbel.layers.sampling import SamplingLayer
-from keras_gumbel.ops.gates import (
+from keras_gumbel.ops.hard_concrete import (
     noiseless_gates,
     open_probability,
     sample_gates,
 )
 from keras_gumbel.ops.portable import check_can_draw, check_precision
-from keras_gumbel.ops.relaxation import is_learned
 
 
 def _check_l0_weight(value: Any) -> None:
@@ -218,7 +217,10 @@ class HardConcreteGate(SamplingLayer):
         check_precision(self.name, self.compute_dtype)
         given = self.current_temperature(temperature, training)
         shape = (inputs.shape[0], *self._gates_shape[1:])
-        tau, mask = hard_concrete_arguments(given, class_mask, shape, "float32")
+        arguments = hard_concrete_arguments(
+            None, given, class_mask, shape, "float32"
+        )
+        tau, mask = arguments.temperature, arguments.class_mask
         log_alpha = ops.reshape(self.log_alpha, self._gates_shape)
         changed = self._add_penalty(
             "l0_weight",
@@ -237,13 +239,10 @@ class HardConcreteGate(SamplingLayer):
         elif training or self.resolved_inference == "sample":
             check_can_draw(self.name)
             z = sample_gates(
-                of_each,
-                tau,
-                mask,
+                arguments._replace(logits=of_each),
                 self.stretch,
                 self.noise_scale,
                 self.seed_generator,
-                is_learned(given, None),
             )
         else:
             z = noiseless_gates(log_alpha, self.stretch)

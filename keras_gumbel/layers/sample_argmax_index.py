@@ -8,7 +8,7 @@ from keras_gumbel import formulas
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation import canonical_axis, check_index_is_exact
 from keras_gumbel.layers.categorical import CategoricalLayer
-from keras_gumbel.ops.relaxation import sample_argmax_index
+from keras_gumbel.ops.sample_argmax_index import sample_argmax_index
 
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")

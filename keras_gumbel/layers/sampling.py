@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
+    as_it_is,
     check_can_follow,
     check_choice,
     check_config,
@@ -39,7 +40,6 @@ from keras_gumbel.ops.penalty import (
     value_now,
     zero_or_nan,
 )
-from keras_gumbel.ops.relaxation import as_it_is
 from keras_gumbel.ops.symbolic import trace
 
 # Under this name the stream of noise is stored beside the weights.

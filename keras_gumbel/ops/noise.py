@@ -1,5 +1,6 @@
 """Noise."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from keras import ops
@@ -7,6 +8,7 @@ from keras import ops
 from keras_gumbel import backend, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import check_noise_dtype, check_seed
+from keras_gumbel.ops import _ladder
 
 
 def sample_gumbel(
@@ -106,7 +108,20 @@ def _sample(
     check_seed(seed)
     if not hasattr(shape, "dtype"):
         shape = tuple(shape)
-    return draw(shape, backend.next_key(seed), dtype)
+        if any(hasattr(size, "dtype") for size in shape):
+            shape = ops.stack([ops.cast(size, "int32") for size in shape])
+    known, key = backend.static_value(shape), backend.next_key(seed)
+    size: Tensor | int
+    if known is None:
+        size = ops.prod(shape)
+    else:
+        shape = tuple(map(int, known))
+        if not backend.is_eager():
+            return draw(shape, key, dtype)
+        size = math.prod(shape)
+    # One program for many sizes: the first numbers of a longer run.
+    numbers = draw((_ladder.rung(size, size),), key, dtype)
+    return ops.reshape(backend.corner(numbers, (size,)), shape)
 
 
 @backend.compiled

@@ -9,7 +9,7 @@ from scipy import special, stats
 
 import keras_gumbel as kg
 from keras_gumbel.distributions import StraightThroughOneHotCategorical
-from keras_gumbel.ops.relaxation import one_hot_by_key
+from keras_gumbel.ops.gumbel_softmax import one_hot_by_key
 from tests import laws, reference, statistics
 from tests.statistics import FALSE_FAIL_RATE
 from tests.variants import slow, slow_rows

@@ -15,7 +15,7 @@ import pytest
 import keras_gumbel as kg
 from keras_gumbel import backend, formulas
 from keras_gumbel.formulas import Draw
-from keras_gumbel.ops.embedding import sample_codebooks
+from keras_gumbel.ops.sample_embedding import sample_codebooks
 from tests import reference, statistics
 from tests.harness import grad, tensor, to_numpy, value_and_grad
 from tests.statistics import FALSE_FAIL_RATE

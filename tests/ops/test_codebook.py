@@ -6,7 +6,7 @@ import pytest
 
 import keras_gumbel as kg
 from keras_gumbel.ops.codebook import codes_of, histogram, likeliest, look_up
-from keras_gumbel.ops.embedding import sample_codebooks
+from keras_gumbel.ops.sample_embedding import sample_codebooks
 from tests.harness import in_mode, modes, tensor, to_numpy, value_and_grad
 from tests.variants import slow, slow_rows
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 import keras_gumbel as kg
 from keras_gumbel.backend import read
 from keras_gumbel.estimators.estimator import names
-from keras_gumbel.ops.mode import gate_mode, mode
-from keras_gumbel.ops.top_k import noiseless_subset
+from keras_gumbel.ops._noiseless import gate_mode, mode
+from keras_gumbel.ops.gumbel_top_k import noiseless_subset
 from tests.harness import tensor
 
 # Products of layers and modes: `make nightly` runs what is slow of them.

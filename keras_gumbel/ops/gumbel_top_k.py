@@ -1,28 +1,28 @@
 """Several classes without replacement: k-hot, or relaxed, and in order."""
 
-import functools
-from collections.abc import Callable
+import dataclasses
+from typing import ClassVar
 
 from keras import ops
 
 from keras_gumbel import backend, choices, formulas, subsets
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
+    Arguments,
     categorical_arguments,
     check_enough_allowed,
     check_k,
     check_k_fits,
-    check_noise_scale,
-    check_seed,
     too_few_for,
 )
 from keras_gumbel.formulas import Draw
+from keras_gumbel.ops import _program
+from keras_gumbel.ops._op import Op
 from keras_gumbel.ops.portable import (
     finite_if_empty,
     in_any_format,
     portable_format,
 )
-from keras_gumbel.ops.relaxation import is_learned
 
 
 def gumbel_top_k(
@@ -110,17 +110,9 @@ def gumbel_top_k(
         Xie, Ermon, "Reparameterizable Subset Sampling via Continuous
         Relaxations", 2019, algorithm 1, https://arxiv.org/abs/1901.10517
     """
-    k_hot, indices = sample_subset(
-        logits,
-        k,
-        temperature,
-        hard=hard,
-        axis=axis,
-        class_mask=class_mask,
-        noise_scale=noise_scale,
-        seed=seed,
-        outputs=2,
-    )
+    arguments = _arguments(logits, k, temperature, axis, class_mask)
+    op = _SubsetInOrder(int(k), hard)
+    k_hot, indices = _program.run(op, arguments, noise_scale, seed)
     return k_hot, indices
 
 
@@ -134,23 +126,13 @@ def sample_subset(
     class_mask: Tensor | None,
     noise_scale: Tensor,
     seed: Seed,
-    outputs: int,
 ) -> Tensor:
-    """What `gumbel_top_k` gives: the k-hot alone, or 2 `outputs`.
+    """The k-hot of `gumbel_top_k` alone.
 
     Without the indices a soft sample has nothing to search for.
     """
-    check_noise_scale(noise_scale)
-    check_seed(seed)
-    learn_temperature = is_learned(temperature, None)
-    logits, temperature, axis, *mask = _arguments(
-        logits, k, temperature, axis, class_mask
-    )
-    noise_scale = backend.to_tensor(noise_scale, temperature.dtype)
-    key = backend.next_key(seed)
-    signature = _signature(logits, temperature, *mask, axis=axis)
-    rule = _rule(int(k), hard, axis, learn_temperature, outputs, signature)
-    return rule(logits, temperature, key, noise_scale, *mask)
+    arguments = _arguments(logits, k, temperature, axis, class_mask)
+    return _program.run(_Subset(int(k), hard), arguments, noise_scale, seed)
 
 
 def noiseless_subset(
@@ -167,13 +149,8 @@ def noiseless_subset(
     Plain `keras.ops` but for the gradient, which is that of the relaxation
     either way.
     """
-    learn_temperature = is_learned(temperature, None)
-    logits, temperature, axis, *mask = _arguments(
-        logits, k, temperature, axis, class_mask
-    )
-    signature = _signature(logits, temperature, *mask, axis=axis)
-    rule = _noiseless_rule(int(k), hard, axis, learn_temperature, signature)
-    return rule(logits, temperature, *mask)
+    arguments = _arguments(logits, k, temperature, axis, class_mask)
+    return _program.run_by_key(_NoiselessSubset(int(k), hard), arguments, ())
 
 
 def _arguments(
@@ -182,136 +159,96 @@ def _arguments(
     temperature: Tensor,
     axis: int,
     class_mask: Tensor | None,
-) -> tuple[Tensor, ...]:
-    """Logits, temperature, axis and perhaps the mask, checked."""
+) -> Arguments:
+    """The arguments of a function of `k` classes, checked."""
     check_k(k)
-    logits, temperature, axis, class_mask = categorical_arguments(
-        logits, temperature, axis, class_mask
-    )
+    found = categorical_arguments(logits, temperature, axis, class_mask)
+    logits, axis = found.logits, found.axis
     check_k_fits(k, logits.shape, axis)
     if logits.shape[axis] is None and portable_format() is None:
         logits = backend.with_at_least(logits, int(k), axis, too_few_for(k))
-    if class_mask is None:
-        return logits, temperature, axis
-    check_enough_allowed(k, class_mask, logits, axis)
-    return logits, temperature, axis, class_mask
+    if found.class_mask is not None:
+        check_enough_allowed(k, found.class_mask, logits, axis)
+    return found._replace(logits=logits)
 
 
-def _signature(
-    logits: Tensor, *rest: Tensor, axis: int
-) -> tuple[int | None, ...]:
-    """What one rule is to be called with alone, as in `ops.relaxation`."""
-    ranks = (len(x.shape) for x in (logits, *rest))
-    return logits.shape[axis], *ranks
+@dataclasses.dataclass(frozen=True)
+class _Subset(Op):
+    """1 at the k largest perturbed logits, or its relaxation."""
 
-
-@functools.cache
-def _rule(
-    k: int,
-    hard: bool,
-    axis: int,
-    learn_temperature: bool,
-    outputs: int,
-    signature: tuple[int | None, ...],
-) -> Callable[..., Tensor]:
-    """A sample between its inputs and its outputs, compiled."""
-    del signature
-    pull_back = functools.partial(
-        _pull_back, k=k, axis=axis, learn_temperature=learn_temperature
-    )
+    k: int
+    hard: bool
+    trained_once: ClassVar[str] = "gumbel_top_k"
 
     def forward(
-        logits: Tensor,
-        temperature: Tensor,
-        key: Tensor,
-        noise_scale: Tensor,
-        *mask: Tensor,
+        self, draw: Draw, temperature: Tensor, *_: Tensor
     ) -> tuple[Tensor, ...]:
-        def prepared() -> Tensor:
-            return formulas.allowed(logits, *mask)
-
-        scale = formulas.scale_or_nan(noise_scale, logits)
-        # Of k classes any may be chosen, however far below the largest.
-        draw = Draw(prepared, scale, key, axis)
-        perturbed = formulas.perturb(draw, formulas.less)
-        rows = _Rows(perturbed, axis)
-        k_hot, indices = choices.largest(rows.of(perturbed), k)
-        if not hard:
+        x = self.perturbed(draw)
+        rows = _Rows(x, draw.axis)
+        y, indices = choices.largest(rows.of(x), self.k)
+        if not self.hard:
             tau = rows.of_temperature(temperature)
-            k_hot = subsets.relaxed_k_hot(
-                rows.of(perturbed), tau, k, subsets.COMPILED
-            )
-        k_hot = ops.cast(rows.back(k_hot), logits.dtype)
-        results = (k_hot, rows.back(indices))[:outputs]
-        return *results, perturbed
+            y = subsets.relaxed_k_hot(rows.of(x), tau, self.k, subsets.COMPILED)
+        results = rows.back(y), rows.back(indices)
+        return *results[: self.outputs], x
 
     def backward(
-        dy: Tensor,
-        perturbed: Tensor,
-        logits: Tensor,
+        self,
+        draw: Draw,
+        kept: tuple[Tensor, ...],
         temperature: Tensor,
-        *rest: Tensor,
-    ) -> tuple[Tensor | None, ...]:
-        gradients = pull_back(dy, perturbed, logits, temperature)
-        return *gradients, *(None for _ in rest)
+        dy: Tensor,
+        *_: Tensor,
+    ) -> tuple[Tensor, ...]:
+        x = kept[0] if kept else self.perturbed(draw)
+        rows = _Rows(x, draw.axis)
+        tau = rows.of_temperature(temperature)
+        found = subsets.relaxed_k_hot_vjp(rows.of(x), tau, rows.of(dy), self.k)
+        return tuple(map(rows.back, found))
 
-    return _trained_once(backend.compiled(forward), backward, outputs)
+    def perturbed(self, draw: Draw) -> Tensor:
+        """What the largest are looked for among: +inf in place of NaN."""
+        # Of k classes any may be chosen, however far below the largest.
+        return formulas.perturb(draw, formulas.less)
 
 
-@functools.cache
-def _noiseless_rule(
-    k: int,
-    hard: bool,
-    axis: int,
-    learn_temperature: bool,
-    signature: tuple[int | None, ...],
-) -> Callable[..., Tensor]:
-    """The same without noise, and its forward pass not compiled."""
-    del signature
-    pull_back = functools.partial(
-        _pull_back, k=k, axis=axis, learn_temperature=learn_temperature
-    )
+@dataclasses.dataclass(frozen=True)
+class _SubsetInOrder(_Subset):
+    """And the classes, in the order of drawing."""
+
+    outputs: ClassVar[int] = 2
+    classes_stay: ClassVar[tuple[bool, ...]] = (True, False)
+
+
+@dataclasses.dataclass(frozen=True)
+class _NoiselessSubset(_Subset):
+    """Of the logits, in operations that every format has."""
+
+    forward_is_compiled: ClassVar[bool] = False
 
     def forward(
-        logits: Tensor, temperature: Tensor, *mask: Tensor
+        self, draw: Draw, temperature: Tensor, *_: Tensor
     ) -> tuple[Tensor, ...]:
-        x = _near(formulas.allowed(logits, *mask), axis)
-        rows = _Rows(x, axis)
-        tau = None if hard else rows.of_temperature(temperature)
+        x = _near(draw.logits(), draw.axis)
+        rows = _Rows(x, draw.axis)
+        tau = None if self.hard else rows.of_temperature(temperature)
 
         def k_hot(x: Tensor) -> Tensor:
             x = formulas.nan_to_inf(x)
-            if hard:
-                return choices.largest(x, k)[0]
-            return subsets.relaxed_k_hot(x, tau, k, subsets.ANYWHERE)
+            if self.hard:
+                return choices.largest(x, self.k)[0]
+            return subsets.relaxed_k_hot(x, tau, self.k, subsets.ANYWHERE)
 
-        y = rows.back(in_any_format(k_hot, rows.of(x), 1, tau, finite_if_empty))
-        return (ops.cast(y, logits.dtype),)
+        y = in_any_format(k_hot, rows.of(x), 1, tau, finite_if_empty)
+        return (rows.back(y),)
 
-    def backward(
-        dy: Tensor, logits: Tensor, temperature: Tensor, *mask: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        x = _near(formulas.allowed(logits, *mask), axis)
-        x = formulas.nan_to_inf(x)
-        gradients = pull_back(dy, x, logits, temperature)
-        return *gradients, *(None for _ in mask)
-
-    return _trained_once(forward, backward, 1)
+    def perturbed(self, draw: Draw) -> Tensor:
+        return formulas.nan_to_inf(_near(draw.logits(), draw.axis))
 
 
 def _near(x: Tensor, axis: int) -> Tensor:
     """Rows to which log(1 - a) can be added: far from 0 it would be lost."""
     return formulas.less(x, formulas.offset(x, 1.0, axis))
-
-
-def _trained_once(
-    run_forward: Callable[..., tuple[Tensor, ...]],
-    backward: Callable[..., tuple[Tensor | None, ...]],
-    outputs: int,
-) -> Callable[..., Tensor]:
-    """Tied by a gradient whose loops nothing can differentiate."""
-    run_backward = backend.once_only(backward, "gumbel_top_k")
-    return backend.with_gradient(run_forward, run_backward, outputs)
 
 
 class _Rows:
@@ -325,9 +262,8 @@ class _Rows:
         x = ops.moveaxis(x, self._axis, -1)
         return ops.reshape(x, (-1, x.shape[-1] or ops.shape(x)[-1]))
 
-    def of_temperature(self, temperature: Tensor) -> Tensor:
+    def of_temperature(self, tau: Tensor) -> Tensor:
         """A number, or one for each row, (rows, 1)."""
-        tau = formulas.positive_or_nan(temperature, self._like.dtype)
         if not len(tau.shape):
             return tau
         goal = list(ops.shape(self._like))
@@ -340,25 +276,3 @@ class _Rows:
         del shape[self._axis]
         width = x.shape[-1] or ops.shape(x)[-1]
         return ops.moveaxis(ops.reshape(x, (*shape, width)), -1, self._axis)
-
-
-def _pull_back(
-    dy: Tensor,
-    x: Tensor,
-    logits: Tensor,
-    temperature: Tensor,
-    *,
-    k: int,
-    axis: int,
-    learn_temperature: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """The gradient `dy` at the relaxed k-hot of `x`, taken back."""
-    rows = _Rows(x, axis)
-    tau = rows.of_temperature(temperature)
-    dy = rows.of(ops.cast(dy, x.dtype))
-    d_x, parts = subsets.relaxed_k_hot_vjp(rows.of(x), tau, dy, k)
-    d_logits = ops.cast(rows.back(d_x), logits.dtype)
-    d_temperature = formulas.temperature_gradient(
-        rows.back(parts), temperature, learn_temperature
-    )
-    return d_logits, d_temperature

@@ -1,20 +1,17 @@
-"""Gates: samples of 0 and 1, or relaxed between them, with a gradient."""
+"""Binary gates with a gradient: 0 or 1, or relaxed."""
 
-import functools
-from collections.abc import Callable
+import dataclasses
+from abc import abstractmethod
 
 from keras import ops
 
 from keras_gumbel import backend, estimators, formulas
 from keras_gumbel._typing import Seed, Tensor
-from keras_gumbel._validation import (
-    check_noise_scale,
-    check_seed,
-    gate_arguments,
-)
+from keras_gumbel._validation import Arguments, gate_arguments
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.formulas import Draw
-from keras_gumbel.ops.relaxation import is_learned
+from keras_gumbel.ops import _program
+from keras_gumbel.ops._op import Op
 
 
 def gumbel_sigmoid(
@@ -90,59 +87,30 @@ def gumbel_sigmoid(
         Reparameterization with Gumbel-Softmax", 2017,
         https://arxiv.org/abs/1611.01144
     """
-    known = estimators.get(estimator)
-    check_noise_scale(noise_scale)
-    check_seed(seed)
-    backward_rule = known if hard else None
-    learn_temperature = is_learned(temperature, backward_rule)
-    logits, temperature, class_mask = gate_arguments(
-        logits, temperature, class_mask
-    )
-    noise_scale = backend.to_tensor(noise_scale, temperature.dtype)
-    mask = () if class_mask is None else (class_mask,)
-    ranks = tuple(len(x.shape) for x in (logits, temperature, *mask))
-    sample = _rule(backward_rule, learn_temperature, ranks)
-    key = backend.next_key(seed)
-    return sample(logits, temperature, key, noise_scale, *mask)
+    rule = estimators.get(estimator)
+    arguments = gate_arguments(logits, temperature, class_mask)
+    if not hard:
+        return _program.run(_Relaxed(), arguments, noise_scale, seed)
+    rule, arguments = _program.at_its_temperature(rule, arguments)
+    return _program.run(_Hard(rule), arguments, noise_scale, seed)
 
 
-@functools.cache
-def _rule(
-    estimator: Estimator | None,
-    learn_temperature: bool,
-    ranks: tuple[int, ...],
-) -> Callable[..., Tensor]:
-    """A sample between its inputs and its output, compiled.
+class _Gates(Op):
+    """A function of perturbed logits, each by itself."""
 
-    Without an estimator it is the relaxed sample. One rule serves any sizes;
-    `ranks`, of logits, temperature and mask, are what TensorFlow would
-    generalise, and lose speed by, if one were called with several.
-    """
+    def first_axis_of_a_row(self, arguments: Arguments) -> int:
+        """Each is a row."""
+        return len(arguments.logits.shape)
 
-    def draw_from(
-        logits: Tensor, key: Tensor, noise_scale: Tensor, *class_mask: Tensor
-    ) -> Draw:
-        def prepared() -> Tensor:
-            return formulas.allowed(logits, *class_mask)
-
-        scale = formulas.scale_or_nan(noise_scale, logits)
-        return Draw(prepared, scale, key, axis=-1)
-
-    def forward(
-        logits: Tensor, temperature: Tensor, *rest: Tensor
+    def backward(
+        self,
+        draw: Draw,
+        kept: tuple[Tensor, ...],
+        temperature: Tensor,
+        dy: Tensor,
+        *_: Tensor,
     ) -> tuple[Tensor, ...]:
-        draw = draw_from(logits, *rest)
-        perturbed = formulas.add_noise(draw, formulas.logistic)
-        if estimator is None:
-            tau = formulas.positive_or_nan(temperature, perturbed.dtype)
-            y = ops.sigmoid(perturbed / tau)
-        else:
-            y = formulas.step(perturbed)
-        return ops.cast(y, logits.dtype), perturbed
-
-    def backward(dy: Tensor, *saved: Tensor) -> tuple[Tensor | None, ...]:
-        perturbed, logits, temperature, *rest = saved
-        draw = draw_from(logits, *rest)
+        (perturbed,) = kept
         x = draw.logits()
         # Certain gates have no gradient. A formula of infinity might be NaN.
         certain = ops.isinf(x)
@@ -152,19 +120,46 @@ def _rule(
         perturbed = backend.straight_through(
             ops.where(certain, 0.0, perturbed), finite
         )
-        dy = ops.cast(dy, x.dtype)
-        if estimator:
-            tau = estimator.backward_temperature or temperature
-            tau = formulas.positive_or_nan(tau, x.dtype)
-            found = estimator.scaled_backward_binary(draw, perturbed, tau, dy)
-        else:
-            tau = formulas.positive_or_nan(temperature, x.dtype)
-            found = formulas.sigmoid_vjp(perturbed, tau, dy)
-        d_logits, parts = (ops.where(certain, 0.0, part) for part in found)
-        d_temperature = formulas.temperature_gradient(
-            parts, temperature, learn_temperature
-        )
-        d_logits = ops.cast(d_logits, logits.dtype)
-        return d_logits, d_temperature, *(None for _ in rest)
+        found = self.vjp(draw, perturbed, temperature, dy)
+        return tuple(ops.where(certain, 0.0, part) for part in found)
 
-    return backend.differentiable(forward, backward)
+    @abstractmethod
+    def vjp(
+        self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient `dy` taken back, of finite logits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Relaxed(_Gates):
+    """sigmoid(perturbed / temperature)."""
+
+    def forward(
+        self, draw: Draw, temperature: Tensor, *_: Tensor
+    ) -> tuple[Tensor, ...]:
+        perturbed = formulas.add_noise(draw, formulas.logistic)
+        return ops.sigmoid(perturbed / temperature), perturbed
+
+    def vjp(
+        self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return formulas.sigmoid_vjp(perturbed, temperature, dy)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Hard(_Gates):
+    """1 where the perturbed logit is positive, with an estimator's gradient."""
+
+    estimator: Estimator
+
+    def forward(
+        self, draw: Draw, temperature: Tensor, *_: Tensor
+    ) -> tuple[Tensor, ...]:
+        perturbed = formulas.add_noise(draw, formulas.logistic)
+        return formulas.step(perturbed), perturbed
+
+    def vjp(
+        self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        rule = self.estimator.scaled_backward_binary
+        return rule(draw, perturbed, temperature, dy)

@@ -60,11 +60,10 @@ def mode(
 def _prepare(
     logits: Tensor, temperature: Tensor, axis: int, class_mask: Tensor | None
 ) -> tuple[Tensor, Tensor, int]:
-    logits, temperature, axis, class_mask = categorical_arguments(
-        logits, temperature, axis, class_mask
-    )
-    logits = formulas.allowed(logits, class_mask)
-    return logits, formulas.positive_or_nan(temperature, logits.dtype), axis
+    given = categorical_arguments(logits, temperature, axis, class_mask)
+    x = formulas.allowed(given.logits, given.class_mask)
+    tau = formulas.positive_or_nan(given.temperature, x.dtype)
+    return x, tau, given.axis
 
 
 @backend.unchecked
@@ -99,8 +98,6 @@ def _relaxed_gates(logits: Tensor, temperature: Tensor) -> Tensor:
 def _prepare_gates(
     logits: Tensor, temperature: Tensor, class_mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    logits, temperature, class_mask = gate_arguments(
-        logits, temperature, class_mask
-    )
-    logits = formulas.allowed(logits, class_mask)
-    return logits, formulas.positive_or_nan(temperature, logits.dtype)
+    given = gate_arguments(logits, temperature, class_mask)
+    x = formulas.allowed(given.logits, given.class_mask)
+    return x, formulas.positive_or_nan(given.temperature, x.dtype)

@@ -1,29 +1,32 @@
 """The sampled row of a table, for codebooks and vocabularies."""
 
-import functools
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from keras import ops
 
 from keras_gumbel import backend, choices, estimators, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
+    Arguments,
     categorical_arguments,
-    check_noise_scale,
-    check_seed,
     check_table,
     dense,
 )
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.formulas import Draw
-from keras_gumbel.ops.relaxation import is_learned
+from keras_gumbel.ops import _program
+from keras_gumbel.ops._ladder import in_rows
+from keras_gumbel.ops._op import Op
 
 # What a block of rows holds: few enough elements that its working copies
 # stay in cache, and enough rows that the product with the table is not bound
 # by reading the table.
 _BLOCK_ELEMENTS = 2**18
 _BLOCK_ROWS = 256
+# Elements of a table of which a copy costs little beside a new program.
+_SMALL_TABLE = 2**18
 
 
 def sample_embedding(
@@ -86,28 +89,11 @@ def sample_embedding(
         Jang, Gu, Poole, "Categorical Reparameterization with
         Gumbel-Softmax", 2017, section 2.2, https://arxiv.org/abs/1611.01144
     """
-    check_noise_scale(noise_scale)
-    check_seed(seed)
     rule = estimators.get(estimator)
-    learn_temperature = is_learned(temperature, rule)
-    logits, temperature, _, class_mask = categorical_arguments(
-        logits, temperature, -1, class_mask
-    )
+    arguments = categorical_arguments(logits, temperature, -1, class_mask)
     table = dense(table, "table")
-    check_table(table, logits)
-    rows = _as_rows(logits)
-    rest = [backend.to_tensor(noise_scale, "float32")]
-    if class_mask is not None:
-        rest.append(_as_rows(ops.broadcast_to(class_mask, ops.shape(logits))))
-    if len(temperature.shape):
-        goal = (*ops.shape(logits)[:-1], 1)
-        temperature = _as_rows(ops.broadcast_to(temperature, goal))
-    masked = class_mask is not None
-    scalar = not len(temperature.shape)
-    classes = logits.shape[-1]
-    sample = _rule(rule, learn_temperature, masked, scalar, classes)
-    output, _ = sample(rows, temperature, table, backend.next_key(seed), *rest)
-    return ops.reshape(output, (*ops.shape(logits)[:-1], table.shape[-1]))
+    check_table(table, arguments.logits)
+    return _sample(_Rows(rule), arguments, table, noise_scale, seed)[0]
 
 
 def sample_codebooks(
@@ -134,31 +120,28 @@ def sample_codebooks(
         `(..., groups)` int32, -1 where there is none: where no class is
         allowed, and where a logit is NaN.
     """
-    check_noise_scale(noise_scale)
-    check_seed(seed)
     rule = estimators.get(estimator)
-    learn_temperature = is_learned(temperature, rule)
-    logits, temperature, _, _ = categorical_arguments(
-        logits, temperature, -1, None
-    )
+    arguments = categorical_arguments(logits, temperature, -1, None)
     groups, classes, dim = tables.shape
-    lead = ops.shape(logits)[:-1]
-    if len(temperature.shape):
-        temperature = _as_rows(ops.broadcast_to(temperature, (*lead, 1)))
-    scalar = not len(temperature.shape)
-    sample = _rule(rule, learn_temperature, False, scalar, classes, groups)
-    rows, choice = sample(
-        _as_rows(logits),
-        temperature,
-        ops.reshape(tables, (groups * classes, dim)),
-        backend.next_key(seed),
-        backend.to_tensor(noise_scale, "float32"),
-    )
-    return ops.reshape(rows, (*lead, dim)), ops.reshape(choice, lead)
+    table = ops.reshape(tables, (groups * classes, dim))
+    return _sample(_Rows(rule, groups), arguments, table, noise_scale, seed)
 
 
-def _as_rows(x: Tensor) -> Tensor:
-    return ops.reshape(x, (-1, ops.shape(x)[-1]))
+def _sample(
+    op: "_Rows",
+    arguments: Arguments,
+    table: Tensor,
+    noise_scale: Tensor,
+    seed: Seed,
+) -> tuple[Tensor, Tensor]:
+    """The rows, and of which classes they are."""
+    rule, arguments = _program.at_its_temperature(op.estimator, arguments)
+    op = dataclasses.replace(op, estimator=rule)
+    lead = ops.shape(arguments.logits)[:-1]
+    arguments = in_rows(arguments, len(arguments.logits.shape) - 1)
+    rows, choice = _program.run(op, arguments, noise_scale, seed, table)
+    rows = ops.reshape(rows, (*lead, table.shape[-1]))
+    return rows, ops.reshape(choice, lead)
 
 
 class _Block(NamedTuple):
@@ -168,8 +151,8 @@ class _Block(NamedTuple):
     size: Tensor
 
     def of(self, x: Tensor) -> Tensor:
-        """These rows of `x`; all of it where it is one number for all."""
-        if not len(x.shape):
+        """These rows of `x`; all of it where it is one for all."""
+        if not len(x.shape) or x.shape[0] == 1:
             return x
         # A run of a vector, where a loop over it reads in one go.
         width = ops.shape(x)[1]
@@ -219,75 +202,80 @@ def _for_blocks(
     return tuple(filled)
 
 
-@functools.cache
-def _rule(
-    estimator: Estimator,
-    learn_temperature: bool,
-    masked: bool,
-    scalar: bool,
-    classes: int | None,
-    groups: int = 1,
-) -> Callable[..., tuple[Tensor, Tensor]]:
-    """A sampled row between its inputs and its output, compiled.
+@dataclasses.dataclass(frozen=True)
+class _Rows(Op):
+    """Sampled rows of a table, of logits (rows, classes); and the choices.
 
-    And the choice, -1 where there is none. Where there are groups, row i is
-    of group i modulo their number, and the table holds one after the other.
-    One rule serves any batch; `masked` and `classes` are what TensorFlow
-    would generalise, and lose speed by, if one were called with several.
+    -1 where there is none. Where there are groups, row i is of group i modulo
+    their number, and the table holds one after the other.
     """
-    del masked, classes
 
-    def draw_from(
-        block: _Block,
-        logits: Tensor,
-        key: Tensor,
-        noise_scale: Tensor,
-        *class_mask: Tensor,
-    ) -> Draw:
-        def prepared() -> Tensor:
-            return formulas.allowed(*map(block.of, (logits, *class_mask)))
+    estimator: Estimator
+    groups: int = 1
+    outputs: ClassVar[int] = 2
+    classes_stay: ClassVar[tuple[bool, ...]] = (False, False)
+    others: ClassVar[int] = 1
+    trained_once: ClassVar[str] = "sample_embedding"
 
-        scale = formulas.scale_or_nan(noise_scale, logits)
-        return Draw(prepared, scale, key, axis=1, first_row=block.start)
+    @property
+    def own_dtype(self) -> bool:
+        """That of the table."""
+        return True
+
+    @property
+    def unit(self) -> int:
+        """A row of each group."""
+        return self.groups
+
+    def with_classes(
+        self, others: tuple[Tensor, ...], count: Tensor | int
+    ) -> tuple[Tensor, ...] | None:
+        """Tables with rows for these, if they are small."""
+        (table,) = others
+        size, dim = table.shape
+        if None in (size, dim) or size * dim > _SMALL_TABLE:
+            return None
+        tables = ops.reshape(table, (self.groups, size // self.groups, dim))
+        tables = backend.enlarged(tables, (self.groups, count, dim), 0.0)
+        return (ops.reshape(tables, (-1, dim)),)
 
     def forward(
-        logits: Tensor,
-        temperature: Tensor,
-        table: Tensor,
-        *rest: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, draw: Draw, temperature: Tensor, *others: Tensor
+    ) -> tuple[Tensor, ...]:
+        (table,), like = others, draw.logits()
+
         def step(block: _Block, filled: tuple[Tensor]) -> tuple[Tensor]:
-            choice, _ = estimator.forward(draw_from(block, logits, *rest))
+            choice, _ = self.estimator.forward(_of_block(draw, block))
             return (block.put(*filled, choice),)
 
-        none = ops.zeros((ops.shape(logits)[0], 1), "int32")
-        (choice,) = _for_blocks(logits, groups, step, (none,))
-        known = ops.where(choice == ops.shape(logits)[1], -1, choice)
-        rows = choices.row(table, _place(choice, table, groups))
+        none = ops.zeros((ops.shape(like)[0], 1), "int32")
+        (choice,) = _for_blocks(like, self.groups, step, (none,))
+        known = ops.where(choice == ops.shape(like)[1], -1, choice)
+        rows = choices.row(table, _place(choice, table, self.groups))
         return rows, known, choice
 
     def backward(
-        dy: Tensor,
-        choice: Tensor,
-        logits: Tensor,
+        self,
+        draw: Draw,
+        kept: tuple[Tensor, ...],
         temperature: Tensor,
-        table: Tensor,
-        *rest: Tensor,
-    ) -> tuple[Tensor | None, ...]:
-        wide = formulas.wide_dtype(logits)
-        given = estimator.backward_temperature or temperature
+        dy: Tensor,
+        *others: Tensor,
+    ) -> tuple[Tensor, ...]:
+        (choice,), (table,), logits = kept, others, draw.sources[0]
+        wide = temperature.dtype
 
         def step(
             block: _Block, filled: tuple[Tensor, Tensor]
         ) -> tuple[Tensor, Tensor]:
-            draw = draw_from(block, logits, *rest)
-            tau = block.of(given) if given is temperature else given
-            d_logits, d_temperature = estimator.scaled_backward(
-                draw,
-                _kept_again(estimator, draw),
+            here = _of_block(draw, block)
+            d_rows = _to_one_hot(block.of(dy), table, self.groups)
+            d_logits, d_temperature = self.estimator.scaled_backward(
+                here,
+                _kept_again(self.estimator, here),
                 block.of(choice),
-                formulas.positive_or_nan(tau, wide),
-                ops.cast(_to_one_hot(block.of(dy), table, groups), wide),
+                block.of(temperature),
+                ops.cast(d_rows, wide),
             )
             d_temperature = ops.sum(d_temperature, axis=1, keepdims=True)
             return (
@@ -295,27 +283,16 @@ def _rule(
                 block.put(filled[1], d_temperature),
             )
 
-        d_logits, parts = _for_blocks(
-            logits,
-            groups,
-            step,
-            (
-                ops.zeros_like(logits),
-                ops.zeros((ops.shape(logits)[0], 1), wide),
-            ),
+        none = ops.zeros((ops.shape(logits)[0], 1), wide)
+        found = _for_blocks(
+            logits, self.groups, step, (ops.zeros_like(logits), none)
         )
-        d_temperature = formulas.temperature_gradient(
-            parts, temperature, learn_temperature
-        )
-        place = _place(choice, table, groups)
-        d_table = choices.row_transpose(dy, place, table)
-        return d_logits, d_temperature, d_table, *(None for _ in rest)
+        place = _place(choice, table, self.groups)
+        return *found, choices.row_transpose(dy, place, table)
 
-    return backend.with_gradient(
-        backend.compiled(forward),
-        backend.once_only(backward, "sample_embedding"),
-        outputs=2,
-    )
+
+def _of_block(draw: Draw, block: _Block) -> Draw:
+    return draw.of_rows(block.of, block.start)
 
 
 def _place(choice: Tensor, table: Tensor, groups: int) -> Tensor:
@@ -342,7 +319,9 @@ def _to_one_hot(d_rows: Tensor, table: Tensor, groups: int) -> Tensor:
     d_one_hot = ops.matmul(
         ops.transpose(d_rows, (1, 0, 2)), ops.transpose(tables, (0, 2, 1))
     )
-    return _as_rows(ops.transpose(d_one_hot, (1, 0, 2)))
+    return ops.reshape(
+        ops.transpose(d_one_hot, (1, 0, 2)), (-1, ops.shape(tables)[1])
+    )
 
 
 def _kept_again(estimator: Estimator, draw: Draw) -> Tensor:

@@ -1,24 +1,23 @@
 """Gates in [0, 1] that are exactly 0 or exactly 1 with some probability."""
 
-import functools
+import dataclasses
 import math
-from collections.abc import Callable
 
 from keras import ops
 
 from keras_gumbel import backend, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
+    Arguments,
     check_log_alpha,
-    check_noise_scale,
-    check_seed,
     check_stretch,
     dense,
     hard_concrete_arguments,
 )
 from keras_gumbel.formulas import Draw
+from keras_gumbel.ops import _program
+from keras_gumbel.ops._op import Op
 from keras_gumbel.ops.portable import moderate
-from keras_gumbel.ops.relaxation import is_learned
 
 
 def hard_concrete(
@@ -89,46 +88,24 @@ def hard_concrete(
         https://arxiv.org/abs/1712.01312
     """
     check_stretch(stretch)
-    check_noise_scale(noise_scale)
-    check_seed(seed)
-    learn_temperature = is_learned(temperature, None)
     log_alpha = dense(log_alpha, "log_alpha")
     check_log_alpha(log_alpha)
-    temperature, class_mask = hard_concrete_arguments(
-        temperature,
-        class_mask,
-        tuple(log_alpha.shape),
-        formulas.wide_dtype(log_alpha),
+    shape, dtype = tuple(log_alpha.shape), formulas.wide_dtype(log_alpha)
+    arguments = hard_concrete_arguments(
+        log_alpha, temperature, class_mask, shape, dtype
     )
-    return sample_gates(
-        log_alpha,
-        temperature,
-        class_mask,
-        (float(stretch[0]), float(stretch[1])),
-        noise_scale,
-        seed,
-        learn_temperature,
-    )
+    return sample_gates(arguments, stretch, noise_scale, seed)
 
 
 def sample_gates(
-    log_alpha: Tensor,
-    temperature: Tensor,
-    class_mask: Tensor | None,
+    arguments: Arguments,
     stretch: tuple[float, float],
     noise_scale: Tensor,
     seed: Seed,
-    learn_temperature: bool,
 ) -> Tensor:
-    """`hard_concrete` of arguments that were checked, tensors as tensors."""
-    mask = () if class_mask is None else (class_mask,)
-    signature = (
-        *log_alpha.shape[1:],
-        *(len(x.shape) for x in (log_alpha, temperature, *mask)),
-    )
-    rule = _rule(stretch, learn_temperature, signature)
-    scale = backend.to_tensor(noise_scale, temperature.dtype)
-    return rule(log_alpha, temperature, backend.next_key(seed), scale, *mask)
+    """`hard_concrete` of arguments that were checked."""
+    op = _Stretched(float(stretch[0]), float(stretch[1]))
+    return _program.run(op, arguments, noise_scale, seed)
 
 
 def noiseless_gates(log_alpha: Tensor, stretch: tuple[float, float]) -> Tensor:
@@ -164,54 +141,37 @@ def _clip(x: Tensor) -> Tensor:
     return ops.where(x <= 0, 0.0, ops.where(x >= 1, 1.0, x))
 
 
-@functools.cache
-def _rule(
-    stretch: tuple[float, float],
-    learn_temperature: bool,
-    signature: tuple[int | None, ...],
-) -> Callable[..., Tensor]:
-    """Gates between their inputs and their value, compiled.
+@dataclasses.dataclass(frozen=True)
+class _Stretched(Op):
+    """clip(sigmoid(perturbed / temperature) * (high - low) + low, 0, 1)."""
 
-    `signature` is what TensorFlow would generalise, and lose speed by, if one
-    rule were called with several: the sizes but that of the batch, and ranks.
-    """
+    low: float
+    high: float
 
-    def perturb(
-        log_alpha: Tensor, key: Tensor, noise_scale: Tensor, *mask: Tensor
-    ) -> Tensor:
-        def prepared() -> Tensor:
-            wide = formulas.allowed(log_alpha, *mask)
-            # A number alone has no axis to count rows along.
-            return ops.reshape(wide, (-1,))
-
-        scale = formulas.scale_or_nan(noise_scale, log_alpha)
-        draw = Draw(prepared, scale, key, axis=0)
-        x = formulas.add_noise(draw, formulas.logistic)
-        return ops.reshape(x, ops.shape(log_alpha))
+    def first_axis_of_a_row(self, arguments: Arguments) -> int:
+        """Each is a row."""
+        return len(arguments.logits.shape)
 
     def forward(
-        log_alpha: Tensor, temperature: Tensor, *rest: Tensor
+        self, draw: Draw, temperature: Tensor, *_: Tensor
     ) -> tuple[Tensor, ...]:
-        x = perturb(log_alpha, *rest)
-        tau = formulas.positive_or_nan(temperature, x.dtype)
-        z = _clip(_stretched(ops.sigmoid(x / tau), stretch))
-        return ops.cast(z, log_alpha.dtype), x
+        x = formulas.add_noise(draw, formulas.logistic)
+        z = _stretched(ops.sigmoid(x / temperature), (self.low, self.high))
+        return _clip(z), x
 
-    def backward(dy: Tensor, x: Tensor, *args: Tensor) -> tuple[Tensor, ...]:
-        log_alpha, temperature, *rest = args
-        # By this second derivatives reach `log_alpha`.
-        x = backend.straight_through(x, formulas.widen(log_alpha))
-        tau = formulas.positive_or_nan(temperature, x.dtype)
-        s = ops.sigmoid(x / tau)
-        z = _stretched(s, stretch)
-        slope = (stretch[1] - stretch[0]) * s * (1.0 - s) / tau
+    def backward(
+        self,
+        draw: Draw,
+        kept: tuple[Tensor, ...],
+        temperature: Tensor,
+        dy: Tensor,
+        *_: Tensor,
+    ) -> tuple[Tensor, ...]:
+        # By the logits second derivatives reach them.
+        x = backend.straight_through(*kept, draw.logits())
+        s = ops.sigmoid(x / temperature)
+        z = _stretched(s, (self.low, self.high))
+        slope = (self.high - self.low) * s * (1.0 - s) / temperature
         clipped = (z <= 0) | (z >= 1)
-        dx = ops.where(clipped, 0.0, ops.cast(dy, x.dtype) * slope)
-        parts = -dx * ops.where(clipped, 0.0, x) / tau
-        d_temperature = formulas.temperature_gradient(
-            parts, temperature, learn_temperature
-        )
-        d_log_alpha = ops.cast(dx, log_alpha.dtype)
-        return d_log_alpha, d_temperature, *(None for _ in rest)
-
-    return backend.differentiable(forward, backward)
+        dx = ops.where(clipped, 0.0, dy * slope)
+        return dx, -dx * ops.where(clipped, 0.0, x) / temperature

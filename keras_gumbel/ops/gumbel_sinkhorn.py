@@ -1,7 +1,7 @@
 """Permutations with a gradient: hard, or relaxed by Sinkhorn's iterations."""
 
-import functools
-from collections.abc import Callable
+import dataclasses
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -10,15 +10,15 @@ from keras import ops
 from keras_gumbel import backend, formulas
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
+    Arguments,
     check_integer,
-    check_noise_scale,
-    check_seed,
     matrix_arguments,
 )
 from keras_gumbel.formulas import Draw
+from keras_gumbel.ops import _program
+from keras_gumbel.ops._op import Op
 from keras_gumbel.ops.linear_assignment import assign, is_bad
 from keras_gumbel.ops.portable import marked, portable_format
-from keras_gumbel.ops.relaxation import is_learned
 from keras_gumbel.sinkhorn import (
     Matrices,
     Path,
@@ -118,13 +118,10 @@ def gumbel_sinkhorn(
         Gumbel-Sinkhorn Networks", 2018, sections 3 and 4,
         https://arxiv.org/abs/1802.08665
     """
-    check_noise_scale(noise_scale)
-    check_seed(seed)
-
-    def noise(dtype: str) -> tuple[Tensor, Tensor]:
-        return backend.next_key(seed), backend.to_tensor(noise_scale, dtype)
-
-    return _run(logits, temperature, num_iterations, hard, class_mask, noise)
+    check_integer(num_iterations, "num_iterations", minimum=1)
+    arguments = matrix_arguments(logits, temperature, class_mask)
+    op = _Permutation(int(num_iterations), bool(hard))
+    return _program.run(op, arguments, noise_scale, seed)
 
 
 def noiseless_sinkhorn(
@@ -136,19 +133,16 @@ def noiseless_sinkhorn(
     class_mask: Tensor | None = None,
 ) -> Tensor:
     """What remains without noise: the best permutation, or its relaxation."""
+    check_integer(num_iterations, "num_iterations", minimum=1)
     target = portable_format()
     # OpenVINO alone has the loops of the best permutation.
     if target and not (hard and target == "openvino"):
-        check_integer(num_iterations, "num_iterations", minimum=1)
         return _portable(
             logits, temperature, num_iterations, hard, class_mask, target
         )
-
-    def noise(dtype: str) -> tuple[()]:
-        del dtype
-        return ()
-
-    return _run(logits, temperature, num_iterations, hard, class_mask, noise)
+    arguments = matrix_arguments(logits, temperature, class_mask)
+    op = _NoiselessPermutation(int(num_iterations), bool(hard))
+    return _program.run_by_key(op, arguments, ())
 
 
 @backend.unchecked
@@ -168,45 +162,78 @@ def _portable(
             "format 'tf_saved_model', or `inference=\"sinkhorn\"`. "
             "Received: hard=True"
         )
-    logits, temperature, class_mask = matrix_arguments(
-        logits, temperature, class_mask
-    )
-    x = formulas.allowed(logits, class_mask)
+    given = matrix_arguments(logits, temperature, class_mask)
+    x = formulas.allowed(given.logits, given.class_mask)
     x = formulas.near_matrices(x, 1.0)
-    tau = formulas.positive_or_nan(temperature, x.dtype)
-    given = arrange(x, tau, num_iterations)
-    y = restore(unrolled(given, num_iterations), x)
-    return ops.cast(marked(y, x, (-2, -1), tau), logits.dtype)
+    tau = formulas.positive_or_nan(given.temperature, x.dtype)
+    matrices = arrange(x, tau, num_iterations)
+    y = restore(unrolled(matrices, num_iterations), x)
+    return ops.cast(marked(y, x, (-2, -1), tau), given.logits.dtype)
 
 
-def _run(
-    logits: Tensor,
-    temperature: Tensor,
-    num_iterations: int,
-    hard: bool,
-    class_mask: Tensor | None,
-    noise: Callable[[str], tuple[Tensor, ...]],
-) -> Tensor:
-    """Check the arguments, draw a key, and run the compiled rule."""
-    check_integer(num_iterations, "num_iterations", minimum=1)
-    learn_temperature = is_learned(temperature, None)
-    logits, temperature, class_mask = matrix_arguments(
-        logits, temperature, class_mask
-    )
-    mask = () if class_mask is None else (class_mask,)
-    drawn = noise(temperature.dtype)
-    rule = _rule(
-        bool(hard),
-        int(num_iterations),
-        learn_temperature,
-        bool(drawn),
-        # What TensorFlow would generalise, and lose speed by.
-        (
-            logits.shape[-1],
-            *(len(x.shape) for x in (logits, temperature, *mask)),
-        ),
-    )
-    return rule(logits, temperature, *drawn, *mask)
+@dataclasses.dataclass(frozen=True)
+class _Permutation(Op):
+    """The best permutation of the perturbed logits, or its relaxation."""
+
+    num_iterations: int
+    hard: bool
+    trained_once: ClassVar[str] = "gumbel_sinkhorn"
+
+    def first_axis_of_a_row(self, arguments: Arguments) -> int:
+        """A row is a matrix."""
+        return arguments.axis - 1
+
+    def forward(
+        self, draw: Draw, temperature: Tensor, *_: Tensor
+    ) -> tuple[Tensor, ...]:
+        x = self.perturbed(draw)
+        kept: tuple[Tensor, ...] = ()
+        if self.hard:
+            hot = formulas.classes(x, -1) == assign(x)[..., None]
+            y = ops.cast(hot, x.dtype)
+        else:
+            balanced, path = balance(
+                self._matrices(x, temperature), self.num_iterations
+            )
+            y, kept = restore(balanced, x), (*path.row, *path.column)
+        return ops.where(is_bad(x), float("nan"), y), x, *kept
+
+    def backward(
+        self,
+        draw: Draw,
+        kept: tuple[Tensor, ...],
+        temperature: Tensor,
+        dy: Tensor,
+        *_: Tensor,
+    ) -> tuple[Tensor, ...]:
+        x, *sums = kept
+        matrices = self._matrices(x, temperature)
+        if self.hard:
+            _, path = balance(matrices, self.num_iterations)
+        else:
+            path = Path(Sums(*sums[:2]), Sums(*sums[2:]))
+        return tuple(
+            ops.where(is_bad(x), float("nan"), restore(d, x))
+            for d in balance_vjp(matrices, pack(dy), path)
+        )
+
+    def perturbed(self, draw: Draw) -> Tensor:
+        """What is matched: +inf in place of NaN."""
+        near = _near(draw.logits(), draw.noise_scale)
+        draw = draw._replace(logits=lambda: near)
+        return formulas.add_noise(draw, formulas.gumbel, formulas.nan_to_inf)
+
+    def _matrices(self, x: Tensor, temperature: Tensor) -> Matrices:
+        x = ops.where(is_bad(x), 0.0, x)
+        return arrange(x, temperature, self.num_iterations)
+
+
+@dataclasses.dataclass(frozen=True)
+class _NoiselessPermutation(_Permutation):
+    """Of the logits themselves."""
+
+    def perturbed(self, draw: Draw) -> Tensor:
+        return formulas.nan_to_inf(_near(draw.logits(), 1.0))
 
 
 def _near(x: Tensor, noise_scale: Tensor | float) -> Tensor:
@@ -215,75 +242,3 @@ def _near(x: Tensor, noise_scale: Tensor | float) -> Tensor:
     largest = float(np.finfo(keras.backend.standardize_dtype(x.dtype)).max)
     near = ops.cast(ops.clip(near, -largest, largest), x.dtype)
     return ops.where(ops.abs(x) < float("inf"), near, x)
-
-
-@functools.cache
-def _rule(
-    hard: bool,
-    num_iterations: int,
-    learn_temperature: bool,
-    noisy: bool,
-    signature: tuple[int | None, ...],
-) -> Callable[..., Tensor]:
-    """A sample between its inputs and its output, compiled.
-
-    Its arguments are logits, temperature, perhaps key and noise scale, and
-    perhaps a mask.
-    """
-    del signature
-
-    def perturb(logits: Tensor, *rest: Tensor) -> Tensor:
-        noise, class_mask = (rest[:2], rest[2:]) if noisy else ((), rest)
-
-        x = formulas.allowed(logits, *class_mask)
-        if not noise:
-            return formulas.nan_to_inf(_near(x, 1.0))
-        key, scale = noise
-        scale = formulas.scale_or_nan(scale, logits)
-        near = _near(x, scale)
-        draw = Draw(lambda: near, scale, key, len(logits.shape) - 1)
-        return formulas.add_noise(draw, formulas.gumbel, formulas.nan_to_inf)
-
-    def matrices(x: Tensor, temperature: Tensor) -> Matrices:
-        tau = formulas.positive_or_nan(temperature, x.dtype)
-        return arrange(ops.where(is_bad(x), 0.0, x), tau, num_iterations)
-
-    def forward(
-        logits: Tensor, temperature: Tensor, *rest: Tensor
-    ) -> tuple[Tensor, ...]:
-        x = perturb(logits, *rest)
-        kept: tuple[Tensor, ...] = ()
-        if hard:
-            hot = formulas.classes(x, -1) == assign(x)[..., None]
-            y = ops.cast(hot, x.dtype)
-        else:
-            balanced, path = balance(matrices(x, temperature), num_iterations)
-            y, kept = restore(balanced, x), (*path.row, *path.column)
-        y = ops.where(is_bad(x), float("nan"), y)
-        return ops.cast(y, logits.dtype), x, *kept
-
-    def backward(
-        dy: Tensor, x: Tensor, *saved: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        kept = saved[: 0 if hard else 4]
-        logits, temperature, *rest = saved[len(kept) :]
-        given = matrices(x, temperature)
-        if hard:
-            _, path = balance(given, num_iterations)
-        else:
-            path = Path(Sums(*kept[:2]), Sums(*kept[2:]))
-        dy = pack(ops.cast(dy, x.dtype))
-        d_logits, parts = (
-            ops.where(is_bad(x), float("nan"), restore(d, x))
-            for d in balance_vjp(given, dy, path)
-        )
-        d_temperature = formulas.temperature_gradient(
-            parts, temperature, learn_temperature
-        )
-        d_logits = ops.cast(d_logits, logits.dtype)
-        return d_logits, d_temperature, *(None for _ in rest)
-
-    return backend.with_gradient(
-        backend.compiled(forward),
-        backend.once_only(backward, "gumbel_sinkhorn"),
-    )

@@ -1,0 +1,72 @@
+"""What an op is: the formulas of a sample, and what they are for."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from keras_gumbel._typing import Tensor
+from keras_gumbel._validation import Arguments
+from keras_gumbel.formulas import Draw
+
+
+class Op(ABC):
+    """The formulas of a sample, of its two passes.
+
+    A subclass is a frozen dataclass: its fields are numbers and rules that a
+    program is compiled for. Masks, wider types, the temperature's checks and
+    the sum of its gradient are not its business, nor are compilation and the
+    gradient rule.
+    """
+
+    # How many results there are; those after the first have no gradient.
+    outputs: ClassVar[int] = 1
+    # How many tensors it has besides logits, temperature and mask.
+    others: ClassVar[int] = 0
+    # Of which results the axis of the classes is that of the logits.
+    classes_stay: ClassVar[tuple[bool, ...]] = (True,)
+    # Its name, in the error for a second derivative, where there is none.
+    trained_once: ClassVar[str | None] = None
+    # Whether the forward pass is a program, and not plain operations.
+    forward_is_compiled: ClassVar[bool] = True
+
+    @property
+    def own_dtype(self) -> bool:
+        """Whether the first result has a dtype that is not the logits'."""
+        return False
+
+    @property
+    def unit(self) -> int:
+        """How many rows stay together."""
+        return 1
+
+    def with_classes(
+        self, others: tuple[Tensor, ...], count: Tensor | int
+    ) -> tuple[Tensor, ...] | None:
+        """What it has besides, of so many classes; None if that is too dear."""
+        del count
+        return others
+
+    def first_axis_of_a_row(self, arguments: Arguments) -> int:
+        """The axes before it are rows, each with a sample of its own."""
+        return arguments.axis
+
+    @abstractmethod
+    def forward(
+        self, draw: Draw, temperature: Tensor, *others: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The results, and after them what the backward pass is to have."""
+
+    @abstractmethod
+    def backward(
+        self,
+        draw: Draw,
+        kept: tuple[Tensor, ...],
+        temperature: Tensor,
+        dy: Tensor,
+        *others: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """The gradient to the logits, and the parts of the temperature's.
+
+        These broadcast to the logits, and are summed to the temperature. A
+        gradient follows for each of the `others`, which are what the op has
+        besides.
+        """

@@ -1,0 +1,131 @@
+"""The program of a sample: what every op has between call and gradient."""
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_gumbel import backend, formulas
+from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._validation import Arguments, check_noise_scale, check_seed
+from keras_gumbel.estimators import Estimator
+from keras_gumbel.formulas import Draw
+from keras_gumbel.ops import _ladder
+from keras_gumbel.ops._op import Op
+from keras_gumbel.ops.portable import portable_format
+
+
+def run(
+    op: Op,
+    arguments: Arguments,
+    noise_scale: Tensor,
+    seed: Seed,
+    *others: Tensor,
+) -> Any:
+    """The sample of an op, by a draw of its own."""
+    check_noise_scale(noise_scale)
+    check_seed(seed)
+    scale = backend.to_tensor(noise_scale, arguments.temperature.dtype)
+    return run_by_key(op, arguments, (backend.next_key(seed), scale), *others)
+
+
+def run_by_key(
+    op: Op, arguments: Arguments, noise: tuple[Tensor, ...], *others: Tensor
+) -> Any:
+    """The same, of a key and a noise scale; or of neither, without noise."""
+    sample = functools.partial(_by_program, op)
+    if not op.forward_is_compiled or portable_format():
+        return sample(arguments, noise, *others)
+    return _ladder.by_rungs(op, sample, arguments, noise, others)
+
+
+def _by_program(
+    op: Op, arguments: Arguments, noise: tuple[Tensor, ...], *others: Tensor
+) -> Any:
+    logits, temperature, class_mask, axis, learned = arguments
+    mask = () if class_mask is None else (class_mask,)
+    tensors = (logits, temperature, *mask)
+    # What TensorFlow would generalise, and lose speed by, if one program were
+    # called with several.
+    signature = (
+        logits.shape[axis] if axis >= 0 else None,
+        *(len(x.shape) for x in tensors),
+    )
+    rule = _rule(op, axis, learned, len(noise), len(mask), signature)
+    return rule(logits, temperature, *noise, *mask, *others)
+
+
+def at_its_temperature(
+    estimator: Estimator, arguments: Arguments
+) -> tuple[Estimator, Arguments]:
+    """The arguments of a hard sample, at the temperature of its rule.
+
+    One that the rule has of its own takes the place of the call's, which
+    nothing else of a hard sample depends on; it is a number for the program,
+    and not one more program.
+    """
+    own = estimator.backward_temperature
+    if own is None:
+        return estimator, arguments
+    plain = copy.copy(estimator)
+    object.__setattr__(plain, "backward_temperature", None)
+    own = backend.to_tensor(own, arguments.temperature.dtype)
+    return plain, arguments._replace(temperature=own, learned=False)
+
+
+@functools.cache
+def _rule(
+    op: Op,
+    axis: int,
+    learned: bool,
+    noise: int,
+    mask: int,
+    signature: tuple[int | None, ...],
+) -> Callable[..., Any]:
+    """An op between its arguments and its results, compiled.
+
+    These are logits and temperature; of `noise` the key, the scale and perhaps
+    the sizes that there really are; perhaps a `mask`; and what the op has
+    besides. One rule serves any number of rows.
+    """
+    del signature
+
+    def prepared(
+        logits: Tensor, temperature: Tensor, *rest: Tensor
+    ) -> tuple[Draw, Tensor, tuple[Tensor, ...]]:
+        sources = (logits, *rest[noise : noise + mask])
+        key, scale, *sizes = rest[:noise] or (None, None)
+        if noise:
+            scale = formulas.scale_or_nan(scale, logits)
+        draw = formulas.draw_from(sources, scale, key, axis, *sizes)
+        tau = formulas.positive_or_nan(temperature, formulas.wide_dtype(logits))
+        return draw, tau, rest[noise + mask :]
+
+    def forward(*args: Tensor) -> tuple[Tensor, ...]:
+        draw, tau, others = prepared(*args)
+        result, *more = op.forward(draw, tau, *others)
+        if not op.own_dtype:
+            result = ops.cast(result, args[0].dtype)
+        return result, *more
+
+    def backward(dy: Tensor, *saved: Tensor) -> tuple[Tensor | None, ...]:
+        first = len(saved) - (2 + noise + mask + op.others)
+        kept, args = saved[:first], saved[first:]
+        draw, tau, others = prepared(*args)
+        if not op.own_dtype:
+            dy = ops.cast(dy, tau.dtype)
+        d_logits, parts, *rest = op.backward(draw, kept, tau, dy, *others)
+        d_temperature = formulas.temperature_gradient(parts, args[1], learned)
+        d_logits = ops.cast(d_logits, args[0].dtype)
+        return d_logits, d_temperature, *[None] * (noise + mask), *rest
+
+    compiled = backend.compiled
+    return backend.with_gradient(
+        compiled(forward) if op.forward_is_compiled else forward,
+        backend.once_only(backward, op.trained_once)
+        if op.trained_once
+        else compiled(backward),
+        op.outputs,
+    )

@@ -1,0 +1,204 @@
+"""Categorical samples with a gradient: one-hot, or relaxed."""
+
+import dataclasses
+
+from keras import ops
+
+from keras_gumbel import backend, choices, estimators, formulas
+from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._validation import Arguments, categorical_arguments
+from keras_gumbel.estimators import Estimator
+from keras_gumbel.formulas import Draw
+from keras_gumbel.ops import _program
+from keras_gumbel.ops._op import Op
+
+
+def gumbel_softmax(
+    logits: Tensor,
+    temperature: Tensor = 1.0,
+    *,
+    hard: bool = False,
+    axis: int = -1,
+    estimator: str | Estimator = "st_gumbel",
+    class_mask: Tensor | None = None,
+    noise_scale: Tensor = 1.0,
+    seed: Seed = None,
+) -> Tensor:
+    """A sample of Categorical(softmax(logits)) that a network trains through.
+
+        perturbed = logits + noise_scale * gumbel
+        soft:  softmax(perturbed / temperature)
+        hard:  one_hot(argmax(perturbed))
+
+    The hard sample follows softmax(logits) whatever the temperature (for
+    `noise_scale` 1). The soft one approaches it as temperature -> 0, and the
+    uniform blend as temperature -> infinity; its argmax is the hard sample
+    of the same seed by `st_gumbel` and `gumbel_rao`. (The other estimators
+    need no noise, and draw the class itself, from one random number a row.)
+    All is computed in float32, in float64 for float64 logits.
+
+    Args:
+        logits: Float tensor, unnormalised log-probabilities in nats. -inf
+            forbids a class.
+        temperature: Positive number, or float tensor of positive numbers
+            that broadcasts to the logits with size 1 along `axis` (such as
+            `(batch, 1)`). A value that is not positive and is only known
+            when the program runs gives NaN: a soft sample, and the gradient
+            of either.
+        hard: True for an exactly one-hot result whose gradient is the
+            `estimator`'s.
+        axis: Integer, the category axis.
+        estimator: Name or object of `keras_gumbel.estimators`: the backward
+            rule of a hard sample, `"st_gumbel"`, `"gumbel_rao"`, `"st"`,
+            `"reinmax"` or `"gapped_st"`. A soft one has its own exact
+            gradient.
+        class_mask: Optional bool tensor, True where a class is allowed, that
+            broadcasts to the logits. Forbidden classes get exactly 0 and no
+            gradient; a row with none allowed is all zeros.
+        noise_scale: Number >= 0, dimensionless, or a scalar float tensor;
+            0 leaves the noise out. The law is softmax(logits / noise_scale).
+            Temperatures are absolute: what holds of an estimator at
+            temperature 1 holds at `noise_scale`. A negative value that is
+            only known when the program runs gives NaN. It gets no gradient.
+        seed: An integer in [0, 2**32) for the same sample at every call
+            (`st_gumbel` and soft then share their noise), a
+            `keras.random.SeedGenerator` for its stream, None for fresh noise
+            that follows `keras.utils.set_random_seed`.
+
+    Returns:
+        A tensor of the shape and dtype of `logits`, whose rows along `axis`
+        sum to 1. A logit of NaN or +inf gives a NaN row.
+
+    Gradient:
+        Soft: exact for the relaxed sample, to `logits` and to `temperature`
+        where that is a tensor. Hard: biased, see the estimator.
+
+    Raises:
+        ValueError: For a temperature, axis, mask or seed out of range.
+        TypeError: For arguments of another type, integer logits among them.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> logits = keras.ops.log([[0.1, 0.2, 0.7]])
+    >>> y = kg.ops.gumbel_softmax(logits, 0.5, seed=1)
+    >>> round(float(keras.ops.sum(y)), 6)
+    1.0
+    >>> z = kg.ops.gumbel_softmax(logits, 0.5, hard=True, seed=1)
+    >>> int(keras.ops.argmax(z)) == int(keras.ops.argmax(y))
+    True
+
+    Reference:
+        Jang, Gu, Poole, "Categorical Reparameterization with
+        Gumbel-Softmax", 2017, eq. 2, https://arxiv.org/abs/1611.01144;
+        Maddison, Mnih, Teh, "The Concrete Distribution", 2017, section 3,
+        https://arxiv.org/abs/1611.00712
+    """
+    rule = estimators.get(estimator)
+    arguments = categorical_arguments(logits, temperature, axis, class_mask)
+    op, arguments = categorical(rule if hard else None, arguments)
+    return _program.run(op, arguments, noise_scale, seed)
+
+
+def one_hot_by_key(
+    logits: Tensor, temperature: Tensor, estimator: Estimator, key: Tensor
+) -> Tensor:
+    """`gumbel_softmax` with `hard=True`, of a key in place of a seed.
+
+    Args:
+        logits: As for `gumbel_softmax`, the classes on the last axis.
+        temperature: As for `gumbel_softmax`, a tensor.
+        estimator: The backward rule.
+        key: Int64 tensor `(2,)`, whose low words are the key.
+    """
+    arguments = categorical_arguments(logits, temperature, -1, None)
+    op, arguments = categorical(estimator, arguments)
+    one = backend.to_tensor(1.0, arguments.temperature.dtype)
+    return _program.run_by_key(op, arguments, (key, one))
+
+
+def categorical(
+    estimator: Estimator | None, arguments: Arguments, *, index: bool = False
+) -> tuple[Op, Arguments]:
+    """The hard sample of an estimator, or without one the relaxed; of what."""
+    if estimator is None:
+        return _Relaxed(index), arguments
+    estimator, arguments = _program.at_its_temperature(estimator, arguments)
+    return _Hard(index, estimator), arguments
+
+
+@dataclasses.dataclass(frozen=True)
+class _Categorical(Op):
+    """A sample as it is, or as the index that it stands for."""
+
+    index: bool
+
+    @property
+    def own_dtype(self) -> bool:
+        """Float32, where half precision cannot hold the indices."""
+        return self.index
+
+    def of_sample(self, dy: Tensor, like: Tensor, axis: int) -> Tensor:
+        """The gradient `dy` at the result, taken back to the sample."""
+        dy = ops.cast(dy, like.dtype)
+        if not self.index:
+            return dy
+        number = ops.cast(formulas.classes(like, axis), like.dtype)
+        return ops.expand_dims(dy, axis) * number
+
+
+class _Relaxed(_Categorical):
+    """softmax(perturbed / temperature)."""
+
+    def forward(
+        self, draw: Draw, temperature: Tensor, *_: Tensor
+    ) -> tuple[Tensor, ...]:
+        perturbed = formulas.perturb(draw)
+        y = formulas.softmax(perturbed, temperature, draw.axis)
+        if self.index:
+            y = ops.cast(formulas.mean_class(y, draw.axis), "float32")
+        return y, perturbed
+
+    def backward(
+        self,
+        draw: Draw,
+        kept: tuple[Tensor, ...],
+        temperature: Tensor,
+        dy: Tensor,
+        *_: Tensor,
+    ) -> tuple[Tensor, ...]:
+        # By the logits second derivatives reach them.
+        x = backend.straight_through(*kept, draw.logits())
+        dy = self.of_sample(dy, x, draw.axis)
+        return formulas.relaxed_vjp(x, temperature, dy, draw.axis)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Hard(_Categorical):
+    """The choice of an estimator."""
+
+    estimator: Estimator
+
+    def forward(
+        self, draw: Draw, temperature: Tensor, *_: Tensor
+    ) -> tuple[Tensor, ...]:
+        choice, kept = self.estimator.forward(draw)
+        show = choices.class_number if self.index else choices.one_hot
+        y = show(choice, draw.logits(), draw.axis)
+        return (y, choice) if kept is None else (y, choice, kept)
+
+    def backward(
+        self,
+        draw: Draw,
+        kept: tuple[Tensor, ...],
+        temperature: Tensor,
+        dy: Tensor,
+        *_: Tensor,
+    ) -> tuple[Tensor, ...]:
+        choice, *moved = kept
+        x = draw.logits()
+        if moved:
+            # By the logits second derivatives reach them.
+            x = backend.straight_through(*moved, x)
+        dy = self.of_sample(dy, x, draw.axis)
+        return self.estimator.scaled_backward(draw, x, choice, temperature, dy)
