@@ -355,7 +355,10 @@ def is_rounded_float32(case):
     for one, other in zip(half, whole, strict=True):
         dtype = keras.backend.standardize_dtype(one.dtype)
         rounded = wide(other).astype(dtype).astype("float64")
-        np.testing.assert_array_equal(wide(one), rounded)
+        # The temperature's gradient is a sum in float32, which compilers may
+        # take in another order in another program.
+        rtol = 2e-6 if dtype == "float32" else 0
+        np.testing.assert_allclose(wide(one), rounded, rtol=rtol, atol=rtol)
 
 
 @each_effort(
