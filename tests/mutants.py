@@ -71,7 +71,8 @@ MUTANTS = (
         "one sign of the logistic noise too rare",
         "numerics/noise.py",
         "return ops.where(negative, -size, size)\n\n\ndef random_unit",
-        "return ops.where(negative & (size < 3), -size, size)\n\n\ndef random_unit",
+        "return ops.where(negative & (size < 3), -size, size)"
+        "\n\n\ndef random_unit",
         f"tests/ops/test_logistic_noise.py {GATES}",
     ),
     Mutant(

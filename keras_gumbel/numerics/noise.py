@@ -1,5 +1,6 @@
 """Noise with its whole tails, from 64 random bits a number."""
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -91,4 +92,5 @@ def _unit(low: Tensor, high: Tensor, dtype: str) -> Tensor:
     # low one counts only where the high one is small.
     unit = ops.cast(low, dtype) * 2.0**-64 + 2.0**-65
     unit += ops.cast(high, dtype) * 2.0**-32
-    return ops.minimum(unit, float(np.nextafter(1, 0, dtype=dtype)))
+    name = keras.backend.standardize_dtype(dtype)
+    return ops.minimum(unit, float(np.nextafter(1, 0, dtype=name)))
