@@ -56,20 +56,29 @@ FIRST = {
 }
 
 
-def sizes_of(layer):
-    """The kinds of sizes that a layer takes."""
+# These have weights for each class: another number is another layer, and in a
+# graph it is known.
+OF_CLASSES = ("GumbelEmbedding", "GumbelQuantizer", "HardConcreteGate")
+
+
+def columns_of(layer):
+    """The kinds of sizes that a layer takes, and how."""
+    kinds = ["batches", "lengths", "classes"]
     if layer == "GumbelSinkhorn":
-        return ["matrices"]
-    return ["batches", "lengths", "classes"]
+        kinds = ["matrices"]
+    for kind in kinds:
+        yield kind, "eager"
+        if kind != "classes" or layer not in OF_CLASSES:
+            yield kind, "graph"
 
 
-def passes(make, graph, changing_layer):
+def passes(make, graph, of_classes):
     """A forward and backward pass at a shape, as a function of it."""
     layers = {}
 
     def layer_of(shape):
         # The number of classes belongs to a layer with weights for them.
-        key = shape[-1] if changing_layer else None
+        key = shape[-1] if of_classes else None
         if key not in layers:
             layers[key] = make(shape[-1])
         return layers[key]
@@ -90,12 +99,12 @@ def passes(make, graph, changing_layer):
             return step(layer, x)
         if layer not in traced:
             layer.build(shape)
-            free = [None] * len(shape)
-            if changing_layer:
-                free[-1] = shape[-1]
+            sizes = [None] * len(shape)
+            if of_classes:
+                sizes[-1] = shape[-1]
             traced[layer] = tf.function(
                 lambda x: step(layer, x),
-                input_signature=[tf.TensorSpec(free)],
+                input_signature=[tf.TensorSpec(sizes)],
                 autograph=False,
             )
         return traced[layer](x)
@@ -105,7 +114,7 @@ def passes(make, graph, changing_layer):
 
 def new_sizes(layer, kind, graph):
     """Seconds of the first call, and of all the new sizes."""
-    run = passes(LAYERS[layer], graph, kind == "classes")
+    run = passes(LAYERS[layer], graph, layer in OF_CLASSES)
     # What a process does once is no part of either.
     warm = passes(lambda k: keras.layers.Softmax(), graph, False)
     warm(FIRST[kind])
@@ -218,11 +227,10 @@ def main():
         if args.only not in layer:
             continue
         cells = results["sizes"][layer] = {}
-        for kind in sizes_of(layer):
-            for how in ("eager", "graph"):
-                cells[f"{kind}, {how}"] = in_a_process(
-                    "new_sizes", layer, kind, how == "graph"
-                )
+        for kind, how in columns_of(layer):
+            cells[f"{kind}, {how}"] = in_a_process(
+                "new_sizes", layer, kind, how == "graph"
+            )
         print(table({layer: cells}), flush=True)
     results["epoch"] = in_a_process("epoch")
     results["kept"] = in_a_process("kept")

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import (
     categorical_arguments,
@@ -68,7 +68,7 @@ def categorical_kl(
         https://arxiv.org/abs/1312.6114
     """
     logits, _, _, axis, _ = categorical_arguments(logits, 1.0, axis, None)
-    wide = formulas.widen(logits)
+    wide = numerics.widen(logits)
     if prior_logits is None:
         prior = ops.zeros_like(wide)
     else:
@@ -76,9 +76,9 @@ def categorical_kl(
         check_prior_logits(prior, logits, axis)
         prior = ops.cast(prior, wide.dtype)
     axis -= len(logits.shape)
-    q, log_q = formulas.log_softmax(wide, axis)
-    p, log_p = formulas.log_softmax(prior, axis)
-    possible, foreseen = wide != formulas.FORBIDDEN, prior != formulas.FORBIDDEN
+    q, log_q = numerics.log_softmax(wide, axis)
+    p, log_p = numerics.log_softmax(prior, axis)
+    possible, foreseen = wide != numerics.FORBIDDEN, prior != numerics.FORBIDDEN
     both = ops.logical_and(possible, foreseen)
     ratio = ops.where(both, log_q - log_p, 0.0)
     # p is what is left of a term without q, and 0 where p is forbidden.
@@ -148,7 +148,7 @@ def bernoulli_kl(logits: Tensor, prior_logits: Tensor | None = None) -> Tensor:
         https://arxiv.org/abs/1312.6114
     """
     logits = gate_arguments(logits, 1.0, None).logits
-    wide = formulas.widen(logits)
+    wide = numerics.widen(logits)
     if prior_logits is None:
         return _bernoulli(wide, ops.zeros_like(wide))
     prior = dense(prior_logits, "prior_logits")
@@ -213,8 +213,8 @@ def _bernoulli_kl_vjp(d_kl: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
     toward = ops.where(x > 0, -ops.sigmoid(-prior), ops.sigmoid(prior))
     dy = ops.where(certain, toward, dy)
     return (
-        ops.where(certain | never, 0.0, formulas.scaled(dx, d_kl)),
-        ops.where(never, 0.0, formulas.scaled(dy, d_kl)),
+        ops.where(certain | never, 0.0, numerics.scaled(dx, d_kl)),
+        ops.where(never, 0.0, numerics.scaled(dy, d_kl)),
     )
 
 

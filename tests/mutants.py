@@ -53,58 +53,59 @@ MUTANTS = (
     # The mathematics.
     Mutant(
         "noise of the wrong sign",
-        "formulas.py",
+        "numerics/noise.py",
         "return logarithms.minus_log(exponential(shape, key, dtype, start))",
         "return -logarithms.minus_log(exponential(shape, key, dtype, start))",
         f"{NOISE} {LAWS}",
     ),
     Mutant(
         "a tail cut at 16.6",
-        "formulas.py",
-        "    t = backend.random_unit(shape, key, dtype, start)\n"
+        "numerics/noise.py",
+        "    t = random_unit(shape, key, dtype, start)\n"
         "    return logarithms.exponential(t)\n",
-        "    t = backend.random_unit(shape, key, dtype, start)\n"
+        "    t = random_unit(shape, key, dtype, start)\n"
         "    return ops.maximum(logarithms.exponential(t), 6e-8)\n",
         NOISE,
     ),
     Mutant(
         "one sign of the logistic noise too rare",
-        "formulas.py",
-        "return ops.where(negative, -size, size)\n\n\ndef perturb",
-        "return ops.where(negative & (size < 3), -size, size)\n\n\ndef perturb",
+        "numerics/noise.py",
+        "return ops.where(negative, -size, size)\n\n\ndef random_unit",
+        "return ops.where(negative & (size < 3), -size, size)"
+        "\n\n\ndef random_unit",
         f"tests/ops/test_logistic_noise.py {GATES}",
     ),
     Mutant(
         "the noise scale squared",
-        "formulas.py",
+        "numerics/draws.py",
         "return then(x + draw.noise_scale * drawn)",
         "return then(x + draw.noise_scale * draw.noise_scale * drawn)",
         LAWS,
     ),
     Mutant(
         "rows far from 0 stay there",
-        "formulas.py",
+        "numerics/offsets.py",
         "_FAR = 2.0**8",
         "_FAR = 2.0**80",
         "tests/properties tests/ops",
     ),
     Mutant(
         "rows near 0 are moved, and lose their bits",
-        "formulas.py",
+        "numerics/offsets.py",
         'limit = ops.where(scale == 0.0, float("inf"), _FAR * scale)',
         "limit = 0.0 * scale",
         "tests/ops/test_offsets.py tests/properties",
     ),
     Mutant(
         "a row without a class gives NaN",
-        "formulas.py",
-        "    return ops.where(total == 0.0, 1.0, total)\n\n\ndef sum_in_lanes",
-        "    return total\n\n\ndef sum_in_lanes",
+        "numerics/softmax.py",
+        "keepdims=True)\n    return ops.where(total == 0.0, 1.0, total)\n",
+        "keepdims=True)\n    return total\n",
         LAWS,
     ),
     Mutant(
         "an infinite gradient beside a 0 gives NaN",
-        "formulas.py",
+        "numerics/softmax.py",
         "    live = weight != 0.0\n"
         "    weighted = ops.where(live, weight * dy, 0.0)\n",
         "    live = weight != 0.0\n    weighted = weight * dy\n",
@@ -112,14 +113,14 @@ MUTANTS = (
     ),
     Mutant(
         "the slope of the softmax without its mean",
-        "formulas.py",
+        "numerics/softmax.py",
         "dx = ops.where(live, weight * (dy - mean), 0.0)",
         "dx = ops.where(live, weight * dy + 0.0 * mean, 0.0)",
         LAWS,
     ),
     Mutant(
         "the temperature's gradient of the wrong sign",
-        "formulas.py",
+        "numerics/softmax.py",
         "return dx, -dx * gap / temperature",
         "return dx, dx * gap / temperature",
         LAWS,
@@ -133,28 +134,28 @@ MUTANTS = (
     ),
     Mutant(
         "half precision within",
-        "formulas.py",
+        "numerics/dtypes.py",
         "return ops.cast(logits, wide_dtype(logits))",
         'return ops.cast(ops.cast(logits, "bfloat16"), wide_dtype(logits))',
         "tests/properties tests/ops/test_gumbel_softmax.py",
     ),
     Mutant(
         "the conditional noise ignores its choice",
-        "formulas.py",
+        "numerics/conditional.py",
         "x = ops.where(classes(logits, axis) == choice, 0.0, x)",
         "x = ops.where(classes(logits, axis) == 0, 0.0, x)",
         RULES,
     ),
     Mutant(
         "every conditional draw the same",
-        "formulas.py",
+        "numerics/conditional.py",
         "e = _exponential_like(logits, draw, 2 * number + 1)",
         "e = _exponential_like(logits, draw, 2 * (number * 0) + 1)",
         RULES,
     ),
     Mutant(
         "a logarithm of seven digits becomes one of three",
-        "logarithms.py",
+        "numerics/logarithms.py",
         "    0.3068492430,",
         "    0.3070492430,",
         NOISE,
@@ -162,47 +163,47 @@ MUTANTS = (
     # Choices.
     Mutant(
         "of ties the last",
-        "choices.py",
-        "    candidate = ops.where(x == peak, formulas.classes(x, axis), "
+        "numerics/categorical.py",
+        "    candidate = ops.where(x == peak, numerics.classes(x, axis), "
         "_BEYOND)\n"
         "    return peak, ops.min(candidate, axis=axis, keepdims=True, "
         "initial=_BEYOND)",
-        "    candidate = ops.where(x == peak, formulas.classes(x, axis), -1)\n"
+        "    candidate = ops.where(x == peak, numerics.classes(x, axis), -1)\n"
         "    return peak, ops.max(candidate, axis=axis, keepdims=True, "
         "initial=-1)",
         "tests/test_choices.py tests/ops",
     ),
     Mutant(
         "the runs of a long row are counted wrongly",
-        "choices.py",
+        "numerics/categorical.py",
         "    first = which * run + where\n",
         "    first = which * run + ops.minimum(where, run - 2)\n",
         "tests/test_choices.py tests/ops",
     ),
     Mutant(
         "NaN is a class",
-        "choices.py",
+        "numerics/categorical.py",
         'return ops.where(peak == float("inf"), -1, first)',
         "return first",
         "tests/test_choices.py tests/ops/test_gumbel_softmax.py",
     ),
     Mutant(
         "the last class is never drawn",
-        "choices.py",
+        "numerics/categorical.py",
         "_BELOW_ONE = 1 - 2.0**-52",
         "_BELOW_ONE = 1 - 2.0**-4",
         f"tests/test_choices.py {RULES}",
     ),
     Mutant(
         "a table's gradient in half precision",
-        "choices.py",
-        "size, wide = ops.shape(table)[0], formulas.widen(d_rows)",
+        "numerics/categorical.py",
+        "size, wide = ops.shape(table)[0], numerics.widen(d_rows)",
         "size, wide = ops.shape(table)[0], d_rows",
         "tests/test_accumulation.py tests/ops tests/layers",
     ),
     Mutant(
         "no choice is the first row",
-        "choices.py",
+        "numerics/categorical.py",
         "    rows = ops.where((choice == size)[:, None], 0.0, rows)\n",
         "",
         TABLE,
@@ -259,7 +260,7 @@ MUTANTS = (
     # Gates, subsets, permutations, tables.
     Mutant(
         "gates: dy is not scaled by the temperature",
-        "formulas.py",
+        "numerics/elementwise.py",
         "dx = scaled(y * (1.0 - y) / temperature, dy)",
         "dx = scaled(y * (1.0 - y), dy)",
         GATES,
@@ -280,15 +281,15 @@ MUTANTS = (
     ),
     Mutant(
         "a subset in the order of the classes",
-        "choices.py",
-        "    none = bad | (values == formulas.FORBIDDEN)\n",
+        "numerics/categorical.py",
+        "    none = bad | (values == numerics.FORBIDDEN)\n",
         "    classes = ops.sort(classes, axis=1)\n"
-        "    none = bad | (values == formulas.FORBIDDEN)\n",
+        "    none = bad | (values == numerics.FORBIDDEN)\n",
         PAIR,
     ),
     Mutant(
         "rows of Sinkhorn before columns, the last first",
-        "sinkhorn.py",
+        "numerics/sinkhorn.py",
         "            (path.column, log_rows, down),\n"
         "            (path.row, log_columns, across),\n",
         "            (path.row, log_columns, across),\n"
@@ -297,14 +298,14 @@ MUTANTS = (
     ),
     Mutant(
         "Sinkhorn stops an iteration early",
-        "sinkhorn.py",
+        "numerics/sinkhorn.py",
         "        lambda number, *_: number < num_iterations,\n",
         "        lambda number, *_: number < num_iterations - 1,\n",
         SQUARE,
     ),
     Mutant(
         "an assignment that only looks good",
-        "assignment.py",
+        "numerics/assignment.py",
         "    bid = ops.where(free, second - nearest[..., 0], -1.0)[..., None]",
         "    bid = ops.where(free, second - nearest[..., 0] + 1.0, -1.0)"
         "[..., None]",
@@ -313,14 +314,14 @@ MUTANTS = (
     # Sizes.
     Mutant(
         "places by the number of classes that a program has",
-        "formulas.py",
+        "numerics/draws.py",
         "            true = 1 if one else self.sizes[axis - 1]\n",
         "            true = 1 if one else size\n",
         SIZES,
     ),
     Mutant(
         "a place of 32 bits",
-        "threefry.py",
+        "numerics/threefry.py",
         'ops.cast(ops.right_shift(x, 32), "int32")',
         'ops.cast(0 * x, "int32")',
         "tests/test_threefry.py",
@@ -351,13 +352,13 @@ MUTANTS = (
     Mutant(
         "classes that were added may be chosen",
         "ops/_ladder.py",
-        "backend.enlarged(rows.logits, goal, formulas.FORBIDDEN)",
+        "backend.enlarged(rows.logits, goal, numerics.FORBIDDEN)",
         "backend.enlarged(rows.logits, goal, 0.0)",
         SIZES,
     ),
     Mutant(
         "the same numbers for every series",
-        "formulas.py",
+        "numerics/draws.py",
         '        begin = ops.cast(series, "int64") * 2**_SERIES_BITS\n',
         '        begin = ops.cast(0 * series, "int64") * 2**_SERIES_BITS\n',
         f"{RULES} {SIZES}",
@@ -461,8 +462,8 @@ MUTANTS = (
     Mutant(
         "a KL of gates without a gradient to its prior",
         "losses.py",
-        "ops.where(never, 0.0, formulas.scaled(dy, d_kl)),",
-        "ops.where(never, 0.0, 0.0 * formulas.scaled(dy, d_kl)),",
+        "ops.where(never, 0.0, numerics.scaled(dy, d_kl)),",
+        "ops.where(never, 0.0, 0.0 * numerics.scaled(dy, d_kl)),",
         KL,
     ),
     Mutant(

@@ -33,7 +33,7 @@ ARROWS = {
         "losses",
         "ops",
         "estimators",
-        "formulas",
+        "numerics",
         "backend",
         "_validation",
         "_typing",
@@ -41,7 +41,7 @@ ARROWS = {
     "layers": {
         "ops",
         "estimators",
-        "formulas",
+        "numerics",
         "losses",
         "metrics",
         "_validation",
@@ -50,42 +50,31 @@ ARROWS = {
     "diagnostics": {
         "ops",
         "estimators",
-        "formulas",
+        "numerics",
         "backend",
         "_validation",
         "_typing",
     },
     "ops": {
-        "assignment",
-        "sinkhorn",
         "estimators",
-        "subsets",
-        "choices",
-        "formulas",
+        "numerics",
         "backend",
         "_validation",
         "_typing",
     },
     "estimators": {
-        "choices",
-        "formulas",
+        "numerics",
         "backend",
         "_validation",
         "_typing",
     },
-    "assignment": {"formulas", "_typing"},
-    "sinkhorn": {"formulas", "_typing"},
-    "subsets": {"choices", "formulas", "logarithms", "_typing"},
-    "choices": {"formulas", "backend", "_typing"},
-    "formulas": {"logarithms", "backend", "_typing"},
-    "logarithms": {"backend", "_typing"},
-    "losses": {"formulas", "backend", "_validation", "_typing"},
+    "numerics": {"backend", "_typing"},
+    "losses": {"numerics", "backend", "_validation", "_typing"},
     "metrics": {"backend", "_validation", "_typing"},
     "rematerialization": {"backend", "_validation", "_typing"},
     "callbacks": {"_validation", "_typing"},
     "schedules": {"_validation", "_typing"},
-    "backend": {"threefry", "_typing"},
-    "threefry": {"_typing"},
+    "backend": {"_typing"},
     "_validation": {"backend", "_typing"},
     "_typing": set(),
     "_version": set(),
@@ -108,7 +97,7 @@ def imported_modules(source):
 
 
 def part_of(path):
-    """`layers` for `layers/x.py`, `formulas` for `formulas.py`."""
+    """`layers` for `layers/x.py`, `losses` for `losses.py`."""
     first = path.parts[0]
     return first.removesuffix(".py")
 
@@ -177,7 +166,7 @@ def test_the_arrows_have_no_circle():
         ("ops/bad.py", "from keras_gumbel import layers", "ops -> layers"),
         ("ops/bad.py", "import keras_gumbel.layers.x", "ops -> layers"),
         ("ops/bad.py", "from keras_gumbel.layers import x", "ops -> layers"),
-        ("formulas.py", "from keras_gumbel import ops", "formulas -> ops"),
+        ("numerics.py", "from keras_gumbel import ops", "numerics -> ops"),
         ("callbacks/bad.py", "import keras_gumbel.layers", "-> layers"),
         ("layers/bad.py", "from keras_gumbel import backend", "-> backend"),
         ("layers/bad.py", "from keras_gumbel import GumbelSoftmax", "-> __in"),
@@ -203,7 +192,7 @@ def test_the_checker_can_fail(file, line, complaint, tmp_path):
         (root / part).mkdir(parents=True)
         (root / part / "__init__.py").touch()
     (root / "__init__.py").write_text("from keras_gumbel.ops import x as x\n")
-    (root / "formulas.py").touch()
+    (root / "numerics.py").touch()
     (root / TENSORFLOW).write_text("import tensorflow as tf\n")
     (root / "ops/good.py").write_text("from keras_gumbel import backend\n")
     (root / PROBABILITY / "good.py").write_text(

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import keras_gumbel as kg
-from keras_gumbel import backend, choices
-from keras_gumbel.formulas import Draw
+from keras_gumbel import backend, numerics
+from keras_gumbel.numerics import Draw, categorical
 from tests import reference, statistics
 from tests.harness import tensor, to_numpy
 from tests.statistics import FALSE_FAIL_RATE
@@ -38,7 +38,7 @@ def program(axis, first_row, shape):
     @backend.compiled
     def run(logits, noise_scale, key):
         draw = Draw(lambda: logits, noise_scale, key, axis, first_row)
-        return choices.sample(draw)
+        return categorical.sample(draw)
 
     return run
 
@@ -57,8 +57,8 @@ def program_at(shape):
     def run(logits, u):
         one = keras.ops.ones((), logits.dtype)
         draw = Draw(lambda: logits, one, backend.next_key(0), 1)
-        with mock.patch.object(backend, "random_unit", return_value=u):
-            return choices.sample(draw)
+        with mock.patch.object(numerics, "random_unit", return_value=u):
+            return categorical.sample(draw)
 
     return run
 
@@ -206,7 +206,7 @@ def test_an_unknown_number_of_classes(size, seed):
     def run(logits):
         key = backend.next_key(seed)
         scale = tf.constant(1.0, "float64")
-        return choices.sample(Draw(lambda: logits, scale, key, 1))
+        return categorical.sample(Draw(lambda: logits, scale, key, 1))
 
     run = run.get_concrete_function(tf.TensorSpec((None, None), "float64"))
     found = run(tf.constant(logits)).numpy()

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from keras_gumbel import backend, choices, formulas, logarithms
+from keras_gumbel import backend, numerics
+from keras_gumbel.numerics import categorical, logarithms
 from tests import reference
 from tests.harness import tensor, to_numpy
 from tests.variants import slow, slow_rows
@@ -14,7 +15,7 @@ SIZES = [7, 65, 1025, *slow(1, 2, 63, 64, 100, 134, 509, 512, 1000)]
 
 def first_argmax(x, axis):
     return np.asarray(
-        backend.compiled(lambda x: choices.first_argmax(x, axis))(x)
+        backend.compiled(lambda x: categorical.first_argmax(x, axis))(x)
     )
 
 
@@ -58,7 +59,7 @@ def test_perturb_marks_a_nan(dtype):
     @backend.compiled
     def perturb(x, scale):
         key = backend.next_key(0)
-        return formulas.perturb(formulas.Draw(lambda: x, scale, key, 1))
+        return numerics.perturb(numerics.Draw(lambda: x, scale, key, 1))
 
     for scale in (0.0, 1.0):
         y = to_numpy(perturb(x, tensor(scale, dtype)))
@@ -83,7 +84,7 @@ def test_softmax_vjp(axis, size, seed):
 
     @backend.compiled
     def vjp(x, dy):
-        return formulas.relaxed_vjp(x, tensor(0.7, "float64"), dy, axis)
+        return numerics.relaxed_vjp(x, tensor(0.7, "float64"), dy, axis)
 
     (got, parts), (wanted, wanted_parts) = (
         vjp(x, dy),

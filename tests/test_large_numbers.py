@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 import keras_gumbel as kg
-from keras_gumbel import choices, formulas
+from keras_gumbel import numerics
+from keras_gumbel.numerics import categorical
 from tests.conformance.registry import LAYERS, each_of
 from tests.harness import grad, to_numpy
 from tests.variants import slow
@@ -88,7 +89,9 @@ def test_where_their_number_is_not_known_the_index_is_nan():
     def numbers(x):
         last = tf.fill((1, 1), tf.shape(x)[1] - 1)
         one_hot = tf.one_hot(last[:, 0], tf.shape(x)[1])
-        return choices.class_number(last, x, 1), formulas.mean_class(one_hot, 1)
+        return categorical.class_number(last, x, 1), numerics.mean_class(
+            one_hot, 1
+        )
 
     for number in numbers(too_many()):
         assert np.isnan(number)

@@ -23,7 +23,7 @@ import keras_gumbel as kg
 from keras_gumbel._validation import categorical_arguments
 from keras_gumbel.estimators import StraightThroughGumbel
 from keras_gumbel.ops import _program
-from keras_gumbel.ops.gumbel_softmax import categorical
+from keras_gumbel.ops.gumbel_softmax import op_for
 
 SHAPES = [(1024, 8192), (16384, 512), (4096, 32768)]
 CHECKED = (64, 512)  # the shape whose numbers are compared
@@ -36,7 +36,7 @@ def sampler(hard):
 
     def sample(logits, key):
         arguments = categorical_arguments(logits, TEMPERATURE, -1, None)
-        op, arguments = categorical(estimator, arguments)
+        op, arguments = op_for(estimator, arguments)
         return _program.run_by_key(op, arguments, (key, tf.constant(1.0)))
 
     return sample

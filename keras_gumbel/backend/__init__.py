@@ -11,8 +11,7 @@ written with `keras.ops`, so another framework is one more file like
     fetch_and_add(variable, amount)  a count, which no two callers read alike
     remat(function)             run again by its gradient, with the same draws
     hand_on(take, value)        `take(value)`, in a block of `remat` once
-    random_unit(shape, key, dtype, start)   uniform in (0, 1), from 64 bits each
-    random_half(shape, key, dtype, start)   in (0, 1/2), and a coin
+    random_bits(shape, key, start)   64 for each number, from one place on
     unchecked(function)         may make infinity and NaN, whoever looks for it
     compiled(function)          one program, in eager and graph mode alike
     with_gradient(...)          a forward pass with a backward pass of its own
@@ -70,8 +69,7 @@ from keras_gumbel.backend.tensorflow import (
     materialize as materialize,
     next_key as next_key,
     once_only as once_only,
-    random_half as random_half,
-    random_unit as random_unit,
+    random_bits as random_bits,
     read as read,
     refuse_export as refuse_export,
     remat as remat,

@@ -29,10 +29,8 @@ from tensorflow.compiler.tf2xla.python import xla
 # and the call of a function by its name.
 from tensorflow.python.eager import context, execute, record
 
-from keras_gumbel import threefry
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel.backend import replay
-from keras_gumbel.threefry import Words
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -772,53 +770,21 @@ def _with_mask_of(source: Tensor, x: Tensor) -> Tensor:
     return x
 
 
-def random_unit(
-    shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
-) -> Tensor:
-    """Uniform in the open interval (0, 1). Inside `compiled` only.
+def random_bits(
+    shape: Tensor, key: Tensor, start: Tensor | int = 0
+) -> tuple[Tensor, Tensor]:
+    """64 random bits for each number: two words, the low one first, uint32.
 
-    (bits + 1/2) / 2**64, rounded to `dtype`: never 0, as small as 2**-65,
-    and at most the largest number below 1.
+    Inside `compiled` only.
 
     Args:
         shape: Integers or an integer tensor.
         key: What `next_key` gave.
-        dtype: `"float32"` or `"float64"`.
-        start: The first number's place among the 2**64 of the key; or of each
-            number its own, an int64 tensor of the shape.
+        start: The first number's place among the 2**64 of the key.
     """
-    return _unit(_random_words(shape, key, start), dtype)
-
-
-def random_half(
-    shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
-) -> tuple[Tensor, Tensor]:
-    """Uniform in (0, 1/2), and a coin. Inside `compiled` only.
-
-    A uniform number told by its distance to the nearer end, and which end
-    that is: as fine at 1 as at 0. The bits are those of `random_unit`, of
-    which the coin is the first.
-    """
-    low, high = _random_words(shape, key, start)
-    carry = tf.bitwise.right_shift(low, np.uint32(31))
-    doubled = Words(
-        tf.bitwise.left_shift(low, np.uint32(1)),
-        tf.bitwise.left_shift(high, np.uint32(1)) | carry,
-    )
-    coin = tf.bitwise.right_shift(high, np.uint32(31))
-    return _unit(doubled, dtype) / 2, tf.cast(coin, "bool")
-
-
-def _random_words(shape: Tensor, key: Tensor, start: Tensor | int) -> Words:
-    """64 bits for each number, as uint32."""
-    if not isinstance(start, int) and len(start.shape):
-        low, high = threefry.bits_at(key, start)
-        return Words(tf.bitcast(low, "uint32"), tf.bitcast(high, "uint32"))
     bits = _random_bits(shape, key, start)
-    # Two words convert faster than one of 64 bits, and lose nothing: the
-    # low one counts only where the high one is small.
     high = tf.cast(tf.bitwise.right_shift(bits, np.uint64(32)), tf.uint32)
-    return Words(tf.cast(bits, tf.uint32), high)
+    return tf.cast(bits, tf.uint32), high
 
 
 def _random_bits(shape: Tensor, key: Tensor, start: Tensor | int) -> Tensor:
@@ -836,14 +802,6 @@ def _random_bits(shape: Tensor, key: Tensor, start: Tensor | int) -> Tensor:
         dtype=tf.uint64,
     )
     return bits
-
-
-def _unit(words: Words, dtype: str) -> Tensor:
-    """(bits + 1/2) / 2**64, below 1."""
-    unit = tf.cast(words.low, dtype) * 2.0**-64 + 2.0**-65
-    unit += tf.cast(words.high, dtype) * 2.0**-32
-    below_one = np.nextafter(1, 0, dtype=tf.as_dtype(dtype).as_numpy_dtype)
-    return tf.minimum(unit, below_one)
 
 
 def bitcast(x: Tensor, dtype: str) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from keras import ops
 
-from keras_gumbel import formulas
+from keras_gumbel import numerics
 from keras_gumbel._typing import Objective, Tensor
 from keras_gumbel._validation import (
     canonical_axis,
@@ -48,7 +48,7 @@ class Problem:
         canonical_axis(-1, logits.shape)
         wide = ops.cast(logits, "float64")
         check_possible(ops.convert_to_numpy(wide))
-        probs = ops.convert_to_numpy(formulas.softmax(wide, 1.0, -1))
+        probs = ops.convert_to_numpy(numerics.softmax(wide, 1.0, -1))
         # An objective need not be defined at a state that is impossible.
         mode = np.eye(probs.shape[-1])[np.argmax(probs, -1)]
         # Twice, since one would hide an objective that adds up its states.

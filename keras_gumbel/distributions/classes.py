@@ -11,10 +11,10 @@ from typing import Any
 from keras import ops
 from tensorflow_probability import distributions as tfd
 
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
-from keras_gumbel.formulas import FORBIDDEN
 from keras_gumbel.losses import categorical_kl
+from keras_gumbel.numerics import FORBIDDEN
 
 
 class ExpRelaxedOneHotCategorical(tfd.ExpRelaxedOneHotCategorical):
@@ -30,12 +30,12 @@ class ExpRelaxedOneHotCategorical(tfd.ExpRelaxedOneHotCategorical):
         allowed = logits != FORBIDDEN
         # With logits of their own there, and then without them: the shares of
         # the rest are the same. Near the others, so that no digits are lost.
-        peak = formulas.maximum(logits, -1)
+        peak = numerics.maximum(logits, -1)
         filler = ops.where(peak == FORBIDDEN, 0.0, peak)
         finite = ops.where(allowed, logits, filler)
         law = tfd.ExpRelaxedOneHotCategorical(self._temperature, logits=finite)
         shares = ops.where(allowed, law.sample(n, seed=seed), FORBIDDEN)
-        _, log = formulas.log_softmax(shares, -1)
+        _, log = numerics.log_softmax(shares, -1)
         return ops.where(allowed, log, FORBIDDEN)
 
 
@@ -51,7 +51,7 @@ class RelaxedOneHotCategorical(tfd.RelaxedOneHotCategorical):
         )
 
     def _log_prob(self, y: Tensor) -> Tensor:
-        x = formulas.log_or_forbidden(backend.to_tensor(y))
+        x = numerics.log_or_forbidden(backend.to_tensor(y))
         return self.distribution.log_prob(x) - self._slope(x)
 
     def _sample_and_log_prob(
@@ -82,7 +82,7 @@ def _log_density(x: Tensor, logits: Tensor, temperature: Tensor) -> Tensor:
     tilted = ops.where(
         allowed, logits - temperature[..., None] * inner, FORBIDDEN
     )
-    _, log = formulas.log_softmax(tilted, -1)
+    _, log = numerics.log_softmax(tilted, -1)
     n = ops.sum(ops.cast(allowed, log.dtype), axis=-1)
     n = ops.maximum(n, 1.0)
     constant = backend.log_gamma(n) + (n - 1) * ops.log(temperature)
@@ -95,11 +95,11 @@ class Categorical(tfd.Categorical):
     """`Categorical` with finite gradients at -inf, and numbers as a layer's."""
 
     def _probs_parameter_no_checks(self) -> Tensor:
-        return formulas.softmax(self._logits_parameter_no_checks(), 1.0, -1)
+        return numerics.softmax(self._logits_parameter_no_checks(), 1.0, -1)
 
     def _log_prob(self, k: Tensor) -> Tensor:
         logits = self._logits_parameter_no_checks()
-        _, log = formulas.log_softmax(logits, -1)
+        _, log = numerics.log_softmax(logits, -1)
         here = self._numbers(log) == ops.cast(k, log.dtype)[..., None]
         total = ops.sum(ops.where(here, log, 0.0), axis=-1)
         possible = ops.any(here & (logits != FORBIDDEN), axis=-1)
@@ -122,7 +122,7 @@ class Categorical(tfd.Categorical):
         return entropy(self._logits_parameter_no_checks())
 
     def _mean(self) -> Tensor:
-        return formulas.mean_class(self._probs_parameter_no_checks(), -1)
+        return numerics.mean_class(self._probs_parameter_no_checks(), -1)
 
     def _variance(self) -> Tensor:
         p = self._probs_parameter_no_checks()
@@ -137,13 +137,13 @@ class Categorical(tfd.Categorical):
         return ops.where(empty, 0.0, super()._sample_n(n, seed=seed))
 
     def _numbers(self, like: Tensor) -> Tensor:
-        return ops.cast(formulas.classes(like, -1), like.dtype)
+        return ops.cast(numerics.classes(like, -1), like.dtype)
 
     def _log_share(self, k: Tensor, compare: Any) -> Tensor:
         """The logarithm of the probability of the numbers that compare so."""
         logits = self._logits_parameter_no_checks()
         # Where there is no class, the number is 0.
-        first = formulas.classes(logits, -1) == 0
+        first = numerics.classes(logits, -1) == 0
         nothing = ops.where(first, 0.0, FORBIDDEN)
         logits = ops.where(_is_empty(logits)[..., None], nothing, logits)
         k = ops.cast(k, logits.dtype)[..., None]
@@ -169,7 +169,7 @@ def divergence(a: tfd.Distribution, b: tfd.Distribution) -> Tensor:
 
 def entropy(logits: Tensor) -> Tensor:
     """-sum_k p_k log(p_k), of the allowed classes."""
-    p, log = formulas.log_softmax(logits, -1)
+    p, log = numerics.log_softmax(logits, -1)
     return -ops.sum(p * log, axis=-1)
 
 
@@ -186,9 +186,9 @@ def _is_empty(logits: Tensor) -> Tensor:
 
 def _log_total(x: Tensor) -> Tensor:
     """log(sum_k exp(x_k)), -inf without a gradient where there is nothing."""
-    peak = formulas.maximum(x, -1)
+    peak = numerics.maximum(x, -1)
     peak = ops.where(peak == FORBIDDEN, 0.0, peak)
     allowed = x != FORBIDDEN
     weight = ops.exp(ops.where(allowed, x - peak, 0.0))
     total = ops.sum(ops.where(allowed, weight, 0.0), axis=-1)
-    return formulas.log_or_forbidden(total) + peak[..., 0]
+    return numerics.log_or_forbidden(total) + peak[..., 0]

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 from tensorflow_probability import distributions as tfd, util as tfp_util
 
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import (
     check_categories_are_last,
@@ -86,13 +86,13 @@ def given_to(
     check_is_noisy(layer)
     logits = dense(logits, "logits")
     check_logits(logits)
-    logits = formulas.widen(logits)
+    logits = numerics.widen(logits)
     if not layer.from_logits:
         logits = layer._logits(logits)
     if class_mask is not None:
         class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)
-        logits = formulas.allowed(logits, class_mask)
+        logits = numerics.allowed(logits, class_mask)
     if temperature is None:
         return Given(logits, layer.temperature, layer.noise_scale)
     check_temperature(temperature)

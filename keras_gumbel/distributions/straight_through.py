@@ -10,7 +10,7 @@ from tensorflow_probability import distributions as tfd, random as tfp_random
 # distributions use it, and it has no public name.
 from tensorflow_probability.python.internal import tensor_util
 
-from keras_gumbel import backend, estimators, formulas
+from keras_gumbel import backend, estimators, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import check_noise_dtype, check_temperature
 from keras_gumbel.distributions.classes import divergence, entropy, root
@@ -135,24 +135,24 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
 
     def _logits_parameter_no_checks(self) -> Tensor:
         if self._logits is None:
-            return formulas.log_or_forbidden(backend.to_tensor(self._probs))
+            return numerics.log_or_forbidden(backend.to_tensor(self._probs))
         return super()._logits_parameter_no_checks()
 
     def _probs_parameter_no_checks(self) -> Tensor:
         logits = self._logits_parameter_no_checks()
-        p = formulas.softmax(formulas.widen(logits), 1.0, -1)
+        p = numerics.softmax(numerics.widen(logits), 1.0, -1)
         return ops.cast(p, logits.dtype)
 
     def _entropy(self) -> Tensor:
         logits = self._logits_parameter_no_checks()
-        return ops.cast(entropy(formulas.widen(logits)), logits.dtype)
+        return ops.cast(entropy(numerics.widen(logits)), logits.dtype)
 
     def _stddev(self) -> Tensor:
         return root(self._variance())
 
     def _mode(self) -> Tensor:
         logits = self._logits_parameter_no_checks()
-        some = ops.any(logits != formulas.FORBIDDEN, axis=-1, keepdims=True)
+        some = ops.any(logits != numerics.FORBIDDEN, axis=-1, keepdims=True)
         return super()._mode() * ops.cast(some, self.dtype)
 
     @backend.unchecked
@@ -168,7 +168,7 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
         seed = tfp_random.sanitize_seed(seed, salt=type(self).__name__)
         sample = one_hot_by_key(
             # Wide, so that the gradients of all samples are summed so.
-            ops.broadcast_to(formulas.widen(logits), shape),
+            ops.broadcast_to(numerics.widen(logits), shape),
             backend.to_tensor(self._temperature)[..., None],
             self._rule,
             ops.cast(seed, "int64"),
@@ -178,11 +178,11 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
     @backend.unchecked
     def _log_prob(self, x: Tensor) -> Tensor:
         logits = self._logits_parameter_no_checks()
-        wide = formulas.widen(logits)
-        _, log = formulas.log_softmax(wide, -1)
+        wide = numerics.widen(logits)
+        _, log = numerics.log_softmax(wide, -1)
         x = ops.cast(x, log.dtype)
         total = ops.sum(x * log, axis=-1)
-        never = ops.logical_and(wide == formulas.FORBIDDEN, x > 0)
+        never = ops.logical_and(wide == numerics.FORBIDDEN, x > 0)
         total = ops.where(ops.any(never, axis=-1), total - float("inf"), total)
         return ops.cast(total, logits.dtype)
 

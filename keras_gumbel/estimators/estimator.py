@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Self
 import keras
 from keras import ops
 
-from keras_gumbel import choices
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import (
     check_config,
@@ -15,7 +14,7 @@ from keras_gumbel._validation import (
     check_positive,
     deserialized,
 )
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw, categorical
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -75,13 +74,13 @@ class Estimator(ABC):
         return f"{type(self).__name__}({settings})"
 
     def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
-        """The choice, of `keras_gumbel.choices`, and what else is to be kept.
+        """The choice, of `numerics.categorical`, and what else is to be kept.
 
         What is kept, besides logits and choice, is a tensor that moves one
         for one with the logits, so that second derivatives are right. Here a
         class of the law, from one random number a row, and nothing.
         """
-        return choices.sample(draw), None
+        return categorical.sample(draw), None
 
     @abstractmethod
     def backward(

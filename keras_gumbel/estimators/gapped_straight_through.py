@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_gumbel import backend, choices, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import check_positive
 from keras_gumbel.estimators.estimator import Estimator, register
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw, categorical
 
 
 @register
@@ -77,25 +77,25 @@ class GappedStraightThrough(Estimator):
         """The gradient of the softmax of the moved logits."""
         axis = draw.axis
         # Far from 0 the gap would be lost in rounding.
-        kept = kept - formulas.offset(kept, 1.0, axis)
-        peak = formulas.maximum(kept, axis)
+        kept = kept - numerics.offset(kept, 1.0, axis)
+        peak = numerics.maximum(kept, axis)
         below = ops.minimum(kept, peak - self._gap(draw, kept, choice))
-        sampled = formulas.classes(kept, axis) == choice
+        sampled = numerics.classes(kept, axis) == choice
         x = backend.straight_through(ops.where(sampled, peak, below), kept)
-        return formulas.softmax_vjp(x, peak, temperature, dy, axis)
+        return numerics.softmax_vjp(x, peak, temperature, dy, axis)
 
     def _gap(self, draw: Draw, logits: Tensor, choice: Tensor) -> Tensor:
         """In units of the noise; without noise the likeliest class leads."""
         if self.gap is not None:
             return self.gap * draw.noise_scale
         axis, scale = draw.axis, draw.scale_of_law()
-        sampled = formulas.classes(logits, axis) == choice
-        others = ops.where(sampled, formulas.FORBIDDEN, logits)
-        p = formulas.softmax(logits, scale, axis)
-        p = choices.entry(p, choice, axis)
+        sampled = numerics.classes(logits, axis) == choice
+        others = ops.where(sampled, numerics.FORBIDDEN, logits)
+        p = numerics.softmax(logits, scale, axis)
+        p = categorical.entry(p, choice, axis)
         # Of p near 1 nothing is left to take the logarithm of.
-        lead = formulas.log_sum(logits / scale, axis)
-        lead = lead - formulas.log_sum(others / scale, axis)
+        lead = numerics.log_sum(logits / scale, axis)
+        lead = lead - numerics.log_sum(others / scale, axis)
         return _mean_lead(draw, p, ops.where(p < 0.5, -ops.log1p(-p), lead))
 
     def backward_binary(
@@ -108,7 +108,7 @@ class GappedStraightThrough(Estimator):
         lead = ops.where(lead < gap, gap, lead)
         x = ops.where(positive, lead, -lead)
         x = backend.straight_through(x, logits)
-        return formulas.sigmoid_vjp(x, temperature, dy)
+        return numerics.sigmoid_vjp(x, temperature, dy)
 
     def _binary_gap(self, draw: Draw, lead: Tensor) -> Tensor:
         if self.gap is not None:

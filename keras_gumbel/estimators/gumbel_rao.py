@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_gumbel import backend, choices, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import check_integer
 from keras_gumbel.estimators.estimator import Estimator, register
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw, categorical
 
 
 @register
@@ -67,7 +67,7 @@ class GumbelRao(Estimator):
 
     def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
         """The argmax of the perturbed logits, which are not kept."""
-        return choices.first_argmax(formulas.perturb(draw), draw.axis), None
+        return categorical.first_argmax(numerics.perturb(draw), draw.axis), None
 
     def backward(
         self,
@@ -90,15 +90,15 @@ class GumbelRao(Estimator):
             *noise: Tensor,
         ) -> tuple[Tensor, Tensor]:
             given = _with_noise(draw, *noise)
-            gap, _ = formulas.conditional_gap(given, logits, choice, number)
+            gap, _ = numerics.conditional_gap(given, logits, choice, number)
             # The noise is a constant: what is perturbed moves as the logits.
             x = backend.straight_through(gap, logits)
             peak = ops.zeros_like(choice, dtype=x.dtype)
-            d_logits, parts = formulas.softmax_vjp(
+            d_logits, parts = numerics.softmax_vjp(
                 x, peak, temperature, dy, axis
             )
             # The temperature is one number along the axis.
-            return d_logits, formulas.sum_in_lanes(parts, axis)
+            return d_logits, numerics.sum_in_lanes(parts, axis)
 
         d_logits, parts = backend.sum_over(
             self.num_samples,
@@ -127,12 +127,12 @@ class GumbelRao(Estimator):
             *noise: Tensor,
         ) -> tuple[Tensor, Tensor]:
             given = _with_noise(draw, *noise)
-            x = formulas.conditional_logistic(
+            x = numerics.conditional_logistic(
                 given, logits, perturbed > 0, number
             )
             # The noise is a constant: what is perturbed moves as the logits.
             x = backend.straight_through(x, logits)
-            return formulas.sigmoid_vjp(x, temperature, dy)
+            return numerics.sigmoid_vjp(x, temperature, dy)
 
         d_logits, parts = backend.sum_over(
             self.num_samples,

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_gumbel import backend, choices, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel.estimators.estimator import Estimator, register
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw, categorical
 
 
 @register
@@ -96,7 +96,7 @@ class ReinMax(Estimator):
         scale = draw.scale_of_law()
         p, q = ops.sigmoid(x / scale), ops.sigmoid(x / temperature)
         slope = (q * (1.0 - q / 2) - p * (1.0 - p) / 2) / scale
-        gradient = formulas.scaled(slope, dy)
+        gradient = numerics.scaled(slope, dy)
         return gradient, ops.zeros_like(gradient)
 
 
@@ -109,13 +109,13 @@ def _heun(
     axis: int,
 ) -> Tensor:
     """(2 J(m) g - J(p) g / 2) / s, the sum over m in two parts."""
-    p, total_p, mean_p = formulas.softmax_terms(logits, scale, dy, axis)
-    q, total_q, mean_q = formulas.softmax_terms(logits, temperature, dy, axis)
-    at_sample = choices.entry(dy, choice, axis)
+    p, total_p, mean_p = numerics.softmax_terms(logits, scale, dy, axis)
+    q, total_q, mean_q = numerics.softmax_terms(logits, temperature, dy, axis)
+    at_sample = categorical.entry(dy, choice, axis)
     mean = (mean_q + at_sample) / 2
     gradient = q * ((dy - mean) / (total_q * scale))
     gradient -= p * ((dy - mean_p) / (2 * total_p * scale))
-    sampled = formulas.classes(logits, axis) == choice
+    sampled = numerics.classes(logits, axis) == choice
     gradient += ops.where(sampled, (at_sample - mean) / scale, 0.0)
     # An infinite gradient at a forbidden class must not become NaN.
     return ops.where(p + q == 0.0, 0.0, gradient)

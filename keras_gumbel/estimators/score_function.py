@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import (
     categorical_arguments,
@@ -83,10 +83,10 @@ def score_function_loss(
     samples, values = backend.to_tensor(samples), backend.to_tensor(values)
     check_samples(samples, logits)
     check_values(values, samples, axis)
-    wide = formulas.widen(logits)
+    wide = numerics.widen(logits)
     if class_mask is not None:
-        wide = ops.where(class_mask, wide, formulas.FORBIDDEN)
-    wide_values = formulas.widen(values)
+        wide = ops.where(class_mask, wide, numerics.FORBIDDEN)
+    wide_values = numerics.widen(values)
     mean = ops.mean(wide_values, axis=0)
     # One number for each sample of each example, over variables and classes.
     advantage = ops.cast(wide_values - mean, wide.dtype)
@@ -95,10 +95,10 @@ def score_function_loss(
         advantage = ops.expand_dims(advantage, -1)
     advantage = ops.expand_dims(advantage, axis + 1)
     count = ops.cast(ops.shape(samples)[0], wide.dtype)
-    score = ops.cast(samples, wide.dtype) - formulas.softmax(wide, 1.0, axis)
+    score = ops.cast(samples, wide.dtype) - numerics.softmax(wide, 1.0, axis)
     gradient = ops.sum(advantage * score, axis=0) / (count - 1.0)
     # Linear in the logits, with that gradient. Forbidden ones are not finite.
-    finite = ops.where(wide == formulas.FORBIDDEN, 0.0, wide)
+    finite = ops.where(wide == numerics.FORBIDDEN, 0.0, wide)
     surrogate = ops.sum(ops.stop_gradient(gradient) * finite, axis=axis)
     surrogate = ops.sum(surrogate, axis=tuple(range(batch, lead)))
     nothing = backend.straight_through(ops.zeros_like(mean), surrogate)

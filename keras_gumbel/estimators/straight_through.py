@@ -3,10 +3,10 @@
 import dataclasses
 from typing import ClassVar
 
-from keras_gumbel import formulas
+from keras_gumbel import numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel.estimators.estimator import Estimator, register
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw
 
 
 @register
@@ -61,10 +61,10 @@ class StraightThrough(Estimator):
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """The gradient of the softmax."""
-        return formulas.relaxed_vjp(kept, temperature, dy, draw.axis)
+        return numerics.relaxed_vjp(kept, temperature, dy, draw.axis)
 
     def backward_binary(
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The gradient of the sigmoid."""
-        return formulas.sigmoid_vjp(draw.logits(), temperature, dy)
+        return numerics.sigmoid_vjp(draw.logits(), temperature, dy)

@@ -3,10 +3,10 @@
 import dataclasses
 from typing import ClassVar
 
-from keras_gumbel import choices, formulas
+from keras_gumbel import numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel.estimators.estimator import Estimator, register
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw, categorical
 
 
 @register
@@ -48,8 +48,8 @@ class StraightThroughGumbel(Estimator):
 
     def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
         """The argmax of the perturbed logits, and those logits."""
-        perturbed = formulas.perturb(draw)
-        return choices.first_argmax(perturbed, draw.axis), perturbed
+        perturbed = numerics.perturb(draw)
+        return categorical.first_argmax(perturbed, draw.axis), perturbed
 
     def backward(
         self,
@@ -60,11 +60,11 @@ class StraightThroughGumbel(Estimator):
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """The gradient of the relaxed sample."""
-        peak = choices.entry(kept, choice, draw.axis)
-        return formulas.softmax_vjp(kept, peak, temperature, dy, draw.axis)
+        peak = categorical.entry(kept, choice, draw.axis)
+        return numerics.softmax_vjp(kept, peak, temperature, dy, draw.axis)
 
     def backward_binary(
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The gradient of the relaxed gate."""
-        return formulas.sigmoid_vjp(perturbed, temperature, dy)
+        return numerics.sigmoid_vjp(perturbed, temperature, dy)

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_gumbel import estimators, formulas
+from keras_gumbel import estimators, numerics
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import canonical_axis, check_integer
 from keras_gumbel.estimators import Estimator
@@ -54,8 +54,8 @@ class CategoricalLayer(LogitsLayer):
         return canonical_axis(self.axis, shape)
 
     def _near(self, logits: Tensor) -> Tensor:
-        far = formulas.offset(logits, self.noise_scale, self.axis)
-        return formulas.less(logits, far)
+        far = numerics.offset(logits, self.noise_scale, self.axis)
+        return numerics.less(logits, far)
 
     def _mode(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_gumbel import formulas
+from keras_gumbel import numerics
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation import (
     check_class_mask,
@@ -129,11 +129,11 @@ class CodebookLayer(LogitsLayer):
             return logits
         class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)
-        return formulas.allowed(logits, class_mask)
+        return numerics.allowed(logits, class_mask)
 
     def _near(self, logits: Tensor) -> Tensor:
-        far = formulas.offset(logits, self.noise_scale, -1)
-        return formulas.less(logits, far)
+        far = numerics.offset(logits, self.noise_scale, -1)
+        return numerics.less(logits, far)
 
     def encode(
         self, inputs: Tensor, class_mask: Tensor | None = None
@@ -167,7 +167,7 @@ class CodebookLayer(LogitsLayer):
     def _tables(self) -> Tensor:
         # Wide, and the vectors are cast: tables cast before have their
         # gradient summed in half precision.
-        return formulas.widen(ops.convert_to_tensor(self.embeddings))
+        return numerics.widen(ops.convert_to_tensor(self.embeddings))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_gumbel import formulas
+from keras_gumbel import numerics
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import check_integer, check_kind
 from keras_gumbel.estimators import Estimator
@@ -179,7 +179,7 @@ class GumbelEmbedding(CategoricalLayer):
     def _table(self) -> Tensor:
         # Wide, and the rows are cast: a table cast before has its gradient
         # summed in half precision.
-        return formulas.widen(ops.convert_to_tensor(self.embeddings))
+        return numerics.widen(ops.convert_to_tensor(self.embeddings))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_gumbel import estimators, formulas
+from keras_gumbel import estimators, numerics
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_kl_weight,
@@ -18,6 +18,7 @@ from keras_gumbel.layers.codebook import CodebookLayer
 from keras_gumbel.losses import categorical_kl
 from keras_gumbel.metrics import CategoryUsage
 from keras_gumbel.metrics.group_perplexity import GroupPerplexity
+from keras_gumbel.numerics.portable import is_exported
 from keras_gumbel.ops._noiseless import mode, noiseless_softmax
 from keras_gumbel.ops.codebook import (
     codes_of,
@@ -27,7 +28,6 @@ from keras_gumbel.ops.codebook import (
     mix,
 )
 from keras_gumbel.ops.gumbel_softmax import gumbel_softmax
-from keras_gumbel.ops.portable import is_exported
 from keras_gumbel.ops.sample_embedding import sample_codebooks
 from keras_gumbel.ops.straight_through import straight_through
 
@@ -263,7 +263,7 @@ class GumbelQuantizer(CodebookLayer):
         # The rows themselves, as `decode` gives them: a product may round.
         rows = look_up(codes, self._tables)
         known = ops.expand_dims(codes >= 0, -1)
-        rows = formulas.select(known, rows, mixed)
+        rows = numerics.select(known, rows, mixed)
         return straight_through(rows, mixed), codes
 
     def _relax(

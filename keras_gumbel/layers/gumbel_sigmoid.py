@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_gumbel import estimators, formulas
+from keras_gumbel import estimators, numerics
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.logits import LogitsLayer
@@ -132,7 +132,7 @@ class GumbelSigmoid(LogitsLayer):
         return tuple(logits_shape)
 
     def _logits(self, probs: Tensor) -> Tensor:
-        return formulas.log_odds(probs)
+        return numerics.log_odds(probs)
 
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

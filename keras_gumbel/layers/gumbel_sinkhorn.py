@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_gumbel import formulas
+from keras_gumbel import numerics
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import check_integer, check_square
 from keras_gumbel.layers.logits import LogitsLayer
@@ -167,7 +167,7 @@ class GumbelSinkhorn(LogitsLayer):
         )
 
     def _near(self, logits: Tensor) -> Tensor:
-        return formulas.near_matrices(logits, self.noise_scale)
+        return numerics.near_matrices(logits, self.noise_scale)
 
     def _mode(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

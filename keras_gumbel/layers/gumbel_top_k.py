@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_gumbel import formulas
+from keras_gumbel import numerics
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     canonical_axis,
@@ -174,8 +174,8 @@ class GumbelTopK(LogitsLayer):
         )
 
     def _near(self, logits: Tensor) -> Tensor:
-        far = formulas.offset(logits, self.noise_scale, self.axis)
-        return formulas.less(logits, far)
+        far = numerics.offset(logits, self.noise_scale, self.axis)
+        return numerics.less(logits, far)
 
     def _mode(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

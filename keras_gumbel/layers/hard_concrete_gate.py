@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_gumbel import formulas
+from keras_gumbel import numerics
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_gate_axis,
@@ -20,12 +20,12 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.layers.given_noise import given_noise, is_sampling
 from keras_gumbel.layers.sampling import SamplingLayer
+from keras_gumbel.numerics.portable import check_can_draw, check_precision
 from keras_gumbel.ops.hard_concrete import (
     noiseless_gates,
     open_probability,
     sample_gates,
 )
-from keras_gumbel.ops.portable import check_can_draw, check_precision
 
 
 def _check_l0_weight(value: Any) -> None:
@@ -231,9 +231,9 @@ class HardConcreteGate(SamplingLayer):
         of_each = ops.broadcast_to(log_alpha, shape)
         noise = given_noise(self, of_each)
         if noise is not None:
-            scale = formulas.scale_or_nan(self.noise_scale, of_each)
+            scale = numerics.scale_or_nan(self.noise_scale, of_each)
             noisy = of_each + scale * noise
-            noisy = noisy / formulas.positive_or_nan(tau, "float32")
+            noisy = noisy / numerics.positive_or_nan(tau, "float32")
             z = noiseless_gates(noisy, self.stretch)
             z = z if mask is None else ops.where(mask, z, 0.0)
         elif training or self.resolved_inference == "sample":
@@ -248,7 +248,7 @@ class HardConcreteGate(SamplingLayer):
             z = noiseless_gates(log_alpha, self.stretch)
             z = z if mask is None else ops.where(mask, z, 0.0)
         z = z if changed is None else z + changed
-        wide = formulas.widen(inputs)
+        wide = numerics.widen(inputs)
         return ops.cast(wide * ops.cast(z, wide.dtype), self.compute_dtype)
 
     def _active(

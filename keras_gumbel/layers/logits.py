@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from keras_gumbel import formulas
+from keras_gumbel import numerics
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_flag,
@@ -15,7 +15,7 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.layers.given_noise import given_noise, is_sampling
 from keras_gumbel.layers.sampling import SamplingLayer
-from keras_gumbel.ops.portable import check_can_draw, check_precision
+from keras_gumbel.numerics.portable import check_can_draw, check_precision
 
 
 class LogitsLayer(SamplingLayer):
@@ -79,7 +79,7 @@ class LogitsLayer(SamplingLayer):
         if not self.from_logits:
             probs = dense(logits, "logits")
             check_logits(probs)
-            logits = self._logits(formulas.widen(probs))
+            logits = self._logits(numerics.widen(probs))
         if mask is not None:
             logits = self._without_padding(logits, mask)
         output = self._choose(logits, class_mask, temperature, training)
@@ -93,7 +93,7 @@ class LogitsLayer(SamplingLayer):
         real = self._covering(mask, tuple(logits.shape))
         if real is None:
             return logits
-        return ops.cast(formulas.allowed(logits, real), logits.dtype)
+        return ops.cast(numerics.allowed(logits, real), logits.dtype)
 
     def _covering(self, mask: Tensor, shape: Shape) -> Tensor | None:
         """The mask as one that broadcasts, None if it is not of classes."""
@@ -133,10 +133,10 @@ class LogitsLayer(SamplingLayer):
         noise = given_noise(self, logits)
         if noise is not None:
             what = "argmax" if self.hard else self._relaxed_mode
-            logits = self._near(formulas.allowed(logits, class_mask))
-            scale = formulas.scale_or_nan(self.noise_scale, logits)
+            logits = self._near(numerics.allowed(logits, class_mask))
+            scale = numerics.scale_or_nan(self.noise_scale, logits)
             noise = scale * ops.cast(noise, logits.dtype)
-            logits = formulas.moved(logits, noise)
+            logits = numerics.moved(logits, noise)
             class_mask = None
         elif what == "sample":
             check_can_draw(self.name)
@@ -156,7 +156,7 @@ class LogitsLayer(SamplingLayer):
         return dtype
 
     def _logits(self, probs: Tensor) -> Tensor:
-        return formulas.log_or_forbidden(probs)
+        return numerics.log_or_forbidden(probs)
 
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_gumbel import formulas
+from keras_gumbel import numerics
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation import canonical_axis, check_index_is_exact
 from keras_gumbel.layers.categorical import CategoricalLayer
@@ -112,4 +112,4 @@ class SampleArgmaxIndex(CategoricalLayer):
 
     def _read(self, choice: Tensor) -> Tensor:
         check_index_is_exact(tuple(choice.shape), self.axis)
-        return formulas.mean_class(choice, self.axis)
+        return numerics.mean_class(choice, self.axis)

@@ -13,7 +13,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation import Arguments
 from keras_gumbel.ops._op import Op
@@ -60,7 +60,7 @@ def by_rungs(
         noise = *noise, ops.convert_to_tensor(shape[1:], "int64")
     results = sample(
         rows._replace(
-            logits=backend.enlarged(rows.logits, goal, formulas.FORBIDDEN),
+            logits=backend.enlarged(rows.logits, goal, numerics.FORBIDDEN),
             temperature=_enlarged(rows.temperature, goal, 1.0),
             class_mask=_enlarged(rows.class_mask, goal, True),
         ),

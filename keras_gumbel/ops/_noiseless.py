@@ -6,10 +6,10 @@ every format that knows softmax and argmax.
 
 from keras import ops
 
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import categorical_arguments, gate_arguments
-from keras_gumbel.ops.portable import in_any_format, moderate
+from keras_gumbel.numerics.portable import in_any_format, moderate
 
 
 @backend.unchecked
@@ -24,7 +24,7 @@ def noiseless_softmax(
     logits, temperature, axis = _prepare(logits, temperature, axis, class_mask)
 
     def soft(x: Tensor) -> Tensor:
-        return formulas.softmax(x, temperature, axis)
+        return numerics.softmax(x, temperature, axis)
 
     return in_any_format(soft, logits, axis, temperature)
 
@@ -44,7 +44,7 @@ def mode(
     logits, temperature, axis = _prepare(logits, temperature, axis, class_mask)
 
     def hard(x: Tensor) -> Tensor:
-        soft = formulas.softmax(x, temperature, axis)
+        soft = numerics.softmax(x, temperature, axis)
         size = x.shape[axis] or ops.shape(x)[axis]
         one_hot = ops.one_hot(
             backend.argmax(x, axis), size, axis=axis, dtype=x.dtype
@@ -61,8 +61,8 @@ def _prepare(
     logits: Tensor, temperature: Tensor, axis: int, class_mask: Tensor | None
 ) -> tuple[Tensor, Tensor, int]:
     given = categorical_arguments(logits, temperature, axis, class_mask)
-    x = formulas.allowed(given.logits, given.class_mask)
-    tau = formulas.positive_or_nan(given.temperature, x.dtype)
+    x = numerics.allowed(given.logits, given.class_mask)
+    tau = numerics.positive_or_nan(given.temperature, x.dtype)
     return x, tau, given.axis
 
 
@@ -84,7 +84,7 @@ def gate_mode(
     """
     logits, temperature = _prepare_gates(logits, temperature, class_mask)
     soft = _relaxed_gates(logits, temperature)
-    return backend.straight_through(formulas.step(logits), soft)
+    return backend.straight_through(numerics.step(logits), soft)
 
 
 def _relaxed_gates(logits: Tensor, temperature: Tensor) -> Tensor:
@@ -92,12 +92,12 @@ def _relaxed_gates(logits: Tensor, temperature: Tensor) -> Tensor:
     certain = ops.isinf(logits)
     x = ops.where(certain, 0.0, logits) / temperature
     soft = ops.sigmoid(moderate(x))
-    return ops.where(certain, formulas.step(logits), soft)
+    return ops.where(certain, numerics.step(logits), soft)
 
 
 def _prepare_gates(
     logits: Tensor, temperature: Tensor, class_mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     given = gate_arguments(logits, temperature, class_mask)
-    x = formulas.allowed(given.logits, given.class_mask)
-    return x, formulas.positive_or_nan(given.temperature, x.dtype)
+    x = numerics.allowed(given.logits, given.class_mask)
+    return x, numerics.positive_or_nan(given.temperature, x.dtype)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import Arguments
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw
 
 
 class Op(ABC):

@@ -7,14 +7,14 @@ from typing import Any
 
 from keras import ops
 
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import Arguments, check_noise_scale, check_seed
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw
+from keras_gumbel.numerics.portable import portable_format
 from keras_gumbel.ops import _ladder
 from keras_gumbel.ops._op import Op
-from keras_gumbel.ops.portable import portable_format
 
 
 def run(
@@ -98,9 +98,9 @@ def _rule(
         sources = (logits, *rest[noise : noise + mask])
         key, scale, *sizes = rest[:noise] or (None, None)
         if noise:
-            scale = formulas.scale_or_nan(scale, logits)
-        draw = formulas.draw_from(sources, scale, key, axis, *sizes)
-        tau = formulas.positive_or_nan(temperature, formulas.wide_dtype(logits))
+            scale = numerics.scale_or_nan(scale, logits)
+        draw = numerics.draw_from(sources, scale, key, axis, *sizes)
+        tau = numerics.positive_or_nan(temperature, numerics.wide_dtype(logits))
         return draw, tau, rest[noise + mask :]
 
     def forward(*args: Tensor) -> tuple[Tensor, ...]:
@@ -117,7 +117,7 @@ def _rule(
         if not op.own_dtype:
             dy = ops.cast(dy, tau.dtype)
         d_logits, parts, *rest = op.backward(draw, kept, tau, dy, *others)
-        d_temperature = formulas.temperature_gradient(parts, args[1], learned)
+        d_temperature = numerics.temperature_gradient(parts, args[1], learned)
         d_logits = ops.cast(d_logits, args[0].dtype)
         return d_logits, d_temperature, *[None] * (noise + mask), *rest
 

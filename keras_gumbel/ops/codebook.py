@@ -11,8 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
-from keras_gumbel import backend, choices, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
+from keras_gumbel.numerics import categorical
 
 
 @backend.unchecked
@@ -20,7 +21,7 @@ def likeliest(logits: Tensor) -> Tensor:
     """The likeliest code of each row, the first on ties, int32."""
     codes = backend.argmax(logits, -1)
     # Not by the peak, of which no two formats think alike: `ops.portable`.
-    some = ops.any(logits > formulas.FORBIDDEN, axis=-1)
+    some = ops.any(logits > numerics.FORBIDDEN, axis=-1)
     bad = ops.isnan(logits) | (logits >= float("inf"))
     known = some & ~ops.any(bad, axis=-1)
     return ops.cast(ops.where(known, codes, -1), "int32")
@@ -38,9 +39,9 @@ def _codes_of_rows(size: int) -> Callable[[Tensor], Tensor]:
     """Compiled once for each number of codes, of which `choices` makes use."""
 
     def codes_of_rows(y: Tensor) -> Tensor:
-        codes = choices.first_argmax(ops.reshape(y, (-1, size)), 1)
+        codes = categorical.first_argmax(ops.reshape(y, (-1, size)), 1)
         # What is not above 0 is a row of zeros, or of NaN.
-        known = choices.entry(y, codes, 1) > 0
+        known = categorical.entry(y, codes, 1) > 0
         return ops.where(known, codes, -1)
 
     return backend.compiled(codes_of_rows)

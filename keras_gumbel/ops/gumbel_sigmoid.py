@@ -5,11 +5,11 @@ from abc import abstractmethod
 
 from keras import ops
 
-from keras_gumbel import backend, estimators, formulas
+from keras_gumbel import backend, estimators, numerics
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import Arguments, gate_arguments
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw
 from keras_gumbel.ops import _program
 from keras_gumbel.ops._op import Op
 
@@ -137,13 +137,13 @@ class _Relaxed(_Gates):
     def forward(
         self, draw: Draw, temperature: Tensor, *_: Tensor
     ) -> tuple[Tensor, ...]:
-        perturbed = formulas.add_noise(draw, formulas.logistic)
+        perturbed = numerics.add_noise(draw, numerics.logistic)
         return ops.sigmoid(perturbed / temperature), perturbed
 
     def vjp(
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
-        return formulas.sigmoid_vjp(perturbed, temperature, dy)
+        return numerics.sigmoid_vjp(perturbed, temperature, dy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,8 +155,8 @@ class _Hard(_Gates):
     def forward(
         self, draw: Draw, temperature: Tensor, *_: Tensor
     ) -> tuple[Tensor, ...]:
-        perturbed = formulas.add_noise(draw, formulas.logistic)
-        return formulas.step(perturbed), perturbed
+        perturbed = numerics.add_noise(draw, numerics.logistic)
+        return numerics.step(perturbed), perturbed
 
     def vjp(
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor

@@ -7,19 +7,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     Arguments,
     check_integer,
     matrix_arguments,
 )
-from keras_gumbel.formulas import Draw
-from keras_gumbel.ops import _program
-from keras_gumbel.ops._op import Op
-from keras_gumbel.ops.linear_assignment import assign, is_bad
-from keras_gumbel.ops.portable import marked, portable_format
-from keras_gumbel.sinkhorn import (
+from keras_gumbel.numerics import Draw
+from keras_gumbel.numerics.portable import marked, portable_format
+from keras_gumbel.numerics.sinkhorn import (
     Matrices,
     Path,
     Sums,
@@ -30,6 +27,9 @@ from keras_gumbel.sinkhorn import (
     restore,
     unrolled,
 )
+from keras_gumbel.ops import _program
+from keras_gumbel.ops._op import Op
+from keras_gumbel.ops.linear_assignment import assign, is_bad
 
 
 def gumbel_sinkhorn(
@@ -163,9 +163,9 @@ def _portable(
             "Received: hard=True"
         )
     given = matrix_arguments(logits, temperature, class_mask)
-    x = formulas.allowed(given.logits, given.class_mask)
-    x = formulas.near_matrices(x, 1.0)
-    tau = formulas.positive_or_nan(given.temperature, x.dtype)
+    x = numerics.allowed(given.logits, given.class_mask)
+    x = numerics.near_matrices(x, 1.0)
+    tau = numerics.positive_or_nan(given.temperature, x.dtype)
     matrices = arrange(x, tau, num_iterations)
     y = restore(unrolled(matrices, num_iterations), x)
     return ops.cast(marked(y, x, (-2, -1), tau), given.logits.dtype)
@@ -189,7 +189,7 @@ class _Permutation(Op):
         x = self.perturbed(draw)
         kept: tuple[Tensor, ...] = ()
         if self.hard:
-            hot = formulas.classes(x, -1) == assign(x)[..., None]
+            hot = numerics.classes(x, -1) == assign(x)[..., None]
             y = ops.cast(hot, x.dtype)
         else:
             balanced, path = balance(
@@ -221,7 +221,7 @@ class _Permutation(Op):
         """What is matched: +inf in place of NaN."""
         near = _near(draw.logits(), draw.noise_scale)
         draw = draw._replace(logits=lambda: near)
-        return formulas.add_noise(draw, formulas.gumbel, formulas.nan_to_inf)
+        return numerics.add_noise(draw, numerics.gumbel, numerics.nan_to_inf)
 
     def _matrices(self, x: Tensor, temperature: Tensor) -> Matrices:
         x = ops.where(is_bad(x), 0.0, x)
@@ -233,12 +233,12 @@ class _NoiselessPermutation(_Permutation):
     """Of the logits themselves."""
 
     def perturbed(self, draw: Draw) -> Tensor:
-        return formulas.nan_to_inf(_near(draw.logits(), 1.0))
+        return numerics.nan_to_inf(_near(draw.logits(), 1.0))
 
 
 def _near(x: Tensor, noise_scale: Tensor | float) -> Tensor:
     """`near_matrices` in float64, where rows and columns add up exactly."""
-    near = formulas.near_matrices(ops.cast(x, "float64"), noise_scale)
+    near = numerics.near_matrices(ops.cast(x, "float64"), noise_scale)
     largest = float(np.finfo(keras.backend.standardize_dtype(x.dtype)).max)
     near = ops.cast(ops.clip(near, -largest, largest), x.dtype)
     return ops.where(ops.abs(x) < float("inf"), near, x)

@@ -4,11 +4,11 @@ import dataclasses
 
 from keras import ops
 
-from keras_gumbel import backend, choices, estimators, formulas
+from keras_gumbel import backend, estimators, numerics
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import Arguments, categorical_arguments
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw, categorical
 from keras_gumbel.ops import _program
 from keras_gumbel.ops._op import Op
 
@@ -96,7 +96,7 @@ def gumbel_softmax(
     """
     rule = estimators.get(estimator)
     arguments = categorical_arguments(logits, temperature, axis, class_mask)
-    op, arguments = categorical(rule if hard else None, arguments)
+    op, arguments = op_for(rule if hard else None, arguments)
     return _program.run(op, arguments, noise_scale, seed)
 
 
@@ -112,12 +112,12 @@ def one_hot_by_key(
         key: Int64 tensor `(2,)`, whose low words are the key.
     """
     arguments = categorical_arguments(logits, temperature, -1, None)
-    op, arguments = categorical(estimator, arguments)
+    op, arguments = op_for(estimator, arguments)
     one = backend.to_tensor(1.0, arguments.temperature.dtype)
     return _program.run_by_key(op, arguments, (key, one))
 
 
-def categorical(
+def op_for(
     estimator: Estimator | None, arguments: Arguments, *, index: bool = False
 ) -> tuple[Op, Arguments]:
     """The hard sample of an estimator, or without one the relaxed; of what."""
@@ -143,7 +143,7 @@ class _Categorical(Op):
         dy = ops.cast(dy, like.dtype)
         if not self.index:
             return dy
-        number = ops.cast(formulas.classes(like, axis), like.dtype)
+        number = ops.cast(numerics.classes(like, axis), like.dtype)
         return ops.expand_dims(dy, axis) * number
 
 
@@ -153,10 +153,10 @@ class _Relaxed(_Categorical):
     def forward(
         self, draw: Draw, temperature: Tensor, *_: Tensor
     ) -> tuple[Tensor, ...]:
-        perturbed = formulas.perturb(draw)
-        y = formulas.softmax(perturbed, temperature, draw.axis)
+        perturbed = numerics.perturb(draw)
+        y = numerics.softmax(perturbed, temperature, draw.axis)
         if self.index:
-            y = ops.cast(formulas.mean_class(y, draw.axis), "float32")
+            y = ops.cast(numerics.mean_class(y, draw.axis), "float32")
         return y, perturbed
 
     def backward(
@@ -170,7 +170,7 @@ class _Relaxed(_Categorical):
         # By the logits second derivatives reach them.
         x = backend.straight_through(*kept, draw.logits())
         dy = self.of_sample(dy, x, draw.axis)
-        return formulas.relaxed_vjp(x, temperature, dy, draw.axis)
+        return numerics.relaxed_vjp(x, temperature, dy, draw.axis)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +183,7 @@ class _Hard(_Categorical):
         self, draw: Draw, temperature: Tensor, *_: Tensor
     ) -> tuple[Tensor, ...]:
         choice, kept = self.estimator.forward(draw)
-        show = choices.class_number if self.index else choices.one_hot
+        show = categorical.class_number if self.index else categorical.one_hot
         y = show(choice, draw.logits(), draw.axis)
         return (y, choice) if kept is None else (y, choice, kept)
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_gumbel import backend, choices, formulas, subsets
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     Arguments,
@@ -15,14 +15,14 @@ from keras_gumbel._validation import (
     check_k_fits,
     too_few_for,
 )
-from keras_gumbel.formulas import Draw
-from keras_gumbel.ops import _program
-from keras_gumbel.ops._op import Op
-from keras_gumbel.ops.portable import (
+from keras_gumbel.numerics import Draw, categorical, top_k
+from keras_gumbel.numerics.portable import (
     finite_if_empty,
     in_any_format,
     portable_format,
 )
+from keras_gumbel.ops import _program
+from keras_gumbel.ops._op import Op
 
 
 def gumbel_top_k(
@@ -185,10 +185,10 @@ class _Subset(Op):
     ) -> tuple[Tensor, ...]:
         x = self.perturbed(draw)
         rows = _Rows(x, draw.axis)
-        y, indices = choices.largest(rows.of(x), self.k)
+        y, indices = categorical.largest(rows.of(x), self.k)
         if not self.hard:
             tau = rows.of_temperature(temperature)
-            y = subsets.relaxed_k_hot(rows.of(x), tau, self.k, subsets.COMPILED)
+            y = top_k.relaxed_k_hot(rows.of(x), tau, self.k, top_k.COMPILED)
         results = rows.back(y), rows.back(indices)
         return *results[: self.outputs], x
 
@@ -203,13 +203,13 @@ class _Subset(Op):
         x = kept[0] if kept else self.perturbed(draw)
         rows = _Rows(x, draw.axis)
         tau = rows.of_temperature(temperature)
-        found = subsets.relaxed_k_hot_vjp(rows.of(x), tau, rows.of(dy), self.k)
+        found = top_k.relaxed_k_hot_vjp(rows.of(x), tau, rows.of(dy), self.k)
         return tuple(map(rows.back, found))
 
     def perturbed(self, draw: Draw) -> Tensor:
         """What the largest are looked for among: +inf in place of NaN."""
         # Of k classes any may be chosen, however far below the largest.
-        return formulas.perturb(draw, formulas.less)
+        return numerics.perturb(draw, numerics.less)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,21 +234,21 @@ class _NoiselessSubset(_Subset):
         tau = None if self.hard else rows.of_temperature(temperature)
 
         def k_hot(x: Tensor) -> Tensor:
-            x = formulas.nan_to_inf(x)
+            x = numerics.nan_to_inf(x)
             if self.hard:
-                return choices.largest(x, self.k)[0]
-            return subsets.relaxed_k_hot(x, tau, self.k, subsets.ANYWHERE)
+                return categorical.largest(x, self.k)[0]
+            return top_k.relaxed_k_hot(x, tau, self.k, top_k.ANYWHERE)
 
         y = in_any_format(k_hot, rows.of(x), 1, tau, finite_if_empty)
         return (rows.back(y),)
 
     def perturbed(self, draw: Draw) -> Tensor:
-        return formulas.nan_to_inf(_near(draw.logits(), draw.axis))
+        return numerics.nan_to_inf(_near(draw.logits(), draw.axis))
 
 
 def _near(x: Tensor, axis: int) -> Tensor:
     """Rows to which log(1 - a) can be added: far from 0 it would be lost."""
-    return formulas.less(x, formulas.offset(x, 1.0, axis))
+    return numerics.less(x, numerics.offset(x, 1.0, axis))
 
 
 class _Rows:

@@ -5,7 +5,7 @@ import math
 
 from keras import ops
 
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     Arguments,
@@ -14,10 +14,10 @@ from keras_gumbel._validation import (
     dense,
     hard_concrete_arguments,
 )
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw
+from keras_gumbel.numerics.portable import moderate
 from keras_gumbel.ops import _program
 from keras_gumbel.ops._op import Op
-from keras_gumbel.ops.portable import moderate
 
 
 def hard_concrete(
@@ -90,7 +90,7 @@ def hard_concrete(
     check_stretch(stretch)
     log_alpha = dense(log_alpha, "log_alpha")
     check_log_alpha(log_alpha)
-    shape, dtype = tuple(log_alpha.shape), formulas.wide_dtype(log_alpha)
+    shape, dtype = tuple(log_alpha.shape), numerics.wide_dtype(log_alpha)
     arguments = hard_concrete_arguments(
         log_alpha, temperature, class_mask, shape, dtype
     )
@@ -122,12 +122,12 @@ def open_probability(
     noise_scale: Tensor,
 ) -> Tensor:
     """The probability that a gate is not 0; without noise, whether it is."""
-    temperature = formulas.positive_or_nan(temperature, log_alpha.dtype)
+    temperature = numerics.positive_or_nan(temperature, log_alpha.dtype)
     x = log_alpha - temperature * math.log(-stretch[0] / stretch[1])
-    scale = formulas.scale_or_nan(backend.to_tensor(noise_scale), x)
+    scale = numerics.scale_or_nan(backend.to_tensor(noise_scale), x)
     quiet = scale == 0
     noisy = ops.sigmoid(x / ops.where(quiet, 1.0, scale))
-    return ops.where(quiet, formulas.step(x), noisy)
+    return ops.where(quiet, numerics.step(x), noisy)
 
 
 def _stretched(s: Tensor, stretch: tuple[float, float]) -> Tensor:
@@ -155,7 +155,7 @@ class _Stretched(Op):
     def forward(
         self, draw: Draw, temperature: Tensor, *_: Tensor
     ) -> tuple[Tensor, ...]:
-        x = formulas.add_noise(draw, formulas.logistic)
+        x = numerics.add_noise(draw, numerics.logistic)
         z = _stretched(ops.sigmoid(x / temperature), (self.low, self.high))
         return _clip(z), x
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from keras import ops
 
-from keras_gumbel import assignment, backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import check_matrices
+from keras_gumbel.numerics import assignment
 
 
 def linear_assignment(logits: Tensor) -> Tensor:
@@ -60,7 +61,7 @@ def _program(*signature: int | None) -> Callable[[Tensor], Tensor]:
 
     @backend.compiled
     def run(logits: Tensor) -> Tensor:
-        return assign(formulas.nan_to_inf(formulas.widen(logits)))
+        return assign(numerics.nan_to_inf(numerics.widen(logits)))
 
     return run
 

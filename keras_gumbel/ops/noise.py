@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from keras import ops
 
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import check_noise_dtype, check_seed
 from keras_gumbel.ops import _ladder
@@ -126,12 +126,12 @@ def _sample(
 
 @backend.compiled
 def _gumbel(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
-    return ops.cast(_drawn_once(formulas.gumbel, shape, key, dtype), dtype)
+    return ops.cast(_drawn_once(numerics.gumbel, shape, key, dtype), dtype)
 
 
 @backend.compiled
 def _logistic(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
-    return ops.cast(_drawn_once(formulas.logistic, shape, key, dtype), dtype)
+    return ops.cast(_drawn_once(numerics.logistic, shape, key, dtype), dtype)
 
 
 def _drawn_once(

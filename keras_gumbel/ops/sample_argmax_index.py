@@ -8,7 +8,7 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.ops import _program
-from keras_gumbel.ops.gumbel_softmax import categorical
+from keras_gumbel.ops.gumbel_softmax import op_for
 
 
 def sample_argmax_index(
@@ -70,5 +70,5 @@ def sample_argmax_index(
     rule = estimators.get(estimator)
     arguments = categorical_arguments(logits, temperature, axis, class_mask)
     check_index_is_exact(arguments.logits.shape, arguments.axis)
-    op, arguments = categorical(rule if hard else None, arguments, index=True)
+    op, arguments = op_for(rule if hard else None, arguments, index=True)
     return _program.run(op, arguments, noise_scale, seed)

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from keras import ops
 
-from keras_gumbel import backend, choices, estimators, formulas
+from keras_gumbel import backend, estimators, numerics
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     Arguments,
@@ -15,7 +15,7 @@ from keras_gumbel._validation import (
     dense,
 )
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw, categorical
 from keras_gumbel.ops import _program
 from keras_gumbel.ops._ladder import in_rows
 from keras_gumbel.ops._op import Op
@@ -251,7 +251,7 @@ class _Rows(Op):
         none = ops.zeros((ops.shape(like)[0], 1), "int32")
         (choice,) = _for_blocks(like, self.groups, step, (none,))
         known = ops.where(choice == ops.shape(like)[1], -1, choice)
-        rows = choices.row(table, _place(choice, table, self.groups))
+        rows = categorical.row(table, _place(choice, table, self.groups))
         return rows, known, choice
 
     def backward(
@@ -288,7 +288,7 @@ class _Rows(Op):
             logits, self.groups, step, (ops.zeros_like(logits), none)
         )
         place = _place(choice, table, self.groups)
-        return *found, choices.row_transpose(dy, place, table)
+        return *found, categorical.row_transpose(dy, place, table)
 
 
 def _of_block(draw: Draw, block: _Block) -> Draw:
@@ -310,7 +310,7 @@ def _to_one_hot(d_rows: Tensor, table: Tensor, groups: int) -> Tensor:
 
     Wide, as is the sum over the rows' entries.
     """
-    d_rows, table = formulas.widen(d_rows), formulas.widen(table)
+    d_rows, table = numerics.widen(d_rows), numerics.widen(table)
     if groups == 1:
         return ops.matmul(d_rows, ops.transpose(table))
     dim = ops.shape(table)[1]

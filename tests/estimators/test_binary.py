@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 import keras_gumbel as kg
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel.estimators import (
     Estimator,
     GappedStraightThrough,
@@ -18,7 +18,7 @@ from keras_gumbel.estimators import (
     StraightThrough,
     StraightThroughGumbel,
 )
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw
 from tests import reference, statistics
 from tests.harness import tensor, to_numpy, value_and_grad
 from tests.statistics import FALSE_FAIL_RATE
@@ -359,10 +359,10 @@ def test_gumbel_rao_without_noise_is_straight_through(seed):
 
 @backend.compiled
 def draw_conditional(logits, positive, noise_scale):
-    draw = formulas.Draw(
+    draw = numerics.Draw(
         lambda: logits, noise_scale, backend.next_key(5), axis=0
     )
-    return formulas.conditional_logistic(draw, logits, positive, tensor(0))
+    return numerics.conditional_logistic(draw, logits, positive, tensor(0))
 
 
 @pytest.mark.parametrize("dtype", ["float32", *slow("float64")])
@@ -422,16 +422,17 @@ def test_conditional_noise_against_numpy(dtype, rtol, monkeypatch):
     def unit(shape, key, dtype, start=0):
         return ops.reshape(t, shape)
 
-    monkeypatch.setattr(backend, "random_unit", unit)
+    place = "keras_gumbel.numerics.conditional.random_unit"
+    monkeypatch.setattr(place, unit)
 
     @backend.compiled
     def run():
         scale = tensor(0.5, dtype)
-        draw = formulas.Draw(
+        draw = numerics.Draw(
             lambda: tensor(lead / 2), scale, backend.next_key(5), axis=0
         )
         args = tensor(lead / 2), ops.ones((lead.size,), "bool"), 0
-        return formulas.conditional_logistic(draw, *args)
+        return numerics.conditional_logistic(draw, *args)
 
     x = to_numpy(run())
     t, lead = t.astype("float64"), lead.astype("float64")

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 import keras_gumbel as kg
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from tests import reference, statistics
 from tests.harness import grad, tensor, to_numpy, value_and_grad
 from tests.statistics import FALSE_FAIL_RATE
@@ -18,10 +18,10 @@ N = 400_000
 
 @backend.compiled
 def conditional(logits, choice, noise_scale, number):
-    draw = formulas.Draw(
+    draw = numerics.Draw(
         lambda: logits, noise_scale, backend.next_key(5), axis=1
     )
-    gap, top = formulas.conditional_gap(draw, logits, choice, number)
+    gap, top = numerics.conditional_gap(draw, logits, choice, number)
     return gap, top + gap
 
 

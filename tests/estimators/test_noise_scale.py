@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import keras_gumbel as kg
-from keras_gumbel import backend, formulas
-from keras_gumbel.formulas import Draw
+from keras_gumbel import backend, numerics
+from keras_gumbel.numerics import Draw
 from keras_gumbel.ops.sample_embedding import sample_codebooks
 from tests import reference, statistics
 from tests.harness import grad, tensor, to_numpy, value_and_grad
@@ -37,9 +37,9 @@ class Expecting(kg.estimators.StraightThrough):
     name: ClassVar[str] = "expecting"
 
     def backward(self, draw, kept, choice, temperature, dy):
-        p = formulas.softmax(kept, 1.0, draw.axis)
-        q = formulas.softmax(draw.logits(), temperature, draw.axis)
-        sampled = formulas.classes(kept, draw.axis) == choice
+        p = numerics.softmax(kept, 1.0, draw.axis)
+        q = numerics.softmax(draw.logits(), temperature, draw.axis)
+        sampled = numerics.classes(kept, draw.axis) == choice
         d = p * keras.ops.where(sampled, 2.0, q) * dy
         return d, d * kept / temperature
 

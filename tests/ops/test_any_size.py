@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_gumbel as kg
-from keras_gumbel import formulas
+from keras_gumbel.numerics import draws
 from keras_gumbel.ops import _ladder, _program
 from tests.harness import gradients, in_mode, tensor, to_numpy
 from tests.variants import slow
@@ -264,14 +264,14 @@ class TestRungs:
 @pytest.mark.tensorflow
 def test_few_programs_serve_many_sizes(monkeypatch):
     """Counted by the formula of the noise, which runs in traces alone."""
-    traces, gumbel = [], formulas.gumbel
+    traces, gumbel = [], draws.gumbel
 
     def counting(*args):
         traces.append(args)
         return gumbel(*args)
 
     _program._rule.cache_clear()
-    monkeypatch.setattr(formulas, "gumbel", counting)
+    monkeypatch.setattr(draws, "gumbel", counting)
     for size in range(41, 84):
         kg.ops.gumbel_softmax(np.zeros((size, 10), "float32"), seed=1)
     assert 1 <= len(traces) <= 5

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import keras_gumbel as kg
-from keras_gumbel import logarithms, subsets
+from keras_gumbel.numerics import logarithms, top_k
 from tests import reference, statistics
 from tests.harness import gradients, tensor, to_numpy
 from tests.statistics import FALSE_FAIL_RATE
@@ -628,8 +628,8 @@ def test_many_softmaxes_are_one_loop():
     def length(k):
         @tf.function(jit_compile=True, autograph=False)
         def run(x, tau, dy):
-            y = subsets.relaxed_k_hot(x, tau, k, subsets.COMPILED)
-            return y, *subsets.relaxed_k_hot_vjp(x, tau, dy, k)
+            y = top_k.relaxed_k_hot(x, tau, k, top_k.COMPILED)
+            return y, *top_k.relaxed_k_hot_vjp(x, tau, dy, k)
 
         text = run.experimental_get_compiler_ir(x, tau, x)(stage="hlo")
         return len(text.splitlines())

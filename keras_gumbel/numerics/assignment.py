@@ -17,7 +17,7 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_gumbel._typing import Tensor
-from keras_gumbel.formulas import FORBIDDEN
+from keras_gumbel.numerics import FORBIDDEN
 
 _FAR = float("inf")
 _NONE = -1

@@ -21,9 +21,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_gumbel import choices, formulas, logarithms
+from keras_gumbel import numerics
 from keras_gumbel._typing import Tensor
-from keras_gumbel.formulas import FORBIDDEN
+from keras_gumbel.numerics import FORBIDDEN, categorical, logarithms
 
 # In place of the weight of a peak that is the only one.
 _PEAK = -1.0
@@ -40,7 +40,9 @@ class Reductions(NamedTuple):
 
 
 ANYWHERE = Reductions(lambda w: w, lambda x: ops.sum(x, axis=1, keepdims=True))
-COMPILED = Reductions(choices.contenders, lambda x: formulas.sum_in_lanes(x, 1))
+COMPILED = Reductions(
+    categorical.contenders, lambda x: numerics.sum_in_lanes(x, 1)
+)
 
 
 def relaxed_k_hot(
@@ -137,13 +139,13 @@ class _Row(NamedTuple):
         total = ops.where(second < peak, 1.0 + left, left)
         fields = cls(
             gap,
-            formulas.select(second < peak, 1.0 / total, 0.0),
+            numerics.select(second < peak, 1.0 / total, 0.0),
             left / total,
             # With the only class there is, no other has a part.
-            formulas.select(rest == 0.0, 0.0, 1.0 / rest),
+            numerics.select(rest == 0.0, 0.0, 1.0 / rest),
             ops.log(rest) - gap - ops.log(total),
         )
-        return cls(*(formulas.select(live, one, 0.0) for one in fields))
+        return cls(*(numerics.select(live, one, 0.0) for one in fields))
 
 
 def _weigh(
@@ -155,13 +157,13 @@ def _weigh(
     several, and the sum R of the weights: (rows, 3).
     """
     few = by.few(w)
-    peak = formulas.maximum(few, 1)
+    peak = numerics.maximum(few, 1)
     top = few == peak
     several = ops.sum(ops.cast(top, "int32"), axis=1, keepdims=True) > 1
-    second = formulas.maximum(ops.where(top & ~several, FORBIDDEN, few), 1)
+    second = numerics.maximum(ops.where(top & ~several, FORBIDDEN, few), 1)
     weight = ops.exp((w - second) * (1.0 / temperature))
-    weight = formulas.select(w == FORBIDDEN, 0.0, weight)
-    weight = formulas.select((w == peak) & ~several, _PEAK, weight)
+    weight = numerics.select(w == FORBIDDEN, 0.0, weight)
+    weight = numerics.select((w == peak) & ~several, _PEAK, weight)
     # Not by a maximum, which XLA has drop a NaN.
     rest = by.total(ops.where(weight < 0.0, 0.0, weight))
     return weight, ops.concatenate([peak, second, rest], axis=1)
@@ -177,7 +179,7 @@ def _lower(w: Tensor, weight: Tensor, row: _Row) -> Tensor:
     """w + log(1 - a)."""
     other = weight * (row.others * row.unit)
     fall = logarithms.small_exponential(other)
-    return w + formulas.select(weight < 0.0, row.log_others, -fall)
+    return w + numerics.select(weight < 0.0, row.log_others, -fall)
 
 
 def _softmax_vjp(weight: Tensor, row: _Row, dy: Tensor, dw: Tensor) -> Tensor:
@@ -216,4 +218,4 @@ def _number_allowed(x: Tensor) -> Tensor:
 
 def _is_bad(x: Tensor) -> Tensor:
     """Whether a row has a +inf, (rows, 1)."""
-    return formulas.maximum(x, 1) == float("inf")
+    return numerics.maximum(x, 1) == float("inf")

@@ -10,13 +10,13 @@ and marked, and the arithmetic between is finite.
 
 from collections.abc import Callable
 
-import keras
-import numpy as np
 from keras import ops
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
-from keras_gumbel.formulas import FORBIDDEN, select
+from keras_gumbel.numerics.dtypes import lowest
+from keras_gumbel.numerics.elementwise import select
+from keras_gumbel.numerics.masking import FORBIDDEN
 
 
 def is_exported() -> bool:
@@ -63,7 +63,7 @@ def finite(x: Tensor, axis: int) -> Tensor:
     """`x`, with large numbers in place of infinity."""
     del axis
     # Far from the largest, so that differences are finite too.
-    return ops.clip(x, _lowest(x) / 4, -_lowest(x) / 4)
+    return ops.clip(x, lowest(x) / 4, -lowest(x) / 4)
 
 
 def finite_if_empty(x: Tensor, axis: int) -> Tensor:
@@ -102,7 +102,7 @@ def marked(
 
     And where the temperature is NaN, if there is one and a class is allowed.
     """
-    bad = ops.isnan(x) | (x > -_lowest(x))
+    bad = ops.isnan(x) | (x > -lowest(x))
     bad = ops.any(bad, axis=axis, keepdims=True)
     if temperature is not None:
         some = ops.any(x > FORBIDDEN, axis=axis, keepdims=True)
@@ -115,7 +115,3 @@ def moderate(x: Tensor) -> Tensor:
     if portable_format() is None:
         return x
     return ops.where(ops.isnan(x), x, ops.clip(x, -1e4, 1e4))
-
-
-def _lowest(x: Tensor) -> float:
-    return float(np.finfo(keras.backend.standardize_dtype(x.dtype)).min)

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_gumbel import formulas
+from keras_gumbel import numerics
 from keras_gumbel._typing import Tensor
-from keras_gumbel.formulas import FORBIDDEN
+from keras_gumbel.numerics import FORBIDDEN
 
 # Below this size of a matrix, sums go over whole batches of entries, in which
 # compilers find more to vectorise than in a row.
@@ -71,7 +71,7 @@ def arrange(x: Tensor, temperature: Tensor, num_iterations: int) -> Matrices:
     That changes nothing of what they normalise to. Gaps that could add up
     beyond the largest number are cut to what cannot.
     """
-    gap = x - _finite(formulas.maximum(x, -1))
+    gap = x - _finite(numerics.maximum(x, -1))
     gap = ops.maximum(gap, _lowest(x) / (16 * num_iterations + 16))
     if len(temperature.shape):
         goal = (*ops.shape(x)[:-2], 1, 1)
@@ -119,7 +119,7 @@ def restore(y: Tensor, like: Tensor) -> Tensor:
 
 
 def _sums(z: Tensor, temperature: Tensor, axis: int) -> Sums:
-    peak = _finite(formulas.maximum(z, axis))
+    peak = _finite(numerics.maximum(z, axis))
     weights = ops.exp((z - peak) / temperature)
     total = ops.sum(weights, axis=axis, keepdims=True)
     return Sums(peak, ops.where(total == 0.0, 1.0, total))
@@ -132,7 +132,7 @@ def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
     """
     x, temperature, across, down = matrices
     one_a_row, one_a_column = (
-        ops.zeros_like(formulas.maximum(x, axis)) for axis in (across, down)
+        ops.zeros_like(numerics.maximum(x, axis)) for axis in (across, down)
     )
 
     def step(
@@ -203,7 +203,7 @@ def balance_vjp(
         ):
             here = Sums(*(kept[number] for kept in sums))
             share = here.normalize(x - logs[number], temperature)
-            d = d - share * formulas.sum_in_lanes(d, axis)
+            d = d - share * numerics.sum_in_lanes(d, axis)
         return number, d
 
     number = ops.shape(after)[0]

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from keras import ops
 
-from keras_gumbel import backend, formulas
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
-from keras_gumbel.formulas import Draw
+from keras_gumbel.numerics import Draw
 
 _BEYOND = 2**31 - 1  # no class has this number
 _LONGEST_RUN = 64
@@ -29,7 +29,7 @@ def first_argmax(x: Tensor, axis: int) -> Tensor:
     size, last = x.shape[axis], axis == len(x.shape) - 1
     run = _run_length(size) if last and size else 1
     peak, first = _peak(x, axis) if run == 1 else _peak_by_runs(x, run)
-    first = ops.where(peak == formulas.FORBIDDEN, ops.shape(x)[axis], first)
+    first = ops.where(peak == numerics.FORBIDDEN, ops.shape(x)[axis], first)
     return ops.where(peak == float("inf"), -1, first)
 
 
@@ -45,8 +45,8 @@ def contenders(x: Tensor) -> Tensor:
         return x
     entries, peaks = _in_runs_with_peaks(x, run)
     _, which = _peak(peaks, 1)
-    others = formulas.classes(peaks, 1) != which
-    others = ops.where(others, peaks, formulas.FORBIDDEN)
+    others = numerics.classes(peaks, 1) != which
+    others = ops.where(others, peaks, numerics.FORBIDDEN)
     return ops.concatenate([others, _one_run(entries, which)], axis=1)
 
 
@@ -70,12 +70,12 @@ def largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     least = ops.min(values, axis=1, keepdims=True, initial=float("inf"))
     last = ops.where(values == least, classes, 0)
     last = ops.max(last, axis=1, keepdims=True, initial=0)
-    equal = (x == least) & (formulas.classes(x, 1) <= last)
-    hot = ((x > least) | equal) & (x != formulas.FORBIDDEN)
-    peak = ops.max(values, axis=1, keepdims=True, initial=formulas.FORBIDDEN)
+    equal = (x == least) & (numerics.classes(x, 1) <= last)
+    hot = ((x > least) | equal) & (x != numerics.FORBIDDEN)
+    peak = ops.max(values, axis=1, keepdims=True, initial=numerics.FORBIDDEN)
     bad = peak == float("inf")
     hot = ops.where(bad, float("nan"), ops.cast(hot, x.dtype))
-    none = bad | (values == formulas.FORBIDDEN)
+    none = bad | (values == numerics.FORBIDDEN)
     return hot, ops.where(none, -1, ops.cast(classes, "int32"))
 
 
@@ -87,10 +87,10 @@ def _run_length(size: int) -> int:
 
 def _peak(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """The largest entry, and its first place."""
-    peak = formulas.maximum(x, axis)
+    peak = numerics.maximum(x, axis)
     # A minimum over indices vectorises; XLA's argmax is a scalar loop on
     # CPUs.
-    candidate = ops.where(x == peak, formulas.classes(x, axis), _BEYOND)
+    candidate = ops.where(x == peak, numerics.classes(x, axis), _BEYOND)
     return peak, ops.min(candidate, axis=axis, keepdims=True, initial=_BEYOND)
 
 
@@ -112,7 +112,7 @@ def _peak_by_runs(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
 def _in_runs_with_peaks(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
     """The last axis as (rows, runs, run), and the largest entry of each."""
     entries = ops.reshape(x, (-1, x.shape[-1] // run, run))
-    peaks = ops.max(entries, axis=-1, initial=formulas.FORBIDDEN)
+    peaks = ops.max(entries, axis=-1, initial=numerics.FORBIDDEN)
     return entries, backend.materialize(peaks)
 
 
@@ -135,7 +135,7 @@ def sample(draw: Draw) -> Tensor:
     With a `noise_scale` of 0 it is the first of the likeliest classes. Inside
     a compiled program only.
     """
-    x = ops.moveaxis(formulas.nan_to_inf(draw.logits()), draw.axis, -1)
+    x = ops.moveaxis(numerics.nan_to_inf(draw.logits()), draw.axis, -1)
     lead, size = ops.shape(x)[:-1], ops.shape(x)[-1]
     x = ops.reshape(x, (-1, size))
     # Or else each reader would go through the sums again, for each class.
@@ -150,13 +150,13 @@ def sample(draw: Draw) -> Tensor:
 def _sample_rows(x: Tensor, draw: Draw) -> Tensor:
     """`sample` of logits (rows, classes), without noise excepted."""
     size = ops.shape(x)[1]
-    x = _in_runs(x, formulas.FORBIDDEN)
-    peak = backend.materialize(ops.max(x, axis=-1, initial=formulas.FORBIDDEN))
-    peak = ops.max(peak, axis=1, initial=formulas.FORBIDDEN)
+    x = _in_runs(x, numerics.FORBIDDEN)
+    peak = backend.materialize(ops.max(x, axis=-1, initial=numerics.FORBIDDEN))
+    peak = ops.max(peak, axis=1, initial=numerics.FORBIDDEN)
     rows = ops.shape(peak)
     unit = backend.unfused_unless_zero(
         draw.noise_scale,
-        lambda: backend.random_unit(
+        lambda: numerics.random_unit(
             rows, draw.key, "float64", draw.places((-1,), of_rows=True)
         ),
         lambda: ops.zeros(rows, "float64"),
@@ -167,7 +167,7 @@ def _sample_rows(x: Tensor, draw: Draw) -> Tensor:
         return ops.cast(ops.exp((x - top) / draw.noise_scale), "float64")
 
     choice, _ = _invert(x, weigh, lambda total: unit * total)
-    choice = ops.where(peak == formulas.FORBIDDEN, size, choice)
+    choice = ops.where(peak == numerics.FORBIDDEN, size, choice)
     bad = (peak == float("inf")) | ops.isnan(draw.noise_scale)
     return ops.where(bad, -1, choice)
 
@@ -243,7 +243,7 @@ def entry(x: Tensor, choice: Tensor, axis: int) -> Tensor:
 
 def one_hot(choice: Tensor, like: Tensor, axis: int) -> Tensor:
     """1 at the choice, 0 elsewhere; shape and dtype of `like`."""
-    hot = ops.cast(formulas.classes(like, axis) == choice, like.dtype)
+    hot = ops.cast(numerics.classes(like, axis) == choice, like.dtype)
     return ops.where(choice < 0, float("nan"), hot)
 
 
@@ -252,7 +252,7 @@ def class_number(choice: Tensor, like: Tensor, axis: int) -> Tensor:
     nothing = choice == ops.cast(ops.shape(like)[axis], "int32")
     number = ops.cast(ops.where(nothing, 0, choice), "float32")
     number = ops.where(choice < 0, float("nan"), number)
-    return formulas.exact_or_nan(ops.squeeze(number, axis), like, axis)
+    return numerics.exact_or_nan(ops.squeeze(number, axis), like, axis)
 
 
 def row(table: Tensor, choice: Tensor) -> Tensor:
@@ -270,7 +270,7 @@ def row_transpose(d_rows: Tensor, choice: Tensor, table: Tensor) -> Tensor:
     Half precision would lose all but the first few hundred of equal terms, so
     the sum is wide.
     """
-    size, wide = ops.shape(table)[0], formulas.widen(d_rows)
+    size, wide = ops.shape(table)[0], numerics.widen(d_rows)
     # A row of its own for those without a choice, which then goes.
     sums = ops.segment_sum(wide, ops.squeeze(choice, axis=1), size + 1)
     return ops.cast(sums[:size], table.dtype)

@@ -1,0 +1,41 @@
+"""Functions of each entry by itself."""
+
+from keras import ops
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+
+
+def sigmoid_vjp(
+    x: Tensor, temperature: Tensor, dy: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradient `dy` at sigmoid(x / temperature), taken back to its arguments.
+
+    Returns:
+        The gradient to `x`, and each entry's part of that to `temperature`.
+    """
+    # On the side where it is small, and keeps its digits.
+    y = ops.sigmoid(-ops.abs(x / temperature))
+    dx = scaled(y * (1.0 - y) / temperature, dy)
+    return dx, -dx * x / temperature
+
+
+def scaled(weight: Tensor, dy: Tensor) -> Tensor:
+    """weight * dy, 0 where the weight is: also for an infinite gradient."""
+    return ops.where(weight != 0.0, weight * dy, 0.0)
+
+
+def select(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """`where`, of what may be infinite or NaN where it is not chosen.
+
+    For ONNX a `where` becomes a sum of products with 0 and 1, unless it asks
+    for NaN.
+    """
+    if backend.export_format() == "onnx":
+        condition = ops.isnan(ops.where(condition, float("nan"), 0.0))
+    return ops.where(condition, x, y)
+
+
+def step(x: Tensor) -> Tensor:
+    """1 where x > 0, else 0; NaN where x is."""
+    return ops.where(ops.isnan(x), x, ops.cast(x > 0, x.dtype))

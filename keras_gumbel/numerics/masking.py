@@ -1,0 +1,73 @@
+"""What is forbidden, and what is not a number: before a sample is drawn."""
+
+from keras import ops
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+from keras_gumbel.numerics.dtypes import wide_dtype, widen
+
+FORBIDDEN = float("-inf")
+
+
+@backend.unchecked
+def allowed(logits: Tensor, *class_mask: Tensor | None) -> Tensor:
+    """The logits, wide; -inf where there is a mask and it forbids."""
+    wide = widen(logits)
+    for mask in class_mask:
+        wide = wide if mask is None else ops.where(mask, wide, FORBIDDEN)
+    return wide
+
+
+@backend.unchecked
+def moved(logits: Tensor, noise: Tensor) -> Tensor:
+    """logits + noise, of logits that may be forbidden."""
+    return logits + noise
+
+
+@backend.unchecked
+def positive_or_nan(temperature: Tensor, dtype: str) -> Tensor:
+    """A temperature that is not positive must show, not flip the classes."""
+    temperature = ops.convert_to_tensor(temperature, dtype)
+    return ops.where(temperature > 0, temperature, float("nan"))
+
+
+@backend.unchecked
+def scale_or_nan(noise_scale: Tensor, logits: Tensor) -> Tensor:
+    """A noise scale in the type that `logits` widen to; NaN if negative."""
+    scale = ops.cast(noise_scale, wide_dtype(logits))
+    return ops.where(scale >= 0, scale, float("nan"))
+
+
+def temperature_gradient(
+    parts: Tensor, temperature: Tensor, wanted: bool
+) -> Tensor | None:
+    """Each entry's part, summed to the temperature's own shape and dtype."""
+    if not wanted:
+        return None
+    total = backend.sum_to_shape(parts, ops.shape(temperature))
+    return ops.cast(total, temperature.dtype)
+
+
+@backend.unchecked
+def log_or_forbidden(probs: Tensor) -> Tensor:
+    """log(probs), with -inf and no gradient at 0, NaN below it."""
+    possible = probs != 0
+    log = ops.log(ops.where(possible, probs, 1.0))
+    return ops.where(possible, log, FORBIDDEN)
+
+
+@backend.unchecked
+def log_odds(probs: Tensor) -> Tensor:
+    """log(p) - log(1 - p), NaN outside [0, 1].
+
+    -inf at 0 and +inf at 1, without a gradient.
+    """
+    between = (probs != 0) & (probs != 1)
+    p = ops.where(between, probs, 0.5)
+    ends = ops.where(probs == 0, FORBIDDEN, float("inf"))
+    return ops.where(between, ops.log(p) - ops.log1p(-p), ends)
+
+
+def nan_to_inf(x: Tensor) -> Tensor:
+    """+inf in place of NaN."""
+    return ops.where(ops.isnan(x), float("inf"), x)

@@ -1,0 +1,96 @@
+"""Noise with its whole tails, from 64 random bits a number."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+from keras_gumbel.numerics import logarithms, threefry
+
+
+def gumbel(
+    shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
+) -> Tensor:
+    """Standard Gumbel noise: -log(-log(1 - t)), t uniform in (0, 1).
+
+    Large noise comes from small t, where floating-point numbers are dense:
+    the upper tail is whole up to 45, where -log(-log(u)) of a float32 u in
+    [0, 1) ends at 16.6.
+    """
+    return logarithms.minus_log(exponential(shape, key, dtype, start))
+
+
+def exponential(
+    shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
+) -> Tensor:
+    """Standard exponential noise: -log(1 - t), between 2**-65 and 16.7."""
+    t = random_unit(shape, key, dtype, start)
+    return logarithms.exponential(t)
+
+
+def logistic(
+    shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
+) -> Tensor:
+    """Standard logistic noise: log((1 - t) / t), and one sign for each.
+
+    t is uniform in (0, 1/2), where floating-point numbers are dense: both
+    tails are whole up to 45.
+    """
+    t, negative = random_half(shape, key, dtype, start)
+    size = logarithms.minus_log(t) - logarithms.small_exponential(t)
+    return ops.where(negative, -size, size)
+
+
+def random_unit(
+    shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
+) -> Tensor:
+    """Uniform in the open interval (0, 1). Inside a compiled program only.
+
+    (bits + 1/2) / 2**64, rounded to `dtype`: never 0, as small as 2**-65,
+    and at most the largest number below 1.
+
+    Args:
+        shape: Integers or an integer tensor.
+        key: What `backend.next_key` gave.
+        dtype: `"float32"` or `"float64"`.
+        start: The first number's place among the 2**64 of the key; or of each
+            number its own, an int64 tensor of the shape.
+    """
+    return _unit(*_words(shape, key, start), dtype)
+
+
+def random_half(
+    shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
+) -> tuple[Tensor, Tensor]:
+    """Uniform in (0, 1/2), and a coin. Inside a compiled program only.
+
+    A uniform number told by its distance to the nearer end, and which end
+    that is: as fine at 1 as at 0. The bits are those of `random_unit`, of
+    which the coin is the first.
+    """
+    low, high = _words(shape, key, start)
+    carry = ops.right_shift(low, 31)
+    doubled = ops.left_shift(low, 1), ops.left_shift(high, 1) | carry
+    coin = ops.cast(ops.right_shift(high, 31), "bool")
+    return _unit(*doubled, dtype) / 2, coin
+
+
+def _words(
+    shape: Tensor, key: Tensor, start: Tensor | int
+) -> tuple[Tensor, Tensor]:
+    """64 bits for each number: two words, the low one first, uint32."""
+    if isinstance(start, int) or not len(start.shape):
+        return backend.random_bits(shape, key, start)
+    low, high = threefry.bits_at(key, start)
+    return backend.bitcast(low, "uint32"), backend.bitcast(high, "uint32")
+
+
+def _unit(low: Tensor, high: Tensor, dtype: str) -> Tensor:
+    """(bits + 1/2) / 2**64, below 1."""
+    # Two words convert faster than one of 64 bits, and lose nothing: the
+    # low one counts only where the high one is small.
+    unit = ops.cast(low, dtype) * 2.0**-64 + 2.0**-65
+    unit += ops.cast(high, dtype) * 2.0**-32
+    name = keras.backend.standardize_dtype(dtype)
+    return ops.minimum(unit, float(np.nextafter(1, 0, dtype=name)))

@@ -1,0 +1,53 @@
+"""What is found along the axis of the classes."""
+
+from keras import ops
+
+from keras_gumbel import backend
+from keras_gumbel._typing import Tensor
+from keras_gumbel.numerics.masking import FORBIDDEN
+
+_MOST_NUMBERS = 2**24  # float32 has every integer up to it
+
+
+def classes(like: Tensor, axis: int) -> Tensor:
+    """0, 1, ..., K - 1 along `axis`, ready to broadcast with `like`."""
+    shape = [1] * len(like.shape)
+    shape[axis] = -1
+    return ops.reshape(ops.arange(ops.shape(like)[axis], dtype="int32"), shape)
+
+
+def mean_class(y: Tensor, axis: int) -> Tensor:
+    """sum_k k * y_k along `axis`."""
+    mean = ops.sum(y * ops.cast(classes(y, axis), y.dtype), axis=axis)
+    return exact_or_nan(mean, y, axis)
+
+
+def exact_or_nan(number: Tensor, like: Tensor, axis: int) -> Tensor:
+    """The number of a class; NaN where float32 would round those of `like`.
+
+    Where the classes can be counted before, more than that are an error.
+    """
+    if like.shape[axis] is not None:
+        return number
+    exact = ops.shape(like)[axis] <= _MOST_NUMBERS
+    return ops.where(exact, number, float("nan"))
+
+
+def maximum(x: Tensor, axis: int) -> Tensor:
+    """The largest entry along `axis`, which stays; no gradient."""
+    # Keras refuses the maximum of an empty batch unless told where to begin.
+    peak = ops.max(x, axis=axis, keepdims=True, initial=FORBIDDEN)
+    return ops.stop_gradient(peak)
+
+
+def sum_in_lanes(x: Tensor, axis: int) -> Tensor:
+    """The sum along `axis`, which stays. Inside a compiled program only.
+
+    A sum along the last axis would have XLA write what is summed to memory
+    first, so the last axis is folded in eight and summed over the folds.
+    """
+    size = x.shape[axis]
+    if axis == len(x.shape) - 1 and size and size % 8 == 0:
+        folds = ops.reshape(x, (*ops.shape(x)[:-1], 8, size // 8))
+        x = backend.materialize(ops.sum(folds, axis=-2))
+    return ops.sum(x, axis=axis, keepdims=True)
