@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from keras import ops
+
 from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation.arguments import Arguments, is_learned
@@ -42,6 +44,10 @@ def matrix_arguments(
     logits = check_matrices(logits)
     temperature = backend.to_tensor(temperature, wide_dtype_name(logits))
     _check_one_a_matrix(temperature, logits)
+    if None in temperature.shape[-2:]:
+        # What is not known is 1, or it would not broadcast.
+        lead = ops.shape(temperature)[:-2]
+        temperature = ops.reshape(temperature, (*lead, 1, 1))
     if class_mask is not None:
         class_mask = dense(class_mask, "class_mask")
         check_class_mask(class_mask, logits)

@@ -158,16 +158,23 @@ def in_rows(arguments: Arguments, first: int) -> Arguments:
     Temperature and mask have as many, or one for all of them.
     """
     logits, temperature, class_mask, axis, learned = arguments
-    lead = ops.shape(logits)[:first]
-    rank = len(logits.shape)
+    sizes = tuple(ops.shape(logits))
+    rank = len(sizes)
 
     def flat(x: Tensor) -> Tensor:
-        shape = (1,) * (rank - len(x.shape)) + tuple(ops.shape(x))
-        before, tail = shape[:first], shape[first:]
-        if all(isinstance(size, int) and size == 1 for size in before):
-            return ops.reshape(x, (1, *tail))
-        x = ops.broadcast_to(ops.reshape(x, shape), (*lead, *tail))
-        return ops.reshape(x, (-1, *tail))
+        added = (1,) * (rank - len(x.shape))
+        x = ops.reshape(x, (*added, *ops.shape(x)))
+        known = (*added, *x.shape[len(added) :])
+        # A size that is not known may be 1, and go up with the others all
+        # the same.
+        tail = tuple(
+            1 if size == 1 else goal
+            for size, goal in zip(known[first:], sizes[first:], strict=True)
+        )
+        one_for_all = all(size == 1 for size in known[:first])
+        before = (1,) * first if one_for_all else sizes[:first]
+        x = ops.broadcast_to(x, (*before, *tail))
+        return ops.reshape(x, (1 if one_for_all else -1, *tail))
 
     return Arguments(
         ops.reshape(logits, (-1, *ops.shape(logits)[first:])),

@@ -189,6 +189,46 @@ def test_is_that_of_a_program_of_the_size(name, how, masked):
 
 
 @pytest.mark.tensorflow
+@pytest.mark.parametrize("what", ["mask of rows", "matrices", "axis 1"])
+def test_a_size_that_is_not_known_may_be_one(what):
+    """Of a mask or a temperature: it does not go up with the logits'."""
+    rng = np.random.default_rng(0)
+    known = {}
+    if what == "mask of rows":
+        x, other = rng.normal(size=(6, 11)), rng.random((6, 1)) < 0.5
+
+        def function(x, mask):
+            return kg.ops.gumbel_softmax(x, 0.7, class_mask=mask, seed=3)
+
+    elif what == "matrices":
+        x, other = rng.normal(size=(3, 9, 9)), rng.uniform(1, 2, (3, 1, 1))
+
+        def function(x, tau):
+            return kg.ops.gumbel_sinkhorn(x, tau, seed=3)
+
+    else:
+        x, other = rng.normal(size=(5, 9, 13)), rng.uniform(1, 2, (5, 1, 1))
+        known = {1: 1}
+
+        def function(x, tau):
+            return kg.ops.gumbel_softmax(x, tau, axis=1, seed=3)
+
+    dtype = "bool" if other.dtype == bool else "float32"
+    given = tensor(x, "float32"), tensor(other, dtype)
+    sizes = [known.get(axis) for axis in range(x.ndim)]
+    unknown = tf.function(
+        function,
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None] * x.ndim),
+            tf.TensorSpec(sizes, dtype),
+        ],
+    )
+    right = to_numpy(in_mode("graph", function)(*given))
+    close(to_numpy(unknown(*given)), right, TOLERANCE)
+
+
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("hard_", [False, True])
 def test_rows_alone_change_nothing_at_all(hard_):
     """More rows: soft samples and gradients too, to the last bit."""
