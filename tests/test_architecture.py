@@ -27,7 +27,7 @@ ARROWS = {
         "rematerialization",
         "schedules",
     },
-    "export": {"layers", "_validation", "_typing"},
+    "export": {"layers", "backend", "_validation", "_typing"},
     "distributions": {
         "layers",
         "losses",
@@ -115,6 +115,9 @@ def violations(root):
             names = module.split(".")
             if names[0] == "tensorflow" and relative.as_posix() != TENSORFLOW:
                 yield f"{relative}: imports tensorflow"
+            is_backend = part == "backend"
+            if names[:2] == ["keras", "src"] and not is_backend:
+                yield f"{relative}: imports a private name of Keras"
             if names[0] == "tensorflow_probability" and part != PROBABILITY:
                 yield f"{relative}: imports tensorflow_probability"
             if names[0] == "":
@@ -170,6 +173,7 @@ def test_the_arrows_have_no_circle():
         ("callbacks/bad.py", "import keras_gumbel.layers", "-> layers"),
         ("layers/bad.py", "from keras_gumbel import backend", "-> backend"),
         ("layers/bad.py", "from keras_gumbel import GumbelSoftmax", "-> __in"),
+        ("export/bad.py", "from keras.src import tree", "private name"),
         ("ops/bad.py", "from . import noise", "relative path"),
         ("ops/bad.py", "from ..layers import x", "relative path"),
         ("ops/bad.py", "def f(x):\n    assert x", "assert in line 2"),
@@ -187,7 +191,7 @@ def test_the_arrows_have_no_circle():
 def test_the_checker_can_fail(file, line, complaint, tmp_path):
     """One planted violation, in a package that is in order otherwise."""
     root = tmp_path / "keras_gumbel"
-    parts = ("layers", "ops", "callbacks", "backend", "diagnostics")
+    parts = ("layers", "ops", "callbacks", "backend", "diagnostics", "export")
     for part in (*parts, PROBABILITY):
         (root / part).mkdir(parents=True)
         (root / part / "__init__.py").touch()

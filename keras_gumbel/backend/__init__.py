@@ -30,6 +30,7 @@ written with `keras.ops`, so another framework is one more file like
     corner(x, shape)            and fewer
     checkpoint_with(layer, name, variable)   in the framework's checkpoints
     trace(function, *args)      its errors, where there are no values yet
+    input_signature(model)      specs of what a model is called with
     layout(x)                   dense, ragged or sparse
     with_at_least(x, size, axis, message)    an error when the program runs
     is_in_inner_graph()         whether a layer's loop or branch is being traced
@@ -61,6 +62,7 @@ from keras_gumbel.backend.tensorflow import (
     enlarged as enlarged,
     export_format as export_format,
     fetch_and_add as fetch_and_add,
+    input_signature as input_signature,
     is_eager as is_eager,
     is_in_inner_graph as is_in_inner_graph,
     is_set_apart as is_set_apart,

@@ -18,6 +18,7 @@ from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.common.variables import AutocastScope
+from keras.src.export.export_utils import get_input_signature
 from keras.src.random.seed_generator import global_seed_generator
 from keras.src.utils.tracking import DotNotTrackScope
 
@@ -411,6 +412,15 @@ def trace(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     Nothing is drawn, assigned or added.
     """
     compute_output_spec(function, *args, **kwargs)
+
+
+def input_signature(model: keras.Model) -> Any:
+    """One structure of specs for what a model is called with.
+
+    By it `model.export` goes.
+    """
+    (signature,) = get_input_signature(model)
+    return signature
 
 
 def layout(x: Any) -> str:

@@ -1,11 +1,6 @@
 """What both ways of exporting need to know of a model."""
 
-from typing import Any
-
 import keras
-
-# What `model.export` itself goes by; Keras keeps it to itself.
-from keras.src.export.export_utils import get_input_signature
 
 from keras_gumbel._validation import check_model
 from keras_gumbel.layers.sampling import SamplingLayer
@@ -25,9 +20,3 @@ def sampling_layers(model: keras.Model) -> list[SamplingLayer]:
             f"`model.export` is what to use. Received: model={model!r}"
         )
     return found
-
-
-def input_signature(model: keras.Model) -> Any:
-    """One structure of specs for what the model is called with."""
-    (signature,) = get_input_signature(model)
-    return signature

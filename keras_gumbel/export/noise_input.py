@@ -12,7 +12,8 @@ from keras_gumbel._validation import (
     check_is_whole,
     check_model,
 )
-from keras_gumbel.export.exported import input_signature, sampling_layers
+from keras_gumbel.backend import input_signature
+from keras_gumbel.export.exported import sampling_layers
 from keras_gumbel.layers.given_noise import noise_from
 
 

@@ -5,7 +5,8 @@ import os
 import keras
 
 from keras_gumbel._typing import Tensor
-from keras_gumbel.export.exported import input_signature, sampling_layers
+from keras_gumbel.backend import input_signature
+from keras_gumbel.export.exported import sampling_layers
 from keras_gumbel.layers.given_noise import sampling
 
 
