@@ -76,7 +76,7 @@ def arrange(x: Tensor, temperature: Tensor, num_iterations: int) -> Matrices:
     if len(temperature.shape):
         goal = (*ops.shape(x)[:-2], 1, 1)
         temperature = _pack(ops.broadcast_to(temperature, goal), _is_small(x))
-    packed = pack(ops.where(x <= FORBIDDEN, FORBIDDEN, gap))
+    packed = pack(ops.where(x <= FORBIDDEN, FORBIDDEN, gap), x)
     across, down = (1, 0) if _is_small(x) else (2, 1)
     return Matrices(packed, temperature, across, down)
 
@@ -99,9 +99,9 @@ def _is_small(x: Tensor) -> bool:
     return size is not None and size <= _SHORT_ROW
 
 
-def pack(x: Tensor) -> Tensor:
-    """(..., n, n) as in `Matrices`."""
-    return _pack(x, _is_small(x))
+def pack(x: Tensor, like: Tensor) -> Tensor:
+    """(..., n, n) as `arrange` has `like`, of which more sizes may be known."""
+    return _pack(x, _is_small(like))
 
 
 def _pack(x: Tensor, small: bool) -> Tensor:

@@ -214,7 +214,7 @@ class _Permutation(Op):
             path = Path(Sums(*sums[:2]), Sums(*sums[2:]))
         return tuple(
             ops.where(is_bad(x), float("nan"), restore(d, x))
-            for d in balance_vjp(matrices, pack(dy), path)
+            for d in balance_vjp(matrices, pack(dy, x), path)
         )
 
     def perturbed(self, draw: Draw) -> Tensor:
