@@ -127,7 +127,7 @@ MUTANTS = (
     ),
     Mutant(
         "the temperature's gradient summed over one axis too few",
-        "backend/tensorflow.py",
+        "backend/tensorflow/tensors.py",
         "return tf.reshape(tf.reduce_sum(x, axes), shape)",
         "return tf.reshape(tf.reduce_mean(x, axes), shape)",
         LAWS,
@@ -321,14 +321,14 @@ MUTANTS = (
     ),
     Mutant(
         "a place of 32 bits",
-        "numerics/threefry.py",
+        "backend/threefry.py",
         'ops.cast(ops.right_shift(x, 32), "int32")',
         'ops.cast(0 * x, "int32")',
         "tests/test_threefry.py",
     ),
     Mutant(
         "a row more reaches a sum over rows",
-        "backend/tensorflow.py",
+        "backend/tensorflow/tensors.py",
         "    return tf.slice(x, [0] * len(shape), shape)\n",
         "    y = tf.slice(x, [0] * len(shape), shape)\n"
         "    return y + 0 * tf.cast(tf.reduce_sum(x), y.dtype) + "
@@ -366,14 +366,14 @@ MUTANTS = (
     # Streams, keys, replicas.
     Mutant(
         "a stream that does not move",
-        "backend/tensorflow.py",
+        "backend/tensorflow/streams.py",
         "_ONE_DRAW = (0, 1)\n",
         "_ONE_DRAW = (0, 0)\n",
         f"tests/ops/test_modes.py {LAYERS}",
     ),
     Mutant(
         "every replica draws the same",
-        "backend/tensorflow.py",
+        "backend/tensorflow/streams.py",
         '    return tf.random.split(key, replicas, alg="threefry")[replica]',
         '    return tf.random.split(key, replicas, alg="threefry")'
         "[0 * replica]",
@@ -381,7 +381,7 @@ MUTANTS = (
     ),
     Mutant(
         "the stream is read, then moved",
-        "backend/tensorflow.py",
+        "backend/tensorflow/programs.py",
         "    before.set_shape(amount.shape)\n",
         "    before.set_shape(amount.shape)\n    before = before + amount\n",
         "tests/conformance tests/ops/test_modes.py",

@@ -87,16 +87,11 @@ class TestTimeDistributed:
         assert same(masks, np.repeat(masks[:, :1], 6, axis=1))
         assert not same(masks[0], masks[1])
 
-    def test_ours_stop(self):
-        # The program that draws, or the one that moves the stream.
-        errors = (tf.errors.InvalidArgumentError, ValueError)
-        with pytest.raises(errors, match=r"(?i)pfor|vectori|XLA"):
-            self.mapped(kg.GumbelSoftmax(seed=1))
-
-    def test_ours_need_none(self):
-        samples = self.mapped(
-            kg.GumbelSoftmax(seed=1), wrap=lambda layer: layer
-        )
+    @pytest.mark.parametrize(
+        "wrap", [keras.layers.TimeDistributed, lambda layer: layer]
+    )
+    def test_ours_have_noise_of_its_own_for_each(self, wrap):
+        samples = self.mapped(kg.GumbelSoftmax(seed=1), wrap=wrap)
         assert samples.shape == (6, 6, 50)
         assert not np.allclose(samples[:, 0], samples[:, 1])
 

@@ -495,16 +495,78 @@ class TestEstimators:
             lambda: cls(backward_temperature=value),
         )
 
-    @pytest.mark.parametrize("value", ["1", True, tensor(1.0)])
+    @pytest.mark.parametrize("value", ["1", True])
     @pytest.mark.parametrize("cls", ESTIMATORS, ids=lambda x: x.__name__)
     def test_backward_temperature_of_another_type(self, cls, value):
-        """A tensor has no place in a configuration."""
         refuses(
             TypeError,
             "backward_temperature",
             "a number",
             f"backward_temperature={value!r}",
             lambda: cls(backward_temperature=value),
+        )
+
+    @pytest.mark.parametrize("value", [-1.0, math.nan])
+    def test_backward_temperature_that_is_known(self, value):
+        refuses(
+            ValueError,
+            "backward_temperature",
+            "positive and finite",
+            f"backward_temperature={value}",
+            lambda: kg.estimators.ReinMax(backward_temperature=tensor(value)),
+        )
+
+    @pytest.mark.parametrize(
+        ("value", "kind", "words"),
+        [
+            (tensor([1.0, 2.0]), ValueError, "must be one number"),
+            (tensor([1], "int32")[0], TypeError, "scalar float tensor"),
+        ],
+    )
+    def test_backward_temperature_that_is_no_scalar(self, value, kind, words):
+        refuses(
+            kind,
+            "backward_temperature",
+            words,
+            "backward_temperature",
+            lambda: kg.estimators.ReinMax(backward_temperature=value),
+        )
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            lambda x, rule: kg.ops.gumbel_softmax(x, hard=True, estimator=rule),
+            lambda x, rule: kg.ops.sample_argmax_index(
+                x, hard=True, estimator=rule
+            ),
+            lambda x, rule: kg.ops.gumbel_sigmoid(x, hard=True, estimator=rule),
+            lambda x, rule: kg.ops.sample_embedding(
+                x, keras.ops.ones((3, 2)), estimator=rule
+            ),
+        ],
+    )
+    def test_a_schedule_is_for_layers(self, function):
+        schedule = keras.optimizers.schedules.ExponentialDecay(1.0, 10, 0.5)
+        rule = kg.estimators.ReinMax(backward_temperature=schedule)
+        refuses(
+            TypeError,
+            "backward_temperature",
+            "scalar float tensor",
+            "backward_temperature",
+            lambda: function(keras.ops.zeros((2, 3)), rule),
+        )
+
+    @pytest.mark.parametrize(
+        "layer", [kg.GumbelSoftmax, kg.SampleArgmaxIndex, kg.GumbelSigmoid]
+    )
+    def test_a_tensor_is_for_functions(self, layer):
+        rule = kg.estimators.ReinMax(backward_temperature=tensor(1.0))
+        refuses(
+            TypeError,
+            "backward_temperature",
+            "no place in a configuration",
+            "backward_temperature",
+            lambda: layer(hard=True, estimator=rule),
         )
 
     @pytest.mark.parametrize("value", [0, -1.0, math.inf, math.nan])

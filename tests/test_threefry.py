@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_gumbel import backend, numerics
-from keras_gumbel.numerics import threefry
+from keras_gumbel.backend import threefry
 from tests.harness import in_mode, modes, tensor, to_numpy
 
 pytestmark = pytest.mark.tensorflow

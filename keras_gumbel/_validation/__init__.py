@@ -57,10 +57,14 @@ from keras_gumbel._validation.keras_masks import (
     check_keras_mask as check_keras_mask,
 )
 from keras_gumbel._validation.live import (
+    check_backward_temperature as check_backward_temperature,
+    check_can_be_saved as check_can_be_saved,
+    check_has_no_schedule as check_has_no_schedule,
     check_live_number as check_live_number,
     check_no_penalty as check_no_penalty,
     check_noise_scale as check_noise_scale,
     check_not_built as check_not_built,
+    is_schedule as is_schedule,
     live_value as live_value,
 )
 from keras_gumbel._validation.matrices import (

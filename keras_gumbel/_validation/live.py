@@ -8,7 +8,11 @@ import numpy as np
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
-from keras_gumbel._validation.scalars import check_not_negative, is_number
+from keras_gumbel._validation.scalars import (
+    check_not_negative,
+    check_positive,
+    is_number,
+)
 from keras_gumbel._validation.tensors import dtype_name
 
 
@@ -23,7 +27,7 @@ def live_value(
         name: Of the live scalar.
         check: Raises for a number that it must not be.
     """
-    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+    if is_schedule(value):
         raise TypeError(
             f"`{name}` can be assigned a number. A schedule is given to a "
             f"layer when it is made. Received: {name}={value!r}"
@@ -57,6 +61,49 @@ def check_noise_scale(noise_scale: Any) -> None:
     known = backend.static_value(noise_scale)
     if known is not None:
         check_not_negative(float(known), "noise_scale")
+
+
+def check_backward_temperature(value: Any) -> None:
+    """A positive number, a scalar float tensor, or a schedule of numbers."""
+    name = "backward_temperature"
+    if is_schedule(value):
+        value = float(keras.ops.convert_to_numpy(value(0)))
+    if is_number(value) or not hasattr(value, "dtype"):
+        check_positive(value, name)
+        return
+    _check_is_scalar(value, name)
+    known = backend.static_value(value)
+    if known is not None:
+        check_positive(float(known), name)
+
+
+def check_has_no_schedule(estimator: Any) -> None:
+    """An estimator of a function, which counts no calls."""
+    value = estimator.backward_temperature
+    if is_schedule(value):
+        raise TypeError(
+            "`backward_temperature` of an estimator that is given to a "
+            "function must be a number or a scalar float tensor: it is a "
+            "layer that counts the calls which a schedule follows. "
+            f"Received: backward_temperature={value!r}"
+        )
+
+
+def check_can_be_saved(estimator: Any) -> None:
+    """An estimator of a layer, which has a configuration."""
+    value = estimator.backward_temperature
+    if not (value is None or is_number(value) or is_schedule(value)):
+        raise TypeError(
+            "`backward_temperature` of a layer's estimator must be a number, "
+            "or a `keras.optimizers.schedules.LearningRateSchedule`: a tensor "
+            "has no place in a configuration. "
+            f"Received: backward_temperature={value!r}"
+        )
+
+
+def is_schedule(value: Any) -> bool:
+    """Whether it is one of the training calls, of Keras's."""
+    return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
 
 
 def _check_is_scalar(value: Any, name: str) -> None:

@@ -1,8 +1,8 @@
 """What `keras.ops` cannot say: random bits, gradient rules, compilation.
 
 The whole contract between this package and a framework. Everything else is
-written with `keras.ops`, so another framework is one more file like
-`tensorflow.py`:
+written with `keras.ops`, so another framework is one more folder like
+`tensorflow`:
 
     next_key(seed)              the key of one draw, to be given to a program
     set_apart(generator, name)  other draws than those of another name
@@ -28,6 +28,7 @@ written with `keras.ops`, so another framework is one more file like
     is_eager()                  whether operations run as they are called
     enlarged(x, shape, filler)  more entries, at the end of each axis
     corner(x, shape)            and fewer
+    with_rows(x, start, rows)   some replaced, one after the other
     checkpoint_with(layer, name, variable)   in the framework's checkpoints
     trace(function, *args)      its errors, where there are no values yet
     input_signature(model)      specs of what a model is called with
@@ -89,4 +90,5 @@ from keras_gumbel.backend.tensorflow import (
     value_now as value_now,
     with_at_least as with_at_least,
     with_gradient as with_gradient,
+    with_rows as with_rows,
 )

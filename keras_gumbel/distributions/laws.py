@@ -1,6 +1,5 @@
 """How the law of each layer is made of logits, temperature and noise."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -132,12 +131,12 @@ def _log_relaxed(layer: Any, given: Given) -> tfd.Distribution:
 
 
 def _one_hot(layer: Any, given: Given) -> tfd.Distribution:
-    given, rule = _of_rows(layer, given), layer.estimator
+    given, rule = _of_rows(layer, given), layer.current_estimator
     if rule.backward_temperature is not None:
         # It takes the place of the layer's, and is in units of the noise too.
         own = backend.to_tensor(rule.backward_temperature, given.logits.dtype)
         given = given._replace(temperature=own)
-        rule = dataclasses.replace(rule, backward_temperature=None)
+        rule = rule.at(None)
     return StraightThroughOneHotCategorical(
         given.unit_logits(),
         temperature=given.unit_temperature(),

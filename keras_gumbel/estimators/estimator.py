@@ -1,5 +1,6 @@
 """What an estimator is, and how a name becomes one."""
 
+import copy
 import dataclasses
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
@@ -7,12 +8,13 @@ from typing import Any, ClassVar, Self
 import keras
 from keras import ops
 
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
+    check_backward_temperature,
     check_config,
     check_is_whole,
-    check_positive,
     deserialized,
+    is_schedule,
 )
 from keras_gumbel.numerics import Draw, categorical
 
@@ -37,7 +39,9 @@ class Estimator(ABC):
 
     Args:
         backward_temperature: Positive number, the temperature of the backward
-            rule. `None`: that of the layer or of the call. Defaults to
+            rule: in a layer, or a `LearningRateSchedule` of its training
+            calls; in a function, or a scalar float tensor, which gets no
+            gradient. `None`: that of the layer or of the call. Defaults to
             `None`.
     """
 
@@ -46,14 +50,16 @@ class Estimator(ABC):
     # with a rule of its own must say so again.
     knows_scale: ClassVar[bool] = False
 
-    backward_temperature: float | None = dataclasses.field(
-        default=None, kw_only=True
+    backward_temperature: float | Tensor | LearningRateSchedule | None = (
+        dataclasses.field(default=None, kw_only=True)
     )
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        if self.backward_temperature is not None:
-            check_positive(self.backward_temperature, "backward_temperature")
+        own = deserialized(self.backward_temperature)
+        if own is not None:
+            check_backward_temperature(own)
+            object.__setattr__(self, "backward_temperature", own)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A `backward` of one's own is that of gates too, none inherited."""
@@ -69,7 +75,7 @@ class Estimator(ABC):
         settings = ", ".join(
             f"{field.name}={getattr(self, field.name)!r}"
             for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
+            if _differs(getattr(self, field.name), field.default)
         )
         return f"{type(self).__name__}({settings})"
 
@@ -153,10 +159,21 @@ class Estimator(ABC):
         )
         return found[0] / s, found[1] / s
 
+    def at(self, temperature: Tensor | None) -> Self:
+        """The same rule, at a temperature of its own; None for the call's."""
+        rule = copy.copy(self)
+        object.__setattr__(rule, "backward_temperature", temperature)
+        return rule
+
     def get_config(self) -> dict[str, Any]:
         """The fields by name, less those that the class itself sets."""
-        given = {x.name for x in dataclasses.fields(self) if x.init}
-        return {x: y for x, y in dataclasses.asdict(self).items() if x in given}
+        given = (x.name for x in dataclasses.fields(self) if x.init)
+        config = {name: getattr(self, name) for name in given}
+        own = self.backward_temperature
+        if is_schedule(own):
+            own = keras.saving.serialize_keras_object(own)
+            config["backward_temperature"] = own
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -165,6 +182,11 @@ class Estimator(ABC):
         estimator = cls(**config)
         check_is_whole(estimator, config)
         return estimator
+
+
+def _differs(value: Any, default: Any) -> bool:
+    # A tensor is not to be compared with None.
+    return value is not default and (default is None or value != default)
 
 
 def _pair(x: Tensor) -> Tensor:

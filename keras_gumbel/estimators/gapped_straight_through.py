@@ -40,8 +40,10 @@ class GappedStraightThrough(Estimator):
             `None`: -log(1 - p_i) / p_i with p = softmax(logits), the mean lead
             that the noise gives, which is the paper's GST-p. Defaults to
             `1.0`.
-        backward_temperature: Positive number, the temperature above. `None`:
-            that of the layer or of the call. Defaults to `None`.
+        backward_temperature: Positive number, the temperature above; in a
+            layer, or a schedule of its training calls; in a function, or a
+            scalar float tensor. `None`: that of the layer or of the call.
+            Defaults to `None`.
 
     Example:
 

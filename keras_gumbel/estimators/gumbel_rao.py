@@ -40,8 +40,10 @@ class GumbelRao(Estimator):
     Args:
         num_samples: Positive integer, the number of conditional draws.
             Defaults to `10`.
-        backward_temperature: Positive number, the temperature above. `None`:
-            that of the layer or of the call. Defaults to `None`.
+        backward_temperature: Positive number, the temperature above; in a
+            layer, or a schedule of its training calls; in a function, or a
+            scalar float tensor. `None`: that of the layer or of the call.
+            Defaults to `None`.
 
     Example:
 

@@ -33,8 +33,10 @@ class StraightThrough(Estimator):
     Named `"st"`.
 
     Args:
-        backward_temperature: Positive number, the temperature above. `None`:
-            that of the layer or of the call. Defaults to `None`.
+        backward_temperature: Positive number, the temperature above; in a
+            layer, or a schedule of its training calls; in a function, or a
+            scalar float tensor. `None`: that of the layer or of the call.
+            Defaults to `None`.
 
     Example:
 

@@ -29,8 +29,10 @@ class StraightThroughGumbel(Estimator):
     Named `"st_gumbel"`, the default everywhere.
 
     Args:
-        backward_temperature: Positive number, the temperature above. `None`:
-            that of the layer or of the call. Defaults to `None`.
+        backward_temperature: Positive number, the temperature above; in a
+            layer, or a schedule of its training calls; in a function, or a
+            scalar float tensor. `None`: that of the layer or of the call.
+            Defaults to `None`.
 
     Example:
 

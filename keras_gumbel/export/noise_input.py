@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_gumbel._tracing import noise_from
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation import (
     check_config,
@@ -14,7 +15,6 @@ from keras_gumbel._validation import (
 )
 from keras_gumbel.backend import input_signature
 from keras_gumbel.export.exported import sampling_layers
-from keras_gumbel.layers.given_noise import noise_from
 
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")

@@ -4,10 +4,10 @@ import os
 
 import keras
 
+from keras_gumbel._tracing import sampling
 from keras_gumbel._typing import Tensor
 from keras_gumbel.backend import input_signature
 from keras_gumbel.export.exported import sampling_layers
-from keras_gumbel.layers.given_noise import sampling
 
 
 def export_with_sampling(

@@ -1,5 +1,6 @@
 """What the layers over a categorical distribution share."""
 
+from abc import abstractmethod
 from typing import Any
 
 import keras
@@ -43,7 +44,7 @@ class CategoricalLayer(LogitsLayer):
         )
         check_integer(axis, "axis")
         self.axis = int(axis)
-        self.estimator = estimators.get(estimator)
+        self._init_estimator(estimator)
 
     def build(self, logits_shape: Shape) -> None:
         """Check the axis against the shape; there is nothing to create."""
@@ -73,8 +74,9 @@ class CategoricalLayer(LogitsLayer):
             )
         )
 
+    @abstractmethod
     def _read(self, choice: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What the layer gives for such a choice."""
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

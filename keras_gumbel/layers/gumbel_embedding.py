@@ -165,7 +165,7 @@ class GumbelEmbedding(CategoricalLayer):
             logits,
             self._table,
             temperature,
-            estimator=self.estimator,
+            estimator=self.current_estimator,
             class_mask=class_mask,
             noise_scale=self.noise_scale,
             seed=self.seed_generator,

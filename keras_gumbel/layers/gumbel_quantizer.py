@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_gumbel import estimators, numerics
+from keras_gumbel._tracing import is_exported
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_kl_weight,
@@ -18,7 +19,6 @@ from keras_gumbel.layers.codebook import CodebookLayer
 from keras_gumbel.losses import categorical_kl
 from keras_gumbel.metrics import CategoryUsage
 from keras_gumbel.metrics.group_perplexity import GroupPerplexity
-from keras_gumbel.numerics.portable import is_exported
 from keras_gumbel.ops._noiseless import mode, noiseless_softmax
 from keras_gumbel.ops.codebook import (
     codes_of,
@@ -186,7 +186,7 @@ class GumbelQuantizer(CodebookLayer):
             seed=seed,
             **kwargs,
         )
-        self.estimator = estimators.get(estimator)
+        self._init_estimator(estimator)
         if kl_weight is not None:
             self._add_live_scalar("kl_weight", kl_weight, check_kl_weight)
         self.perplexity = GroupPerplexity(
@@ -243,7 +243,7 @@ class GumbelQuantizer(CodebookLayer):
                 logits,
                 self._tables,
                 temperature,
-                estimator=self.estimator,
+                estimator=self.current_estimator,
                 noise_scale=self.noise_scale,
                 seed=self.seed_generator,
             )

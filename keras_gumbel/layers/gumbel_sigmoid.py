@@ -125,7 +125,7 @@ class GumbelSigmoid(LogitsLayer):
             seed=seed,
             **kwargs,
         )
-        self.estimator = estimators.get(estimator)
+        self._init_estimator(estimator)
 
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
         """The shape of the logits."""
@@ -141,7 +141,7 @@ class GumbelSigmoid(LogitsLayer):
             logits,
             temperature,
             hard=self.hard,
-            estimator=self.estimator,
+            estimator=self.current_estimator,
             class_mask=class_mask,
             noise_scale=self.noise_scale,
             seed=self.seed_generator,

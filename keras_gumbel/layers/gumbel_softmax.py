@@ -120,7 +120,7 @@ class GumbelSoftmax(CategoricalLayer):
             temperature,
             hard=self.hard,
             axis=self.axis,
-            estimator=self.estimator,
+            estimator=self.current_estimator,
             class_mask=class_mask,
             noise_scale=self.noise_scale,
             seed=self.seed_generator,

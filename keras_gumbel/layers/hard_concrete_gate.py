@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_gumbel import numerics
+from keras_gumbel._tracing import given_noise, is_sampling
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_gate_axis,
@@ -18,7 +19,6 @@ from keras_gumbel._validation import (
     gate_axes,
     hard_concrete_arguments,
 )
-from keras_gumbel.layers.given_noise import given_noise, is_sampling
 from keras_gumbel.layers.sampling import SamplingLayer
 from keras_gumbel.numerics.portable import check_can_draw, check_precision
 from keras_gumbel.ops.hard_concrete import (

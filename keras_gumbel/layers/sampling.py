@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -25,6 +26,7 @@ from keras_gumbel._validation import (
     check_seed,
     check_stream,
     deserialized,
+    is_schedule,
     live_value,
 )
 from keras_gumbel.layers import stored
@@ -61,7 +63,7 @@ def _check_noise_scale(value: Any) -> None:
     check_not_negative(value, "noise_scale")
 
 
-class SamplingLayer(keras.Layer):
+class SamplingLayer(keras.Layer, ABC):
     """Base of the layers that draw noise at a temperature.
 
     Args:
@@ -146,7 +148,7 @@ class SamplingLayer(keras.Layer):
         """
         value = deserialized(value)
         schedule = None
-        if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+        if is_schedule(value):
             schedule = value
             value = float(ops.convert_to_numpy(schedule(0)))
         check_live_number(value, check)
@@ -280,8 +282,9 @@ class SamplingLayer(keras.Layer):
         return self._live["temperature"].schedule
 
     @property
+    @abstractmethod
     def _inference_modes(self) -> tuple[str | None, ...]:
-        raise NotImplementedError
+        """What `inference` may be."""
 
     def current_temperature(
         self, override: Tensor | None, training: bool | None
@@ -360,7 +363,7 @@ class SamplingLayer(keras.Layer):
         weights = self._stored_weights()
         scalars = [x for x in self._live_names if x != stored.NOISE_SCALE]
         found = stored.named(found, weights, scalars)
-        optional = (*scalars, stored.ITERATIONS)
+        optional = {*scalars, *self._live, stored.ITERATIONS}
         super().load_own_variables(stored.numbered(found, weights, optional))
         if scale is not None:
             self.noise_scale.assign(scale)

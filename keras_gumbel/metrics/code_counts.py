@@ -1,6 +1,7 @@
 """What the metrics of a codebook share: how often each code was seen."""
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -33,7 +34,7 @@ def _of_codes_alone(update_state: Callable[..., None]) -> Callable[..., None]:
     return update
 
 
-class CodeCounts(keras.Metric):
+class CodeCounts(keras.Metric, ABC):
     """Base of the metrics that are a function of the codes' histogram.
 
     A subclass says what it makes of the counts (`_summary`).
@@ -106,8 +107,9 @@ class CodeCounts(keras.Metric):
         small = dtype == "float16" and self.num_codes > _LARGEST_HALF
         return "float32" if small else dtype
 
+    @abstractmethod
     def _summary(self, counts: Tensor, total: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What is told of so many codes."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

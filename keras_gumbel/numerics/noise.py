@@ -6,7 +6,8 @@ from keras import ops
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
-from keras_gumbel.numerics import logarithms, threefry
+from keras_gumbel.backend import threefry
+from keras_gumbel.numerics import logarithms
 
 
 def gumbel(

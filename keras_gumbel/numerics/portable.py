@@ -13,21 +13,11 @@ from collections.abc import Callable
 from keras import ops
 
 from keras_gumbel import backend
+from keras_gumbel._tracing import portable_format
 from keras_gumbel._typing import Tensor
 from keras_gumbel.numerics.dtypes import lowest
 from keras_gumbel.numerics.elementwise import select
 from keras_gumbel.numerics.masking import FORBIDDEN
-
-
-def is_exported() -> bool:
-    """Whether this call is traced to be written to a file."""
-    return backend.export_format() is not None
-
-
-def portable_format() -> str | None:
-    """The format of that file, None for a SavedModel, which holds it all."""
-    target = backend.export_format()
-    return None if target == "saved_model" else target
 
 
 def check_can_draw(name: str) -> None:

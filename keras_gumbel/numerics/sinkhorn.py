@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_gumbel import numerics
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel.numerics import FORBIDDEN
 
@@ -141,7 +141,7 @@ def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
         rows = _sums(x - log_columns, temperature, across)
         columns = _sums(x - rows.log(temperature), temperature, down)
         kept = tuple(
-            ops.slice_update(every, (number, 0, 0, 0), new[None])
+            backend.with_rows(every, number, new[None])
             for every, new in zip(kept, (*rows, *columns), strict=True)
         )
         return number + 1, columns.log(temperature), *kept

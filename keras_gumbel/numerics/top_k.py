@@ -21,7 +21,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_gumbel import numerics
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel.numerics import FORBIDDEN, categorical, logarithms
 
@@ -105,8 +105,8 @@ def _weigh_again(
     ) -> tuple[Tensor, ...]:
         weight, spread = _weigh(w, temperature, COMPILED)
         row = _Row.of(spread, temperature, j < allowed)
-        weights = ops.slice_update(weights, (j, 0, 0), weight[None])
-        spreads = ops.slice_update(spreads, (j, 0, 0), spread[None])
+        weights = backend.with_rows(weights, j, weight[None])
+        spreads = backend.with_rows(spreads, j, spread[None])
         return j + 1, _lower(w, weight, row), weights, spreads
 
     rows, size = ops.shape(x)

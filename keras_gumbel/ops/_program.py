@@ -1,6 +1,5 @@
 """The program of a sample: what every op has between call and gradient."""
 
-import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +7,16 @@ from typing import Any
 from keras import ops
 
 from keras_gumbel import backend, numerics
+from keras_gumbel._tracing import portable_format
 from keras_gumbel._typing import Seed, Tensor
-from keras_gumbel._validation import Arguments, check_noise_scale, check_seed
+from keras_gumbel._validation import (
+    Arguments,
+    check_has_no_schedule,
+    check_noise_scale,
+    check_seed,
+)
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.numerics import Draw
-from keras_gumbel.numerics.portable import portable_format
 from keras_gumbel.ops import _ladder
 from keras_gumbel.ops._op import Op
 
@@ -69,8 +73,8 @@ def at_its_temperature(
     own = estimator.backward_temperature
     if own is None:
         return estimator, arguments
-    plain = copy.copy(estimator)
-    object.__setattr__(plain, "backward_temperature", None)
+    check_has_no_schedule(estimator)
+    plain = estimator.at(None)
     own = backend.to_tensor(own, arguments.temperature.dtype)
     return plain, arguments._replace(temperature=own, learned=False)
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_gumbel import backend, numerics
+from keras_gumbel._tracing import portable_format
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     Arguments,
@@ -15,7 +16,7 @@ from keras_gumbel._validation import (
     matrix_arguments,
 )
 from keras_gumbel.numerics import Draw
-from keras_gumbel.numerics.portable import marked, portable_format
+from keras_gumbel.numerics.portable import marked
 from keras_gumbel.numerics.sinkhorn import (
     Matrices,
     Path,

@@ -6,6 +6,7 @@ from typing import ClassVar
 from keras import ops
 
 from keras_gumbel import backend, numerics
+from keras_gumbel._tracing import portable_format
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     Arguments,
@@ -19,7 +20,6 @@ from keras_gumbel.numerics import Draw, categorical, top_k
 from keras_gumbel.numerics.portable import (
     finite_if_empty,
     in_any_format,
-    portable_format,
 )
 from keras_gumbel.ops import _program
 from keras_gumbel.ops._op import Op

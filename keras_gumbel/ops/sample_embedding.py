@@ -162,7 +162,7 @@ class _Block(NamedTuple):
 
     def put(self, x: Tensor, rows: Tensor) -> Tensor:
         """`x` with these rows replaced."""
-        return ops.slice_update(x, (self.start, 0), rows)
+        return backend.with_rows(x, self.start, rows)
 
 
 def _sizes(like: Tensor, groups: int) -> tuple[Tensor, Tensor]:

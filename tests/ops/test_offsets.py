@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_gumbel as kg
-from keras_gumbel.layers.given_noise import noise_from
+from keras_gumbel._tracing import noise_from
 from tests import reference, statistics
 from tests.harness import tensor, to_numpy, value_and_grad
 from tests.statistics import FALSE_FAIL_RATE

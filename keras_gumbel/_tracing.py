@@ -1,6 +1,7 @@
-"""What a caller asks of all sampling layers: to take its noise, or to sample.
+"""What a call is made for, which no argument of it says.
 
-Each is a context, of one thread alone.
+The format of the file that it is traced for; and what a caller asks of all
+sampling layers, to take its noise or to sample: contexts of one thread alone.
 """
 
 import contextlib
@@ -8,6 +9,7 @@ import contextvars
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 
 # From a layer and a tensor of the noise's shape to the noise.
@@ -48,3 +50,14 @@ def given_noise(layer: Any, like: Tensor) -> Tensor | None:
     """The noise for this call, or None where the layer is to draw its own."""
     source = _SOURCE.get()
     return None if source is None else source(layer, like)
+
+
+def is_exported() -> bool:
+    """Whether this call is traced to be written to a file."""
+    return backend.export_format() is not None
+
+
+def portable_format() -> str | None:
+    """The format of that file, None for a SavedModel, which holds it all."""
+    target = backend.export_format()
+    return None if target == "saved_model" else target
