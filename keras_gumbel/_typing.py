@@ -8,6 +8,7 @@ import keras
 # Keras tensors, NumPy arrays and Python numbers all pass where a tensor is
 # asked for, and no class covers them; shapes are documented instead.
 Tensor: TypeAlias = Any
+Tensors: TypeAlias = tuple[Tensor, ...]
 Shape: TypeAlias = tuple[int | None, ...]
 # From one-hot states (m, ...) to a value for each, (m, *batch).
 Objective: TypeAlias = Callable[[Tensor], Tensor]

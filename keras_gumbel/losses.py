@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_gumbel import backend, numerics
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel._validation import (
     categorical_arguments,
     check_prior_logits,
@@ -199,7 +199,7 @@ def _excess(s: Tensor) -> Tensor:
     return ops.where(s < _SMALL, series, s + ops.expm1(-s))
 
 
-def _bernoulli_kl_vjp(d_kl: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+def _bernoulli_kl_vjp(d_kl: Tensor, x: Tensor, y: Tensor) -> Tensors:
     """q (1 - q) (x - y), and p - q as a product, by which it keeps digits."""
     certain, never = ops.isinf(x), ops.isinf(y)
     safe, prior = ops.where(certain, 0.0, x), ops.where(never, 0.0, y)

@@ -405,7 +405,7 @@ MUTANTS = (
     Mutant(
         "the stream is not loaded",
         "layers/sampling.py",
-        "        self.seed_generator.state.assign(stream)\n",
+        "        self.seed_generator.state.assign(state)\n",
         "",
         LAYERS,
     ),
@@ -425,9 +425,9 @@ MUTANTS = (
     ),
     Mutant(
         "a schedule is lost by get_config",
-        "layers/sampling.py",
-        "        return keras.saving.serialize_keras_object(live.schedule)\n",
-        "        return live.initial\n",
+        "layers/live_scalar.py",
+        "        return keras.saving.serialize_keras_object(self.schedule)\n",
+        "        return self.initial\n",
         LAYERS,
     ),
     Mutant(

@@ -11,8 +11,6 @@ from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_kl_weight,
     check_kl_weight_is_live,
-    check_mask,
-    dense,
 )
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.codebook import CodebookLayer
@@ -22,6 +20,7 @@ from keras_gumbel.metrics.group_perplexity import GroupPerplexity
 from keras_gumbel.ops._noiseless import mode, noiseless_softmax
 from keras_gumbel.ops.codebook import (
     codes_of,
+    for_each_position,
     histogram,
     likeliest,
     look_up,
@@ -205,7 +204,7 @@ class GumbelQuantizer(CodebookLayer):
     @kl_weight.setter
     def kl_weight(self, value: float) -> None:
         check_kl_weight_is_live(self.kl_weight)
-        self._assign_live("kl_weight", value)
+        self._live["kl_weight"].assign(value)
 
     def call(
         self,
@@ -220,7 +219,7 @@ class GumbelQuantizer(CodebookLayer):
         vectors, codes = self._choose(logits, None, temperature, training)
         # Keras passes it only where the inputs are the one tensor.
         mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
-        unmasked = None if mask is None else _broadcast(mask, inputs)
+        unmasked = None if mask is None else for_each_position(mask, inputs)
         if self.kl_weight is not None:
             changed = self._add_penalty(
                 "kl_weight",
@@ -282,17 +281,8 @@ class GumbelQuantizer(CodebookLayer):
         return {
             **super().get_config(),
             "estimator": estimators.serialize(self.estimator),
-            "kl_weight": self._live_config("kl_weight") if live else None,
+            "kl_weight": self._live["kl_weight"].config() if live else None,
         }
-
-
-def _broadcast(mask: Tensor, inputs: Tensor) -> Tensor:
-    """The mask for each position; later axes share theirs."""
-    mask = dense(mask, "mask")
-    check_mask(mask, inputs)
-    trailing = (1,) * (len(inputs.shape) - 1 - len(mask.shape))
-    mask = ops.reshape(mask, (*ops.shape(mask), *trailing))
-    return ops.broadcast_to(mask, ops.shape(inputs)[:-1])
 
 
 def _mean_kl(logits: Tensor, unmasked: Tensor | None) -> Tensor:

@@ -173,7 +173,7 @@ class HardConcreteGate(SamplingLayer):
 
     @l0_weight.setter
     def l0_weight(self, value: float) -> None:
-        self._assign_live("l0_weight", value)
+        self._live["l0_weight"].assign(value)
 
     @property
     def _inference_modes(self) -> tuple[str | None, ...]:
@@ -288,7 +288,7 @@ class HardConcreteGate(SamplingLayer):
         return {
             **super().get_config(),
             "axis": axis if isinstance(axis, int) else list(axis),
-            "l0_weight": self._live_config("l0_weight"),
+            "l0_weight": self._live["l0_weight"].config(),
             "stretch": list(self.stretch),
             "log_alpha_initializer": keras.initializers.serialize(
                 self.log_alpha_initializer

@@ -1,6 +1,5 @@
 """What every sampling layer has: a temperature, a stream of noise, a switch."""
 
-import dataclasses
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,23 +18,16 @@ from keras_gumbel._validation import (
     check_initial_temperature,
     check_integer,
     check_is_whole,
-    check_live_number,
     check_no_penalty,
     check_not_built,
     check_not_negative,
-    check_seed,
     check_stream,
-    deserialized,
-    is_schedule,
-    live_value,
 )
-from keras_gumbel.layers import stored
+from keras_gumbel.layers import stored, stream
+from keras_gumbel.layers.live_scalar import LiveScalar, settings
 from keras_gumbel.ops.calls import fetch_and_add, hand_on
 from keras_gumbel.ops.checkpoints import (
     checkpoint_with,
-    is_set_apart,
-    set_apart,
-    shares_objects,
 )
 from keras_gumbel.ops.penalty import (
     is_in_inner_graph,
@@ -43,20 +35,6 @@ from keras_gumbel.ops.penalty import (
     zero_or_nan,
 )
 from keras_gumbel.ops.symbolic import trace
-
-# Under this name the stream of noise is stored beside the weights.
-_STREAM = "seed_generator_state"
-# And this is said of a generator in a configuration.
-_APART = "is_set_apart"
-
-
-# No tuple: Keras would make weights of the variables in it.
-@dataclasses.dataclass(frozen=True, eq=False)
-class _LiveScalar:
-    variable: keras.Variable
-    initial: float
-    schedule: LearningRateSchedule | None
-    check: Callable[[Any], None]
 
 
 def _check_noise_scale(value: Any) -> None:
@@ -108,15 +86,17 @@ class SamplingLayer(keras.Layer, ABC):
         check_choice(inference, "inference", self._inference_modes)
         self.inference = inference
         self.supports_masking = True
-        self._live: dict[str, _LiveScalar] = {}
+        self._live: dict[str, LiveScalar] = {}
         self._iterations: keras.Variable | None = None
-        self._add_live_scalar(
+        self._add_livesettings(
             "temperature", temperature, check_initial_temperature
         )
-        self._add_live_scalar(
+        self._add_livesettings(
             "noise_scale", noise_scale, _check_noise_scale, is_weight=False
         )
-        self._init_stream(seed)
+        self.seed = stream.given(seed, self.name)
+        self.seed_generator = stream.generator(self.seed)
+        checkpoint_with(self, stream.KEY, self.seed_generator.state)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Assign to what is live, and keep what programs are traced with."""
@@ -129,7 +109,7 @@ class SamplingLayer(keras.Layer, ABC):
             check_not_built(self, name, value, self._live_names)
         super().__setattr__(name, value)
 
-    def _add_live_scalar(
+    def _add_livesettings(
         self,
         name: str,
         value: Any,
@@ -137,91 +117,22 @@ class SamplingLayer(keras.Layer, ABC):
         *,
         is_weight: bool = True,
     ) -> None:
-        """A number that may change as the model trains: a variable.
-
-        Args:
-            name: Of the variable, and of the constructor's argument.
-            value: A number, or a `LearningRateSchedule` of the training
-                calls (or its configuration), which sets it from then on.
-            check: Raises for a number that it must not be.
-            is_weight: Whether it is one of `weights`; saved it is anyway.
-        """
-        value = deserialized(value)
-        schedule = None
-        if is_schedule(value):
-            schedule = value
-            value = float(ops.convert_to_numpy(schedule(0)))
-        check_live_number(value, check)
-        initial = float(value)
+        """A number that may change as the model trains: see `LiveScalar`."""
+        live = LiveScalar.of(name, value, check)
         make = self.add_weight if is_weight else self._add_variable
-        variable = make(
-            name=name,
-            shape=(),
-            initializer=keras.initializers.Constant(initial),
-            dtype="float32",
-            trainable=False,
-            autocast=False,
-        )
-        self._live[name] = _LiveScalar(variable, initial, schedule, check)
-        checkpoint_with(self, name, variable)
-        if schedule is not None and self._iterations is None:
+        initial = keras.initializers.Constant(live.initial)
+        live.variable = make(**settings(name, initial, "float32"))
+        self._live[name] = live
+        checkpoint_with(self, name, live.variable)
+        if live.schedule is not None and self._iterations is None:
             self._iterations = self.add_weight(
-                name=stored.ITERATIONS,
-                shape=(),
-                initializer="zeros",
-                dtype="int64",
-                trainable=False,
-                autocast=False,
+                **settings(stored.ITERATIONS, "zeros", "int64")
             )
 
     def _add_variable(self, **settings: Any) -> keras.Variable:
         """As `add_weight`, of what is no weight."""
         with keras.name_scope(self.name):
             return keras.Variable(**settings)
-
-    def _live_config(self, name: str) -> Any:
-        """What the live scalar was made with; its value is a weight."""
-        live = self._live[name]
-        if live.schedule is None:
-            return live.initial
-        return keras.saving.serialize_keras_object(live.schedule)
-
-    def _init_stream(self, seed: Any) -> None:
-        if isinstance(seed, dict):
-            seed = self._generator(seed)
-        check_seed(seed)
-        self.seed = seed
-        if isinstance(seed, keras.random.SeedGenerator):
-            self.seed_generator = seed
-        else:
-            self.seed_generator = keras.random.SeedGenerator(
-                None if seed is None else int(seed)
-            )
-        checkpoint_with(self, _STREAM, self.seed_generator.state)
-
-    def _generator(self, config: dict[str, Any]) -> Any:
-        """The generator that a layer was made with, or one like it.
-
-        In a file of Keras's it may be shared with other layers, and stays so.
-        Copied one by one, as by `clone_model`, layers know nothing of each
-        other: each gets one of its own, that its name sets apart from those
-        which began alike.
-        """
-        generator = deserialized(config)
-        apart = config.get(_APART, not shares_objects())
-        if apart and isinstance(generator, keras.random.SeedGenerator):
-            set_apart(generator, self.name)
-        return generator
-
-    def _seed_config(self) -> Any:
-        if not isinstance(self.seed, keras.random.SeedGenerator):
-            return self.seed
-        serialize = keras.saving.serialize_keras_object
-        serialize(self.seed)
-        # Keras says that an object is shared from the second time on.
-        config = serialize(self.seed)
-        apart = is_set_apart(self.seed) or not shares_objects()
-        return {**config, _APART: apart}
 
     @property
     def temperature(self) -> keras.Variable:
@@ -234,7 +145,7 @@ class SamplingLayer(keras.Layer, ABC):
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        self._assign_live("temperature", value)
+        self._live["temperature"].assign(value)
 
     @property
     def noise_scale(self) -> keras.Variable:
@@ -247,11 +158,7 @@ class SamplingLayer(keras.Layer, ABC):
 
     @noise_scale.setter
     def noise_scale(self, value: float) -> None:
-        self._assign_live("noise_scale", value)
-
-    def _assign_live(self, name: str, value: Any) -> None:
-        live = self._live[name]
-        live.variable.assign(live_value(value, name, live.check))
+        self._live["noise_scale"].assign(value)
 
     def _add_penalty(
         self, name: str, penalty: Callable[[], Tensor], instead: str
@@ -296,9 +203,7 @@ class SamplingLayer(keras.Layer, ABC):
         if training and self._iterations is not None:
             step = fetch_and_add(self._iterations, 1)
             for live in self._live.values():
-                if live.schedule is not None:
-                    value = ops.cast(live.schedule(step), "float32")
-                    live.variable.assign(value)
+                live.follow(step)
         return self.temperature if override is None else override
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -348,7 +253,7 @@ class SamplingLayer(keras.Layer, ABC):
         for key, variable in self._stored_weights().items():
             store[key] = variable
         store[stored.NOISE_SCALE] = self.noise_scale
-        store[_STREAM] = self.seed_generator.state
+        store[stream.KEY] = self.seed_generator.state
 
     def load_own_variables(self, store: Any) -> None:
         """Load the weights, and continue the stream where it was.
@@ -358,7 +263,7 @@ class SamplingLayer(keras.Layer, ABC):
         """
         # Keras hands over a dict-like object that can only list its keys.
         found = {key: store[key] for key in list(store.keys())}
-        stream = found.pop(_STREAM, None)
+        state = found.pop(stream.KEY, None)
         scale = found.pop(stored.NOISE_SCALE, None)
         weights = self._stored_weights()
         scalars = [x for x in self._live_names if x != stored.NOISE_SCALE]
@@ -367,8 +272,8 @@ class SamplingLayer(keras.Layer, ABC):
         super().load_own_variables(stored.numbered(found, weights, optional))
         if scale is not None:
             self.noise_scale.assign(scale)
-        check_stream(stream)
-        self.seed_generator.state.assign(stream)
+        check_stream(state)
+        self.seed_generator.state.assign(state)
         for live in self._live.values():
             live.check(float(ops.convert_to_numpy(live.variable)))
         if self._iterations is not None:
@@ -387,8 +292,8 @@ class SamplingLayer(keras.Layer, ABC):
         """The constructor's arguments; the live temperature is a weight."""
         return {
             **super().get_config(),
-            "temperature": self._live_config("temperature"),
+            "temperature": self._live["temperature"].config(),
             "inference": self.inference,
-            "noise_scale": self._live_config("noise_scale"),
-            "seed": self._seed_config(),
+            "noise_scale": self._live["noise_scale"].config(),
+            "seed": stream.config(self.seed),
         }

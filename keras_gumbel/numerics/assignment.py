@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics import FORBIDDEN
 
 _FAR = float("inf")
@@ -79,7 +79,7 @@ def _bids(costs: Tensor) -> tuple[Tensor, Tensor]:
         del prices
         return (number < _ROUNDS) & ops.any(owners == _NONE)
 
-    def body(number: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+    def body(number: Tensor, *state: Tensor) -> Tensors:
         return number + 1, *_bid(costs, *state)
 
     _, prices, owners = ops.while_loop(more, body, (0, prices, owners))
@@ -159,7 +159,7 @@ def _search(costs: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
         start = _State(*state).start
         return ops.any(start < ops.cast(ops.shape(costs)[-1], "int32"))
 
-    def body(*state: Tensor) -> tuple[Tensor, ...]:
+    def body(*state: Tensor) -> Tensors:
         return tuple(_step(costs, following, _State(*state)))
 
     return _State(*ops.while_loop(unfinished, body, tuple(state))).owners
@@ -225,9 +225,7 @@ def _let_in(
     """The owners after each row on the path took the next column."""
     numbers = _numbers(previous)
 
-    def body(
-        going: Tensor, column: Tensor, owners: Tensor
-    ) -> tuple[Tensor, ...]:
+    def body(going: Tensor, column: Tensor, owners: Tensor) -> Tensors:
         before = _pick(previous, column)
         owner = ops.where(before == _NONE, at.start, _pick(owners, before))
         here = ops.where(going, column, _NONE)[:, None] == numbers

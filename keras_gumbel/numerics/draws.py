@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_gumbel import backend
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics.masking import allowed, nan_to_inf
 from keras_gumbel.numerics.noise import gumbel
 from keras_gumbel.numerics.offsets import offset
@@ -29,7 +29,7 @@ class Draw(NamedTuple):
     # Where these are a block of more rows, the number of the first.
     first_row: Tensor | int = 0
     # What the logits are made of: as they were given, and perhaps a mask.
-    sources: tuple[Tensor, ...] = ()
+    sources: Tensors = ()
     # How many entries the axes after that of the rows really have, an int64
     # vector, where the logits have more: forbidden ones, and none is counted.
     sizes: Tensor = None
@@ -85,7 +85,7 @@ class Draw(NamedTuple):
 
 
 def draw_from(
-    sources: tuple[Tensor, ...],
+    sources: Tensors,
     noise_scale: Tensor | None,
     key: Tensor | None,
     axis: int,

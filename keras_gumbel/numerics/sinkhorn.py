@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from keras_gumbel import backend, numerics
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics import FORBIDDEN
 
 # Below this size of a matrix, sums go over whole batches of entries, in which
@@ -135,9 +135,7 @@ def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
         ops.zeros_like(numerics.maximum(x, axis)) for axis in (across, down)
     )
 
-    def step(
-        number: Tensor, log_columns: Tensor, *kept: Tensor
-    ) -> tuple[Tensor, ...]:
+    def step(number: Tensor, log_columns: Tensor, *kept: Tensor) -> Tensors:
         rows = _sums(x - log_columns, temperature, across)
         columns = _sums(x - rows.log(temperature), temperature, down)
         kept = tuple(

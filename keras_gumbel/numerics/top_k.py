@@ -22,7 +22,7 @@ import numpy as np
 from keras import ops
 
 from keras_gumbel import backend, numerics
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics import FORBIDDEN, categorical, logarithms
 
 # In place of the weight of a peak that is the only one.
@@ -51,7 +51,7 @@ def relaxed_k_hot(
     """a_1 + ... + a_k, each row of which sums to `k`."""
     allowed = _number_allowed(x)
 
-    def add(j: Tensor, w: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+    def add(j: Tensor, w: Tensor, total: Tensor) -> Tensors:
         weight, spread = _weigh(w, temperature, by)
         row = _Row.of(spread, temperature, j < allowed)
         return j + 1, _lower(w, weight, row), total + _share(weight, row)
@@ -78,7 +78,7 @@ def relaxed_k_hot_vjp(
     weights, spreads = _weigh_again(x, temperature, k)
     shape = ops.shape(x)
 
-    def back(j: Tensor, dw: Tensor, parts: Tensor) -> tuple[Tensor, ...]:
+    def back(j: Tensor, dw: Tensor, parts: Tensor) -> Tensors:
         weight = ops.slice(weights, (j, 0, 0), (1, *shape))[0]
         spread = ops.slice(spreads, (j, 0, 0), (1, shape[0], 3))[0]
         row = _Row.of(spread, temperature, j < allowed)
@@ -100,9 +100,7 @@ def _weigh_again(
     """What `_weigh` gives in each of the k softmaxes, stacked."""
     allowed = _number_allowed(x)
 
-    def add(
-        j: Tensor, w: Tensor, weights: Tensor, spreads: Tensor
-    ) -> tuple[Tensor, ...]:
+    def add(j: Tensor, w: Tensor, weights: Tensor, spreads: Tensor) -> Tensors:
         weight, spread = _weigh(w, temperature, COMPILED)
         row = _Row.of(spread, temperature, j < allowed)
         weights = backend.with_rows(weights, j, weight[None])

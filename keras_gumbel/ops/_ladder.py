@@ -14,7 +14,7 @@ from typing import Any
 from keras import ops
 
 from keras_gumbel import backend, numerics
-from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel._typing import Shape, Tensor, Tensors
 from keras_gumbel._validation import Arguments
 from keras_gumbel.ops._op import Op
 
@@ -30,8 +30,8 @@ def by_rungs(
     op: Op,
     sample: Callable[..., Any],
     arguments: Arguments,
-    noise: tuple[Tensor, ...],
-    others: tuple[Tensor, ...],
+    noise: Tensors,
+    others: Tensors,
 ) -> Any:
     """`sample(arguments, noise, *others)`, of arguments that fill a rung.
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel._validation import Arguments
 from keras_gumbel.numerics import Draw
 
@@ -39,8 +39,8 @@ class Op(ABC):
         return 1
 
     def with_classes(
-        self, others: tuple[Tensor, ...], count: Tensor | int
-    ) -> tuple[Tensor, ...] | None:
+        self, others: Tensors, count: Tensor | int
+    ) -> Tensors | None:
         """What it has besides, of so many classes; None if that is too dear."""
         del count
         return others
@@ -50,23 +50,21 @@ class Op(ABC):
         return arguments.axis
 
     @abstractmethod
-    def forward(
-        self, draw: Draw, temperature: Tensor, *others: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, draw: Draw, tau: Tensor, *others: Tensor) -> Tensors:
         """The results, and after them what the backward pass is to have."""
 
     @abstractmethod
     def backward(
         self,
         draw: Draw,
-        kept: tuple[Tensor, ...],
-        temperature: Tensor,
+        kept: Tensors,
+        tau: Tensor,
         dy: Tensor,
-        *others: Tensor,
-    ) -> tuple[Tensor, ...]:
+        *more: Tensor,
+    ) -> Tensors:
         """The gradient to the logits, and the parts of the temperature's.
 
         These broadcast to the logits, and are summed to the temperature. A
-        gradient follows for each of the `others`, which are what the op has
+        gradient follows for each of `more`, which are what the op has
         besides.
         """

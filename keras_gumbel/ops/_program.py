@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_gumbel import backend, numerics
 from keras_gumbel._tracing import portable_format
-from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._typing import Seed, Tensor, Tensors
 from keras_gumbel._validation import (
     Arguments,
     check_has_no_schedule,
@@ -36,7 +36,7 @@ def run(
 
 
 def run_by_key(
-    op: Op, arguments: Arguments, noise: tuple[Tensor, ...], *others: Tensor
+    op: Op, arguments: Arguments, noise: Tensors, *others: Tensor
 ) -> Any:
     """The same, of a key and a noise scale; or of neither, without noise."""
     sample = functools.partial(_by_program, op)
@@ -46,7 +46,7 @@ def run_by_key(
 
 
 def _by_program(
-    op: Op, arguments: Arguments, noise: tuple[Tensor, ...], *others: Tensor
+    op: Op, arguments: Arguments, noise: Tensors, *others: Tensor
 ) -> Any:
     logits, temperature, class_mask, axis, learned = arguments
     mask = () if class_mask is None else (class_mask,)
@@ -98,7 +98,7 @@ def _rule(
 
     def prepared(
         logits: Tensor, temperature: Tensor, *rest: Tensor
-    ) -> tuple[Draw, Tensor, tuple[Tensor, ...]]:
+    ) -> tuple[Draw, Tensor, Tensors]:
         sources = (logits, *rest[noise : noise + mask])
         key, scale, *sizes = rest[:noise] or (None, None)
         if noise:
@@ -107,7 +107,7 @@ def _rule(
         tau = numerics.positive_or_nan(temperature, numerics.wide_dtype(logits))
         return draw, tau, rest[noise + mask :]
 
-    def forward(*args: Tensor) -> tuple[Tensor, ...]:
+    def forward(*args: Tensor) -> Tensors:
         draw, tau, others = prepared(*args)
         result, *more = op.forward(draw, tau, *others)
         if not op.own_dtype:

@@ -13,6 +13,7 @@ from keras import ops
 
 from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
+from keras_gumbel._validation import check_mask, dense
 from keras_gumbel.numerics import categorical
 
 
@@ -82,6 +83,15 @@ def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
     place = ops.reshape(place, (-1,))
     ones = ops.ones(ops.shape(place), "float64")
     return ops.segment_sum(ones, place, groups * num_codes + 1)[:-1]
+
+
+def for_each_position(mask: Tensor, inputs: Tensor) -> Tensor:
+    """A mask `(...)` of all but the last axis; later axes share theirs."""
+    mask = dense(mask, "mask")
+    check_mask(mask, inputs)
+    trailing = (1,) * (len(inputs.shape) - 1 - len(mask.shape))
+    mask = ops.reshape(mask, (*ops.shape(mask), *trailing))
+    return ops.broadcast_to(mask, ops.shape(inputs)[:-1])
 
 
 def mix(y: Tensor, tables: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from keras import ops
 
 from keras_gumbel import backend, estimators, numerics
-from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._typing import Seed, Tensor, Tensors
 from keras_gumbel._validation import Arguments, gate_arguments
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.numerics import Draw
@@ -103,13 +103,8 @@ class _Gates(Op):
         return len(arguments.logits.shape)
 
     def backward(
-        self,
-        draw: Draw,
-        kept: tuple[Tensor, ...],
-        temperature: Tensor,
-        dy: Tensor,
-        *_: Tensor,
-    ) -> tuple[Tensor, ...]:
+        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+    ) -> Tensors:
         (perturbed,) = kept
         x = draw.logits()
         # Certain gates have no gradient. A formula of infinity might be NaN.
@@ -120,12 +115,12 @@ class _Gates(Op):
         perturbed = backend.straight_through(
             ops.where(certain, 0.0, perturbed), finite
         )
-        found = self.vjp(draw, perturbed, temperature, dy)
+        found = self.vjp(draw, perturbed, tau, dy)
         return tuple(ops.where(certain, 0.0, part) for part in found)
 
     @abstractmethod
     def vjp(
-        self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
+        self, draw: Draw, perturbed: Tensor, tau: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The gradient `dy` taken back, of finite logits."""
 
@@ -134,16 +129,14 @@ class _Gates(Op):
 class _Relaxed(_Gates):
     """sigmoid(perturbed / temperature)."""
 
-    def forward(
-        self, draw: Draw, temperature: Tensor, *_: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
         perturbed = numerics.add_noise(draw, numerics.logistic)
-        return ops.sigmoid(perturbed / temperature), perturbed
+        return ops.sigmoid(perturbed / tau), perturbed
 
     def vjp(
-        self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
+        self, draw: Draw, perturbed: Tensor, tau: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
-        return numerics.sigmoid_vjp(perturbed, temperature, dy)
+        return numerics.sigmoid_vjp(perturbed, tau, dy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,14 +145,12 @@ class _Hard(_Gates):
 
     estimator: Estimator
 
-    def forward(
-        self, draw: Draw, temperature: Tensor, *_: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
         perturbed = numerics.add_noise(draw, numerics.logistic)
         return numerics.step(perturbed), perturbed
 
     def vjp(
-        self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
+        self, draw: Draw, perturbed: Tensor, tau: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
         rule = self.estimator.scaled_backward_binary
-        return rule(draw, perturbed, temperature, dy)
+        return rule(draw, perturbed, tau, dy)

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_gumbel import backend, numerics
 from keras_gumbel._tracing import portable_format
-from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._typing import Seed, Tensor, Tensors
 from keras_gumbel._validation import (
     Arguments,
     check_integer,
@@ -184,31 +184,24 @@ class _Permutation(Op):
         """A row is a matrix."""
         return arguments.axis - 1
 
-    def forward(
-        self, draw: Draw, temperature: Tensor, *_: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
         x = self.perturbed(draw)
-        kept: tuple[Tensor, ...] = ()
+        kept: Tensors = ()
         if self.hard:
             hot = numerics.classes(x, -1) == assign(x)[..., None]
             y = ops.cast(hot, x.dtype)
         else:
             balanced, path = balance(
-                self._matrices(x, temperature), self.num_iterations
+                self._matrices(x, tau), self.num_iterations
             )
             y, kept = restore(balanced, x), (*path.row, *path.column)
         return ops.where(is_bad(x), float("nan"), y), x, *kept
 
     def backward(
-        self,
-        draw: Draw,
-        kept: tuple[Tensor, ...],
-        temperature: Tensor,
-        dy: Tensor,
-        *_: Tensor,
-    ) -> tuple[Tensor, ...]:
+        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+    ) -> Tensors:
         x, *sums = kept
-        matrices = self._matrices(x, temperature)
+        matrices = self._matrices(x, tau)
         if self.hard:
             _, path = balance(matrices, self.num_iterations)
         else:

@@ -5,7 +5,7 @@ import dataclasses
 from keras import ops
 
 from keras_gumbel import backend, estimators, numerics
-from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._typing import Seed, Tensor, Tensors
 from keras_gumbel._validation import Arguments, categorical_arguments
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.numerics import Draw, categorical
@@ -150,27 +150,20 @@ class _Categorical(Op):
 class _Relaxed(_Categorical):
     """softmax(perturbed / temperature)."""
 
-    def forward(
-        self, draw: Draw, temperature: Tensor, *_: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
         perturbed = numerics.perturb(draw)
-        y = numerics.softmax(perturbed, temperature, draw.axis)
+        y = numerics.softmax(perturbed, tau, draw.axis)
         if self.index:
             y = ops.cast(numerics.mean_class(y, draw.axis), "float32")
         return y, perturbed
 
     def backward(
-        self,
-        draw: Draw,
-        kept: tuple[Tensor, ...],
-        temperature: Tensor,
-        dy: Tensor,
-        *_: Tensor,
-    ) -> tuple[Tensor, ...]:
+        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+    ) -> Tensors:
         # By the logits second derivatives reach them.
         x = backend.straight_through(*kept, draw.logits())
         dy = self.of_sample(dy, x, draw.axis)
-        return numerics.relaxed_vjp(x, temperature, dy, draw.axis)
+        return numerics.relaxed_vjp(x, tau, dy, draw.axis)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,26 +172,19 @@ class _Hard(_Categorical):
 
     estimator: Estimator
 
-    def forward(
-        self, draw: Draw, temperature: Tensor, *_: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
         choice, kept = self.estimator.forward(draw)
         show = categorical.class_number if self.index else categorical.one_hot
         y = show(choice, draw.logits(), draw.axis)
         return (y, choice) if kept is None else (y, choice, kept)
 
     def backward(
-        self,
-        draw: Draw,
-        kept: tuple[Tensor, ...],
-        temperature: Tensor,
-        dy: Tensor,
-        *_: Tensor,
-    ) -> tuple[Tensor, ...]:
+        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+    ) -> Tensors:
         choice, *moved = kept
         x = draw.logits()
         if moved:
             # By the logits second derivatives reach them.
             x = backend.straight_through(*moved, x)
         dy = self.of_sample(dy, x, draw.axis)
-        return self.estimator.scaled_backward(draw, x, choice, temperature, dy)
+        return self.estimator.scaled_backward(draw, x, choice, tau, dy)

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_gumbel import backend, numerics
 from keras_gumbel._tracing import portable_format
-from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._typing import Seed, Tensor, Tensors
 from keras_gumbel._validation import (
     Arguments,
     categorical_arguments,
@@ -180,29 +180,22 @@ class _Subset(Op):
     hard: bool
     trained_once: ClassVar[str] = "gumbel_top_k"
 
-    def forward(
-        self, draw: Draw, temperature: Tensor, *_: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
         x = self.perturbed(draw)
         rows = _Rows(x, draw.axis)
         y, indices = categorical.largest(rows.of(x), self.k)
         if not self.hard:
-            tau = rows.of_temperature(temperature)
+            tau = rows.of_temperature(tau)
             y = top_k.relaxed_k_hot(rows.of(x), tau, self.k, top_k.COMPILED)
         results = rows.back(y), rows.back(indices)
         return *results[: self.outputs], x
 
     def backward(
-        self,
-        draw: Draw,
-        kept: tuple[Tensor, ...],
-        temperature: Tensor,
-        dy: Tensor,
-        *_: Tensor,
-    ) -> tuple[Tensor, ...]:
+        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+    ) -> Tensors:
         x = kept[0] if kept else self.perturbed(draw)
         rows = _Rows(x, draw.axis)
-        tau = rows.of_temperature(temperature)
+        tau = rows.of_temperature(tau)
         found = top_k.relaxed_k_hot_vjp(rows.of(x), tau, rows.of(dy), self.k)
         return tuple(map(rows.back, found))
 
@@ -226,12 +219,10 @@ class _NoiselessSubset(_Subset):
 
     forward_is_compiled: ClassVar[bool] = False
 
-    def forward(
-        self, draw: Draw, temperature: Tensor, *_: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
         x = _near(draw.logits(), draw.axis)
         rows = _Rows(x, draw.axis)
-        tau = None if self.hard else rows.of_temperature(temperature)
+        tau = None if self.hard else rows.of_temperature(tau)
 
         def k_hot(x: Tensor) -> Tensor:
             x = numerics.nan_to_inf(x)

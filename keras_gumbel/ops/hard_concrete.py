@@ -6,7 +6,7 @@ import math
 from keras import ops
 
 from keras_gumbel import backend, numerics
-from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._typing import Seed, Tensor, Tensors
 from keras_gumbel._validation import (
     Arguments,
     check_log_alpha,
@@ -152,26 +152,19 @@ class _Stretched(Op):
         """Each is a row."""
         return len(arguments.logits.shape)
 
-    def forward(
-        self, draw: Draw, temperature: Tensor, *_: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
         x = numerics.add_noise(draw, numerics.logistic)
-        z = _stretched(ops.sigmoid(x / temperature), (self.low, self.high))
+        z = _stretched(ops.sigmoid(x / tau), (self.low, self.high))
         return _clip(z), x
 
     def backward(
-        self,
-        draw: Draw,
-        kept: tuple[Tensor, ...],
-        temperature: Tensor,
-        dy: Tensor,
-        *_: Tensor,
-    ) -> tuple[Tensor, ...]:
+        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+    ) -> Tensors:
         # By the logits second derivatives reach them.
         x = backend.straight_through(*kept, draw.logits())
-        s = ops.sigmoid(x / temperature)
+        s = ops.sigmoid(x / tau)
         z = _stretched(s, (self.low, self.high))
-        slope = (self.high - self.low) * s * (1.0 - s) / temperature
+        slope = (self.high - self.low) * s * (1.0 - s) / tau
         clipped = (z <= 0) | (z >= 1)
         dx = ops.where(clipped, 0.0, dy * slope)
-        return dx, -dx * ops.where(clipped, 0.0, x) / temperature
+        return dx, -dx * ops.where(clipped, 0.0, x) / tau

@@ -1,13 +1,12 @@
 """The sampled row of a table, for codebooks and vocabularies."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from keras import ops
 
 from keras_gumbel import backend, estimators, numerics
-from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._typing import Seed, Tensor, Tensors
 from keras_gumbel._validation import (
     Arguments,
     categorical_arguments,
@@ -17,14 +16,10 @@ from keras_gumbel._validation import (
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.numerics import Draw, categorical
 from keras_gumbel.ops import _program
+from keras_gumbel.ops._blocks import Block, for_blocks
 from keras_gumbel.ops._ladder import in_rows
 from keras_gumbel.ops._op import Op
 
-# What a block of rows holds: few enough elements that its working copies
-# stay in cache, and enough rows that the product with the table is not bound
-# by reading the table.
-_BLOCK_ELEMENTS = 2**18
-_BLOCK_ROWS = 256
 # Elements of a table of which a copy costs little beside a new program.
 _SMALL_TABLE = 2**18
 
@@ -144,64 +139,6 @@ def _sample(
     return rows, ops.reshape(choice, lead)
 
 
-class _Block(NamedTuple):
-    """A run of rows, as many in every block."""
-
-    start: Tensor
-    size: Tensor
-
-    def of(self, x: Tensor) -> Tensor:
-        """These rows of `x`; all of it where it is one for all."""
-        if not len(x.shape) or x.shape[0] == 1:
-            return x
-        # A run of a vector, where a loop over it reads in one go.
-        width = ops.shape(x)[1]
-        start = ops.cast(self.start, "int64") * ops.cast(width, "int64")
-        flat = ops.slice(ops.reshape(x, (-1,)), (start,), (self.size * width,))
-        return ops.reshape(flat, (self.size, width))
-
-    def put(self, x: Tensor, rows: Tensor) -> Tensor:
-        """`x` with these rows replaced."""
-        return backend.with_rows(x, self.start, rows)
-
-
-def _sizes(like: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """The number of rows, and of those in a block: as many of each group."""
-    rows, classes = ops.shape(like)
-    # Of two Python integers Keras makes an int16 where floats are halves.
-    most = ops.cast(_BLOCK_ELEMENTS // (classes * groups), "int32")
-    most = ops.maximum(most, _BLOCK_ROWS)
-    each = rows // groups
-    # Rather a block of up to twice the size than a loop over two.
-    blocks = ops.maximum(each // most, 1)
-    return rows, -(-each // blocks) * groups
-
-
-def _for_blocks(
-    like: Tensor,
-    groups: int,
-    step: Callable[[_Block, tuple[Tensor, ...]], tuple[Tensor, ...]],
-    results: tuple[Tensor, ...],
-) -> tuple[Tensor, ...]:
-    """`results` after `step` has filled in every block of their rows."""
-    rows, size = _sizes(like, groups)
-    count = -(-rows // ops.maximum(size, 1))
-
-    def body(i: Tensor, *results: Tensor) -> tuple[Tensor, ...]:
-        # XLA takes a size that comes from a shape for a constant; not always
-        # one that comes from outside the loop.
-        rows, size = _sizes(like, groups)
-        # The last block reaches back rather than over the end: what it does
-        # a second time comes out the same.
-        block = _Block(ops.minimum(i * size, rows - size), size)
-        return i + 1, *step(block, results)
-
-    _, *filled = ops.while_loop(
-        lambda i, *_: i < count, body, (ops.cast(0, "int32"), *results)
-    )
-    return tuple(filled)
-
-
 @dataclasses.dataclass(frozen=True)
 class _Rows(Op):
     """Sampled rows of a table, of logits (rows, classes); and the choices.
@@ -228,8 +165,8 @@ class _Rows(Op):
         return self.groups
 
     def with_classes(
-        self, others: tuple[Tensor, ...], count: Tensor | int
-    ) -> tuple[Tensor, ...] | None:
+        self, others: Tensors, count: Tensor | int
+    ) -> Tensors | None:
         """Tables with rows for these, if they are small."""
         (table,) = others
         size, dim = table.shape
@@ -239,17 +176,15 @@ class _Rows(Op):
         tables = backend.enlarged(tables, (self.groups, count, dim), 0.0)
         return (ops.reshape(tables, (-1, dim)),)
 
-    def forward(
-        self, draw: Draw, temperature: Tensor, *others: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, draw: Draw, tau: Tensor, *others: Tensor) -> Tensors:
         (table,), like = others, draw.logits()
 
-        def step(block: _Block, filled: tuple[Tensor]) -> tuple[Tensor]:
+        def step(block: Block, filled: tuple[Tensor]) -> tuple[Tensor]:
             choice, _ = self.estimator.forward(_of_block(draw, block))
             return (block.put(*filled, choice),)
 
         none = ops.zeros((ops.shape(like)[0], 1), "int32")
-        (choice,) = _for_blocks(like, self.groups, step, (none,))
+        (choice,) = for_blocks(like, self.groups, step, (none,))
         known = ops.where(choice == ops.shape(like)[1], -1, choice)
         rows = categorical.row(table, _place(choice, table, self.groups))
         return rows, known, choice
@@ -257,16 +192,16 @@ class _Rows(Op):
     def backward(
         self,
         draw: Draw,
-        kept: tuple[Tensor, ...],
-        temperature: Tensor,
+        kept: Tensors,
+        tau: Tensor,
         dy: Tensor,
         *others: Tensor,
-    ) -> tuple[Tensor, ...]:
+    ) -> Tensors:
         (choice,), (table,), logits = kept, others, draw.sources[0]
-        wide = temperature.dtype
+        wide = tau.dtype
 
         def step(
-            block: _Block, filled: tuple[Tensor, Tensor]
+            block: Block, filled: tuple[Tensor, Tensor]
         ) -> tuple[Tensor, Tensor]:
             here = _of_block(draw, block)
             d_rows = _to_one_hot(block.of(dy), table, self.groups)
@@ -274,7 +209,7 @@ class _Rows(Op):
                 here,
                 _kept_again(self.estimator, here),
                 block.of(choice),
-                block.of(temperature),
+                block.of(tau),
                 ops.cast(d_rows, wide),
             )
             d_temperature = ops.sum(d_temperature, axis=1, keepdims=True)
@@ -284,14 +219,14 @@ class _Rows(Op):
             )
 
         none = ops.zeros((ops.shape(logits)[0], 1), wide)
-        found = _for_blocks(
+        found = for_blocks(
             logits, self.groups, step, (ops.zeros_like(logits), none)
         )
         place = _place(choice, table, self.groups)
         return *found, categorical.row_transpose(dy, place, table)
 
 
-def _of_block(draw: Draw, block: _Block) -> Draw:
+def _of_block(draw: Draw, block: Block) -> Draw:
     return draw.of_rows(block.of, block.start)
 
 

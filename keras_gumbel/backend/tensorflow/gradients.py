@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.eager import record
 
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.backend.tensorflow.programs import (
     Unread,
     compiled,
@@ -22,7 +22,7 @@ from keras_gumbel.backend.tensorflow.tracing import is_vectorised
 
 
 def with_gradient(
-    run_forward: Callable[..., tuple[Tensor, ...]],
+    run_forward: Callable[..., Tensors],
     run_backward: Callable[..., tuple[Tensor | None, ...]],
     outputs: int = 1,
 ) -> Callable[..., Any]:
@@ -229,10 +229,10 @@ def materialize(x: Tensor) -> Any:
 
 def sum_over(
     count: int,
-    term: Callable[..., tuple[Tensor, ...]],
-    zeros: tuple[Tensor, ...],
+    term: Callable[..., Tensors],
+    zeros: Tensors,
     *args: Tensor,
-) -> tuple[Tensor, ...]:
+) -> Tensors:
     """`zeros` and `term(n, *args)` over n < count, one n held at a time.
 
     In the derivatives to `args` too, for which each term is computed again:
@@ -254,7 +254,7 @@ def sum_over(
 
     @custom_gradient
     def call(*args: Tensor) -> Any:
-        def grad(*dys: Tensor) -> tuple[Tensor, ...]:
+        def grad(*dys: Tensor) -> Tensors:
             # TensorFlow has None for a sum that nothing is made of.
             given = (
                 tf.zeros_like(zero) if dy is None else dy
@@ -269,7 +269,7 @@ def sum_over(
         return tf.while_loop(lambda n, _: n < count, add, (0, zeros))[1]
 
     # A rule whose derivative is such a rule has no expression.
-    sums: tuple[Tensor, ...] = total() if is_vectorised() else call(*args)
+    sums: Tensors = total() if is_vectorised() else call(*args)
     return sums
 
 

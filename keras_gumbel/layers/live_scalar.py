@@ -1,0 +1,73 @@
+"""Numbers of a layer that may change as the model trains."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Self
+
+import keras
+from keras import ops
+
+from keras_gumbel._typing import LearningRateSchedule, Tensor
+from keras_gumbel._validation import (
+    check_live_number,
+    deserialized,
+    is_schedule,
+    live_value,
+)
+
+
+# No tuple: Keras would make weights of the variables in it.
+@dataclasses.dataclass(eq=False)
+class LiveScalar:
+    """A number, or what follows a schedule, behind a variable.
+
+    Attributes:
+        name: Of the variable, and of the constructor's argument.
+        initial: What it begins with.
+        schedule: Of the training calls, which sets it from then on; or None.
+        check: Raises for a number that it must not be.
+        variable: Float32, made by the layer.
+    """
+
+    name: str
+    initial: float
+    schedule: LearningRateSchedule | None
+    check: Callable[[Any], None]
+    variable: keras.Variable = None
+
+    @classmethod
+    def of(cls, name: str, value: Any, check: Callable[[Any], None]) -> Self:
+        """One of a number, a schedule, or a schedule's configuration."""
+        value, schedule = deserialized(value), None
+        if is_schedule(value):
+            schedule = value
+            value = float(ops.convert_to_numpy(schedule(0)))
+        check_live_number(value, check)
+        return cls(name, float(value), schedule, check)
+
+    def assign(self, value: Any) -> None:
+        """Set it to a number, or to that of a tensor."""
+        self.variable.assign(live_value(value, self.name, self.check))
+
+    def follow(self, step: Tensor) -> None:
+        """Set it to its schedule's number, if it has one."""
+        if self.schedule is not None:
+            self.variable.assign(ops.cast(self.schedule(step), "float32"))
+
+    def config(self) -> Any:
+        """What it was made with; its value is a weight."""
+        if self.schedule is None:
+            return self.initial
+        return keras.saving.serialize_keras_object(self.schedule)
+
+
+def settings(name: str, initializer: Any, dtype: str) -> dict[str, Any]:
+    """The settings of one number that no gradient changes."""
+    return {
+        "name": name,
+        "shape": (),
+        "initializer": initializer,
+        "dtype": dtype,
+        "trainable": False,
+        "autocast": False,
+    }
