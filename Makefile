@@ -8,7 +8,7 @@ DEMO = demo-output
 # Where `test-slow` looks; everywhere if empty.
 SLOW ?=
 WHEEL = .venv-wheel
-MATRIX = .venv-oldest .venv-newest
+MATRIX = .venv-oldest .venv-middle .venv-newest .venv-python3.13
 # TensorFlow's start-up notices say nothing of this project.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # What the tests run on.

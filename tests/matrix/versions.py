@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 # A file of pins for each, in this folder; a row each in README's table.
-SETS = ("oldest", "newest")
+SETS = ("oldest", "middle", "newest", "python3.13")
 COLUMNS = {
     "TensorFlow": "tensorflow",
     "Keras": "keras",
