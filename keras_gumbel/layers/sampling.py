@@ -88,10 +88,10 @@ class SamplingLayer(keras.Layer, ABC):
         self.supports_masking = True
         self._live: dict[str, LiveScalar] = {}
         self._iterations: keras.Variable | None = None
-        self._add_livesettings(
+        self._add_live_scalar(
             "temperature", temperature, check_initial_temperature
         )
-        self._add_livesettings(
+        self._add_live_scalar(
             "noise_scale", noise_scale, _check_noise_scale, is_weight=False
         )
         self.seed = stream.given(seed, self.name)
@@ -109,7 +109,7 @@ class SamplingLayer(keras.Layer, ABC):
             check_not_built(self, name, value, self._live_names)
         super().__setattr__(name, value)
 
-    def _add_livesettings(
+    def _add_live_scalar(
         self,
         name: str,
         value: Any,
