@@ -55,6 +55,8 @@ def by_rungs(
             goal, vary = (goal[0], *shape[1:]), False
         else:
             others = more
+    if vary and backend.is_eager():
+        _ready.add((op, goal))
     if vary and noise:
         # Places are counted by what there really is.
         noise = *noise, ops.convert_to_tensor(shape[1:], "int64")
@@ -117,9 +119,8 @@ def _rungs(
         )
         return (goal[0], *tail), None in known[1:]
     goal = _known_up(shape, op.unit)
-    if goal[1:] != shape[1:]:
-        _ready.add((op, goal))
-    return goal, bool(_ready) and (op, goal) in _ready
+    vary = goal[1:] != shape[1:] or (bool(_ready) and (op, goal) in _ready)
+    return goal, vary
 
 
 def _up(shape: tuple[Size, ...], unit: int) -> tuple[Size, ...]:

@@ -13,7 +13,7 @@ from tensorflow.python.eager import record
 
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.backend.tensorflow.programs import (
-    Unread,
+    as_read,
     compiled,
     place_of_unread,
     unchecked,
@@ -49,8 +49,7 @@ def with_gradient(
             residuals = tuple(map(tf.stop_gradient, residuals))
 
         def grad(dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-            known = (x.key if isinstance(x, Unread) else x for x in args)
-            return tuple(run_backward(dy, *residuals, *known))
+            return tuple(run_backward(dy, *residuals, *as_read(args)))
 
         return given if outputs > 1 else given[0], grad
 
@@ -59,6 +58,7 @@ def with_gradient(
     of_tensors = custom_gradient(with_rule)
 
     def call(*args: Any) -> Any:
+        args = as_read(args)
         place = place_of_unread(args)
         if place is None:
             return of_tensors(*args)

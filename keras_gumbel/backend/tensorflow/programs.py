@@ -70,6 +70,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     @unchecked
     @functools.wraps(function)
     def run(*args: Any) -> Any:
+        args = as_read(args)
         place = place_of_unread(args)
         if place is not None:
             unread, rest = args[place], (*args[:place], *args[place + 1 :])
@@ -131,6 +132,14 @@ class Unread:
     def __init__(self, handle: Tensor, amount: Tensor) -> None:
         self.handle, self.amount = handle, amount
         self.key: Tensor = None
+
+
+def as_read(args: Sequence[Any]) -> tuple[Any, ...]:
+    """The arguments, with the keys in place of what was read before."""
+    return tuple(
+        x.key if isinstance(x, Unread) and x.key is not None else x
+        for x in args
+    )
 
 
 def place_of_unread(args: Sequence[Any]) -> int | None:
