@@ -95,7 +95,7 @@ def check_log_alpha(log_alpha: Any) -> None:
             "`log_alpha` must be a float tensor. "
             f"Received: log_alpha of dtype {dtype}"
         )
-    if log_alpha.shape.rank is None:
+    if backend.rank(log_alpha) is None:
         raise ValueError(
             "`log_alpha` must have a known rank. "
             f"Received: log_alpha of shape {log_alpha.shape}"

@@ -1,5 +1,6 @@
 """What Keras passes beside its tensors: which positions are padding."""
 
+from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation.tensors import dtype_name
 
@@ -12,7 +13,7 @@ def check_keras_mask(mask: Tensor, shape: Shape) -> None:
             "`mask`, that of Keras, must be bool, False where there is "
             f"padding. Received: mask of dtype {dtype}"
         )
-    if mask.shape.rank is None:
+    if backend.rank(mask) is None:
         raise ValueError(
             "`mask` must have a known rank. "
             f"Received: mask of shape {mask.shape}"

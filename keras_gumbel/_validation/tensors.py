@@ -160,7 +160,7 @@ def check_logits(logits: Any) -> None:
             "log-probabilities, not classes or counts. "
             f"Received: logits of dtype {dtype}"
         )
-    if logits.shape.rank is None:
+    if backend.rank(logits) is None:
         raise ValueError(
             "`logits` must have a known rank. "
             f"Received: logits of shape {logits.shape}"

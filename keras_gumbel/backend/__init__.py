@@ -38,57 +38,18 @@ written with `keras.ops`, so another framework is one more folder like
     value_now(variable)         what it holds while a graph is traced
     export_format()             what the call is traced for by an exporter
     refuse_export(reason)       an error that exporters show
+    rank(x)                     of a tensor, None where it is not known
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
     read(variable)              what is behind one of Keras's, not cast
     static_value(x)             the number in `x` where it is known now
 """
 
-import keras
-
-if keras.config.backend() != "tensorflow":
-    raise ImportError(
-        "keras_gumbel runs on the TensorFlow backend of Keras. Set the "
-        "environment variable KERAS_BACKEND=tensorflow before Keras is "
-        "imported. "
-        f"Received: keras.config.backend()={keras.config.backend()!r}"
-    )
-
+from keras_gumbel.backend.framework import name as name
 from keras_gumbel.backend.replay import hand_on as hand_on
-from keras_gumbel.backend.tensorflow import (
-    argmax as argmax,
-    bitcast as bitcast,
-    checkpoint_with as checkpoint_with,
-    compiled as compiled,
-    corner as corner,
-    enlarged as enlarged,
-    export_format as export_format,
-    fetch_and_add as fetch_and_add,
-    input_signature as input_signature,
-    is_eager as is_eager,
-    is_in_inner_graph as is_in_inner_graph,
-    is_set_apart as is_set_apart,
-    layout as layout,
-    log_gamma as log_gamma,
-    materialize as materialize,
-    next_key as next_key,
-    once_only as once_only,
-    random_bits as random_bits,
-    read as read,
-    refuse_export as refuse_export,
-    remat as remat,
-    set_apart as set_apart,
-    shares_objects as shares_objects,
-    static_value as static_value,
-    straight_through as straight_through,
-    sum_over as sum_over,
-    sum_to_shape as sum_to_shape,
-    to_tensor as to_tensor,
-    trace as trace,
-    traced_gradient as traced_gradient,
-    unchecked as unchecked,
-    unfused_unless_zero as unfused_unless_zero,
-    value_now as value_now,
-    with_at_least as with_at_least,
-    with_gradient as with_gradient,
-    with_rows as with_rows,
-)
+
+# As Keras does it: a framework that is not asked for is not imported. All
+# have the names above, to which a test holds them.
+if name() == "jax":
+    from keras_gumbel.backend.jax import *  # noqa: F403
+else:
+    from keras_gumbel.backend.tensorflow import *  # noqa: F403

@@ -70,6 +70,12 @@ def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:
     return tf.reshape(tf.reduce_sum(x, axes), shape)
 
 
+def rank(x: Tensor) -> int | None:
+    """How many axes it has, None where that is not known."""
+    found: int | None = x.shape.rank
+    return found
+
+
 def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
     """`x` as a tensor; a variable is read, which Keras leaves to later."""
     if isinstance(x, float):

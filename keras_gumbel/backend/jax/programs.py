@@ -1,0 +1,67 @@
+"""Compiled programs, and what XLA is to leave as it stands in them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from keras_gumbel._typing import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def unchecked(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` as it is: `jax_debug_nans` looks at results alone."""
+    return function
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as one XLA program; what is no array is static.
+
+    In it there are numbers of 64 bits, whatever JAX is set to: places in a
+    stream have as many, and sums of probabilities.
+    """
+    programs: dict[tuple[int, ...], Any] = {}
+
+    @functools.wraps(function)
+    def run(*args: Any) -> Any:
+        static = tuple(n for n, x in enumerate(args) if not is_array(x))
+        if static not in programs:
+            programs[static] = jax.jit(function, static_argnums=static)
+        with jax.enable_x64(True):
+            return programs[static](*args)
+
+    return run
+
+
+def is_array(x: Any) -> bool:
+    """Whether it is an array, or stands for one."""
+    return isinstance(x, jax.Array | np.ndarray | np.generic)
+
+
+def unfused_unless_zero(
+    scale: Tensor, noisy: Callable[[], Tensor], quiet: Callable[[], Tensor]
+) -> Tensor:
+    """`noisy()`, or `quiet()` where `scale` is 0. Inside `compiled` only.
+
+    The result is computed once and stored. XLA would otherwise fuse the
+    random generator into every reader of the noise and run it once for each.
+    On CPUs it never fuses across a branch; elsewhere a branch may make the
+    host wait, and a barrier does.
+    """
+    scale = lax.optimization_barrier(jnp.asarray(scale))
+
+    def branch() -> Tensor:
+        return lax.cond(scale != 0, noisy, quiet)
+
+    def barrier() -> Tensor:
+        return lax.optimization_barrier(
+            jnp.where(scale != 0, noisy(), quiet())
+        )
+
+    return lax.platform_dependent(cpu=branch, default=barrier)

@@ -1,0 +1,68 @@
+"""Functions that change variables of Keras, made functions of their values."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import keras
+
+# Keras keeps this to itself.
+from keras.src.backend.common.stateless_scope import get_stateless_scope
+
+from keras_gumbel._typing import Tensor
+
+
+class _Scope(keras.StatelessScope):
+    """One that begins as the scope around it, and notes what is changed."""
+
+    def __init__(self, values: dict[Any, Tensor]) -> None:
+        super().__init__(initialize_variables=False)
+        around = get_stateless_scope()
+        if around is not None:
+            self.state_mapping.update(around.state_mapping)
+        for variable, value in values.items():
+            self.state_mapping[id(variable)] = value
+        self.changed: dict[int, Any] = {}
+
+    def add_update(self, update: tuple[Any, Tensor]) -> None:
+        self.changed[id(update[0])] = update[0]
+        super().add_update(update)
+
+
+class Pure:
+    """A function that may change variables, such as streams, as a pure one."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._variables: list[Any] | None = None
+        self._program = jax.jit(self._run)
+
+    def _run(self, values: list[Tensor], *args: Any) -> Any:
+        """The result, and the values after it."""
+        variables = self._variables or []
+        with _Scope(dict(zip(variables, values, strict=True))) as scope:
+            result = self._function(*args)
+        self._found = list(scope.changed.values())
+        after = [scope.get_current_value(x) for x in self._found]
+        return result, after
+
+    def compiled(self, *args: Any) -> Any:
+        """The function as a program, which leaves variables changed."""
+        return self._with_changes(self._program, args)
+
+    def checkpointed(self, *args: Any) -> Any:
+        """The same, not compiled, of which a gradient computes all again."""
+        return self._with_changes(jax.checkpoint(self._run), args)
+
+    def _with_changes(
+        self, run: Callable[..., Any], args: tuple[Any, ...]
+    ) -> Any:
+        if self._variables is None:
+            # Which they are, shows when it is run: here without values.
+            jax.eval_shape(self._run, [], *args)
+            self._variables = self._found
+        values = [x.value for x in self._variables]
+        result, after = run(values, *args)
+        for variable, value in zip(self._variables, after, strict=True):
+            variable.assign(value)
+        return result

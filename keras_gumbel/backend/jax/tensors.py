@@ -1,0 +1,116 @@
+"""Operations on arrays that `keras.ops` is without."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from jax import lax
+from jax.experimental import sparse
+
+# Keras keeps these to itself.
+from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.variables import AutocastScope
+
+from keras_gumbel._typing import Tensor
+
+
+def bitcast(x: Tensor, dtype: str) -> Tensor:
+    """The same bits as another type of the same width."""
+    return lax.bitcast_convert_type(x, np.dtype(dtype))
+
+
+def argmax(x: Tensor, axis: int) -> Tensor:
+    """The place of the first largest entry, int32."""
+    return lax.argmax(x, axis % x.ndim, np.int32)
+
+
+def log_gamma(x: Tensor) -> Tensor:
+    """log((x - 1)!)."""
+    return lax.lgamma(x)
+
+
+def enlarged(
+    x: Tensor, shape: Sequence[int], filler: float | bool
+) -> Tensor:
+    """`x` of at least the `shape`: with entries of the `filler` at the ends."""
+    more = [
+        (0, goal - size) for goal, size in zip(shape, x.shape, strict=True)
+    ]
+    return jnp.pad(x, more, constant_values=filler)
+
+
+def corner(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """The first entries of `x`, so that it has the `shape`; all for -1."""
+    return x[tuple(slice(None if n == -1 else n) for n in shape)]
+
+
+def with_rows(x: Tensor, start: Tensor, rows: Tensor) -> Tensor:
+    """`x` with as many of its first axis, from `start` on, replaced."""
+    return lax.dynamic_update_slice_in_dim(x, rows, start, 0)
+
+
+def sum_to_shape(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """`x` summed to `shape`: the transpose of broadcasting from it."""
+    lead = x.ndim - len(shape)
+    axes = (n for n, size in enumerate(shape, lead) if size == 1)
+    total = jnp.sum(x, (*range(lead), *axes))
+    return jnp.reshape(total, tuple(shape))
+
+
+def rank(x: Tensor) -> int:
+    """How many axes it has."""
+    found: int = x.ndim
+    return found
+
+
+def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
+    """`x` as an array; a variable is read."""
+    if isinstance(x, keras.Variable):
+        # Not by way of the dtype that a layer computes in.
+        x = x.value if dtype is None else read(x)
+    return keras.ops.convert_to_tensor(x, dtype)
+
+
+def read(variable: keras.Variable) -> Tensor:
+    """What is behind `variable`, in its own dtype.
+
+    Inside a layer of a mixed policy Keras would cast it to half precision.
+    """
+    with AutocastScope(None):
+        return variable.value
+
+
+def static_value(x: Tensor) -> np.ndarray | None:
+    """`x` as an array where its value is known now, otherwise None."""
+    if isinstance(x, keras.Variable | jax.core.Tracer):
+        return None
+    return np.asarray(x)
+
+
+def layout(x: Any) -> str:
+    """`"dense"` or `"sparse"`."""
+    is_sparse = isinstance(x, sparse.JAXSparse)
+    is_sparse |= isinstance(x, keras.KerasTensor) and x.sparse
+    return "sparse" if is_sparse else "dense"
+
+
+def with_at_least(x: Tensor, size: int, axis: int, message: str) -> Tensor:
+    """`x`; an error where its `axis` is known to be below `size`."""
+    if isinstance(x.shape[axis], int) and x.shape[axis] < size:
+        raise ValueError(f"{message} {x.shape[axis]}")
+    return x
+
+
+def checkpoint_with(
+    layer: keras.Layer, name: str, variable: keras.Variable
+) -> None:
+    """Nothing: a checkpoint is of `layer.variables`, in which all is."""
+
+
+def shares_objects() -> bool:
+    """Whether Keras reads or writes a file, in which what is one stays one."""
+    shared = get_global_attribute("shared_objects/id_to_obj_map")
+    return shared is not None
