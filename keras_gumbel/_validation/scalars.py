@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_gumbel import backend
+
 _MAX_SEED = 2**32
 
 
@@ -66,6 +68,8 @@ def check_integer(value: Any, name: str, minimum: int | None = None) -> None:
 def check_seed(seed: Any) -> None:
     """None, an integer in [0, 2**32), or a `keras.random.SeedGenerator`."""
     if seed is None or isinstance(seed, keras.random.SeedGenerator):
+        return
+    if backend.is_key(seed):
         return
     if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
         raise TypeError(

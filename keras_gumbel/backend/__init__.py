@@ -5,6 +5,7 @@ written with `keras.ops`, so another framework is one more folder like
 `tensorflow`:
 
     next_key(seed)              the key of one draw, to be given to a program
+    is_key(seed)                whether it is a key of the framework's own
     set_apart(generator, name)  other draws than those of another name
     is_set_apart(generator)     whether it is
     shares_objects()            whether Keras reads or writes a file
@@ -28,6 +29,7 @@ written with `keras.ops`, so another framework is one more folder like
     is_eager()                  whether operations run as they are called
     enlarged(x, shape, filler)  more entries, at the end of each axis
     corner(x, shape)            and fewer
+    run_of_rows(x, start, size) some rows of a matrix, one after the other
     with_rows(x, start, rows)   some replaced, one after the other
     checkpoint_with(layer, name, variable)   in the framework's checkpoints
     trace(function, *args)      its errors, where there are no values yet

@@ -1,4 +1,4 @@
-"""What is on the stack: for every framework, since Keras tells layers little."""
+"""What is on the stack, since Keras tells layers little: for any framework."""
 
 import sys
 import types

@@ -18,6 +18,7 @@ from keras import ops
 
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics import FORBIDDEN
+from keras_gumbel.numerics.sizes import whole
 
 _FAR = float("inf")
 _NONE = -1
@@ -200,7 +201,7 @@ def _step(costs: Tensor, following: Tensor, at: _State) -> _State:
 
 def _look(costs: Tensor, at: _State) -> tuple[Tensor, Tensor]:
     """Distances by way of `row`, where these are shorter, and whence."""
-    matrices, size = (ops.cast(x, "int32") for x in ops.shape(at.owners))
+    matrices, size = map(whole, ops.shape(at.owners))
     row = ops.arange(matrices, dtype="int32") * size
     row += ops.minimum(at.row, size - 1)
     # Of all the entries there may be more than an int32 can count.
@@ -238,7 +239,7 @@ def _let_in(
 
 def _pick(x: Tensor, column: Tensor) -> Tensor:
     """One entry of each row of `x`, any where the column is none of its."""
-    rows, size = (ops.cast(n, "int32") for n in ops.shape(x))
+    rows, size = map(whole, ops.shape(x))
     place = ops.arange(rows, dtype="int32") * size
     place += ops.clip(column, 0, size - 1)
     return ops.take(ops.reshape(x, (-1,)), place)

@@ -18,6 +18,7 @@ from keras import ops
 from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics import FORBIDDEN
+from keras_gumbel.numerics.sizes import product
 
 # Below this size of a matrix, sums go over whole batches of entries, in which
 # compilers find more to vectorise than in a row.
@@ -106,7 +107,7 @@ def pack(x: Tensor, like: Tensor) -> Tensor:
 
 def _pack(x: Tensor, small: bool) -> Tensor:
     shape = ops.shape(x)
-    count = ops.prod(ops.cast(shape[:-2], "int32"))
+    count = product(shape[:-2])
     x = ops.reshape(x, (count, *shape[-2:]))
     return ops.transpose(x, (1, 2, 0)) if small else x
 

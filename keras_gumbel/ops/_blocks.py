@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor, Tensors
+from keras_gumbel.numerics.sizes import Size, larger
 
 # What a block of rows holds: few enough elements that its working copies
 # stay in cache, and enough rows that the product with the table is not bound
@@ -19,32 +20,26 @@ class Block(NamedTuple):
     """A run of rows, as many in every block."""
 
     start: Tensor
-    size: Tensor
+    size: Size
 
     def of(self, x: Tensor) -> Tensor:
         """These rows of `x`; all of it where it is one for all."""
         if not len(x.shape) or x.shape[0] == 1:
             return x
-        # A run of a vector, where a loop over it reads in one go.
-        width = ops.shape(x)[1]
-        start = ops.cast(self.start, "int64") * ops.cast(width, "int64")
-        flat = ops.slice(ops.reshape(x, (-1,)), (start,), (self.size * width,))
-        return ops.reshape(flat, (self.size, width))
+        return backend.run_of_rows(x, self.start, self.size)
 
     def put(self, x: Tensor, rows: Tensor) -> Tensor:
         """`x` with these rows replaced."""
         return backend.with_rows(x, self.start, rows)
 
 
-def _sizes(like: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+def _sizes(like: Tensor, groups: int) -> tuple[Size, Size]:
     """The number of rows, and of those in a block: as many of each group."""
     rows, classes = ops.shape(like)
-    # Of two Python integers Keras makes an int16 where floats are halves.
-    most = ops.cast(_BLOCK_ELEMENTS // (classes * groups), "int32")
-    most = ops.maximum(most, _BLOCK_ROWS)
+    most = larger(_BLOCK_ELEMENTS // (classes * groups), _BLOCK_ROWS)
     each = rows // groups
     # Rather a block of up to twice the size than a loop over two.
-    blocks = ops.maximum(each // most, 1)
+    blocks = larger(each // most, 1)
     return rows, -(-each // blocks) * groups
 
 
@@ -56,7 +51,7 @@ def for_blocks(
 ) -> Tensors:
     """`results` after `step` has filled in every block of their rows."""
     rows, size = _sizes(like, groups)
-    count = -(-rows // ops.maximum(size, 1))
+    count = -(-rows // larger(size, 1))
 
     def body(i: Tensor, *results: Tensor) -> Tensors:
         # XLA takes a size that comes from a shape for a constant; not always

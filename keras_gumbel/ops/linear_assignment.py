@@ -9,6 +9,7 @@ from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import check_matrices
 from keras_gumbel.numerics import assignment
+from keras_gumbel.numerics.sizes import product
 
 
 def linear_assignment(logits: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ def assign(scores: Tensor) -> Tensor:
     bad = is_bad(scores)
     matrices = ops.where(bad, 0.0, scores)
     # A number to each side: of an empty batch -1 tells nothing.
-    count = ops.prod(ops.cast(shape[:-2], "int32"))
+    count = product(shape[:-2])
     columns = assignment.best_columns(
         ops.reshape(matrices, (count, *shape[-2:]))
     )

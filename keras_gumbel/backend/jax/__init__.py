@@ -16,6 +16,7 @@ from keras_gumbel.backend.jax.programs import (
 from keras_gumbel.backend.jax.rematerialization import remat as remat
 from keras_gumbel.backend.jax.streams import (
     fetch_and_add as fetch_and_add,
+    is_key as is_key,
     is_set_apart as is_set_apart,
     next_key as next_key,
     random_bits as random_bits,
@@ -31,6 +32,7 @@ from keras_gumbel.backend.jax.tensors import (
     log_gamma as log_gamma,
     rank as rank,
     read as read,
+    run_of_rows as run_of_rows,
     shares_objects as shares_objects,
     static_value as static_value,
     sum_to_shape as sum_to_shape,
@@ -60,6 +62,7 @@ __all__ = [
     "input_signature",
     "is_eager",
     "is_in_inner_graph",
+    "is_key",
     "is_set_apart",
     "layout",
     "log_gamma",
@@ -71,6 +74,7 @@ __all__ = [
     "read",
     "refuse_export",
     "remat",
+    "run_of_rows",
     "set_apart",
     "shares_objects",
     "static_value",

@@ -60,8 +60,6 @@ def unfused_unless_zero(
         return lax.cond(scale != 0, noisy, quiet)
 
     def barrier() -> Tensor:
-        return lax.optimization_barrier(
-            jnp.where(scale != 0, noisy(), quiet())
-        )
+        return lax.optimization_barrier(jnp.where(scale != 0, noisy(), quiet()))
 
     return lax.platform_dependent(cpu=branch, default=barrier)

@@ -1,6 +1,6 @@
 """Functions that change variables of Keras, made functions of their values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -15,12 +15,12 @@ from keras_gumbel._typing import Tensor
 class _Scope(keras.StatelessScope):
     """One that begins as the scope around it, and notes what is changed."""
 
-    def __init__(self, values: dict[Any, Tensor]) -> None:
+    def __init__(self, values: Iterable[tuple[Any, Tensor]]) -> None:
         super().__init__(initialize_variables=False)
         around = get_stateless_scope()
         if around is not None:
             self.state_mapping.update(around.state_mapping)
-        for variable, value in values.items():
+        for variable, value in values:
             self.state_mapping[id(variable)] = value
         self.changed: dict[int, Any] = {}
 
@@ -40,7 +40,7 @@ class Pure:
     def _run(self, values: list[Tensor], *args: Any) -> Any:
         """The result, and the values after it."""
         variables = self._variables or []
-        with _Scope(dict(zip(variables, values, strict=True))) as scope:
+        with _Scope(zip(variables, values, strict=True)) as scope:
             result = self._function(*args)
         self._found = list(scope.changed.values())
         after = [scope.get_current_value(x) for x in self._found]

@@ -42,6 +42,24 @@ def next_key(seed: Seed) -> Tensor:
     return key if part is None else _part_key(key, part)
 
 
+def is_key(seed: Any) -> bool:
+    """Whether it is a key of JAX's, by Threefry; an error for another."""
+    if not isinstance(seed, jax.Array):
+        return False
+    if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+        if str(jax.random.key_impl(seed)) == "fry" or "threefry" in str(
+            jax.random.key_impl(seed)
+        ):
+            return True
+    elif seed.dtype == jnp.uint32 and seed.shape == (2,):
+        return True
+    raise ValueError(
+        "`seed` must be one key of Threefry, which JAX's keys are unless "
+        "`jax_default_prng_impl` says otherwise: `jax.random.key(0)`. "
+        f"Received: seed={seed}"
+    )
+
+
 def _words_of_key(key: Tensor) -> Tensor:
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.key_data(key)

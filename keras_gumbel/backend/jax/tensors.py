@@ -32,19 +32,20 @@ def log_gamma(x: Tensor) -> Tensor:
     return lax.lgamma(x)
 
 
-def enlarged(
-    x: Tensor, shape: Sequence[int], filler: float | bool
-) -> Tensor:
+def enlarged(x: Tensor, shape: Sequence[int], filler: float | bool) -> Tensor:
     """`x` of at least the `shape`: with entries of the `filler` at the ends."""
-    more = [
-        (0, goal - size) for goal, size in zip(shape, x.shape, strict=True)
-    ]
+    more = [(0, goal - size) for goal, size in zip(shape, x.shape, strict=True)]
     return jnp.pad(x, more, constant_values=filler)
 
 
 def corner(x: Tensor, shape: Sequence[int]) -> Tensor:
     """The first entries of `x`, so that it has the `shape`; all for -1."""
     return x[tuple(slice(None if n == -1 else n) for n in shape)]
+
+
+def run_of_rows(x: Tensor, start: Tensor, size: int) -> Tensor:
+    """Rows of a matrix, as many as `size`, from `start` on."""
+    return lax.dynamic_slice_in_dim(x, start, size, 0)
 
 
 def with_rows(x: Tensor, start: Tensor, rows: Tensor) -> Tensor:

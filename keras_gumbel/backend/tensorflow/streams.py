@@ -40,6 +40,12 @@ def next_key(seed: Seed) -> Tensor:
     return replay.once(lambda: _drawn_key(seed), graph())
 
 
+def is_key(seed: Any) -> bool:
+    """Whether it is a key of the framework's own, of which this has none."""
+    del seed
+    return False
+
+
 def _drawn_key(seed: Seed) -> Tensor:
     here = tf.distribute.get_replica_context()
     replicas = here.num_replicas_in_sync if here else 1

@@ -54,6 +54,17 @@ def corner(x: Tensor, shape: Sequence[Tensor | int]) -> Tensor:
     return tf.slice(x, [0] * len(shape), shape)
 
 
+def run_of_rows(x: Tensor, start: Tensor, size: Tensor | int) -> Tensor:
+    """Rows of a matrix, as many as `size`, from `start` on."""
+    # A run of a vector, where a loop over it reads in one go.
+    width = keras.ops.shape(x)[1]
+    first = tf.cast(start, tf.int64) * tf.cast(width, tf.int64)
+    flat = tf.slice(
+        tf.reshape(x, [-1]), [first], [tf.cast(size * width, tf.int64)]
+    )
+    return tf.reshape(flat, (size, width))
+
+
 def with_rows(x: Tensor, start: Tensor, rows: Tensor) -> Tensor:
     """`x` with as many of its first axis, from `start` on, replaced."""
     if is_vectorised():

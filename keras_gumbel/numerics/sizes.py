@@ -1,0 +1,32 @@
+"""Arithmetic of sizes: of integers, where they are known.
+
+A framework whose shapes are always known takes nothing else for a shape.
+"""
+
+import math
+from collections.abc import Sequence
+
+from keras import ops
+
+from keras_gumbel._typing import Tensor
+
+Size = Tensor | int
+
+
+def whole(size: Size) -> Size:
+    """An integer as it is, a tensor as int32."""
+    return size if isinstance(size, int) else ops.cast(size, "int32")
+
+
+def larger(a: Size, b: Size) -> Size:
+    """The larger of two."""
+    if isinstance(a, int) and isinstance(b, int):
+        return max(a, b)
+    return ops.maximum(whole(a), whole(b))
+
+
+def product(sizes: Sequence[Size]) -> Size:
+    """Of all, int32 where one is not known."""
+    if all(isinstance(size, int) for size in sizes):
+        return math.prod(sizes)
+    return ops.prod(ops.cast(sizes, "int32"))
