@@ -32,7 +32,7 @@ def live_value(
             f"`{name}` can be assigned a number. A schedule is given to a "
             f"layer when it is made. Received: {name}={value!r}"
         )
-    if is_number(value) or not hasattr(value, "dtype"):
+    if is_number(value) or not _is_tensor(value):
         check_live_number(value, check)
         return float(value)
     _check_is_scalar(value, name)
@@ -54,7 +54,7 @@ def check_live_number(value: Any, check: Callable[[Any], None]) -> None:
 
 def check_noise_scale(noise_scale: Any) -> None:
     """A finite number, zero or more, or a scalar float tensor of one."""
-    if is_number(noise_scale) or not hasattr(noise_scale, "dtype"):
+    if is_number(noise_scale) or not _is_tensor(noise_scale):
         check_not_negative(noise_scale, "noise_scale")
         return
     _check_is_scalar(noise_scale, "noise_scale")
@@ -68,7 +68,7 @@ def check_backward_temperature(value: Any) -> None:
     name = "backward_temperature"
     if is_schedule(value):
         value = float(keras.ops.convert_to_numpy(value(0)))
-    if is_number(value) or not hasattr(value, "dtype"):
+    if is_number(value) or not _is_tensor(value):
         check_positive(value, name)
         return
     _check_is_scalar(value, name)
@@ -104,6 +104,11 @@ def check_can_be_saved(estimator: Any) -> None:
 def is_schedule(value: Any) -> bool:
     """Whether it is one of the training calls, of Keras's."""
     return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
+
+
+def _is_tensor(value: Any) -> bool:
+    # A layer has a dtype, too.
+    return hasattr(value, "dtype") and hasattr(value, "shape")
 
 
 def _check_is_scalar(value: Any, name: str) -> None:

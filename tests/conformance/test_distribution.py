@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from keras_gumbel.backend.tensorflow import _replica_key
+from keras_gumbel.backend.tensorflow.streams import _replica_key
 from tests.conformance.registry import (
     LAYERS,
     as_array,

@@ -106,6 +106,7 @@ def test_a_layer_follows_a_schedule(cls, tmp_path):
     assert loaded.get_config() == DECAY.get_config()
 
 
+@pytest.mark.slow
 def test_a_quantizer_follows_a_schedule_in_fit():
     layer = kg.GumbelQuantizer(
         4,

@@ -47,7 +47,7 @@ def reader(layer):
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("hard", [True, *slow(False)])
+@pytest.mark.parametrize("hard", slow(True, False))
 def test_attention_never_reads_padding(hard, tmp_path):
     """In training, inference and after loading; with lengths that vary."""
     model = reader(kg.GumbelSoftmax(hard=hard, seed=1, name="pick"))

@@ -737,8 +737,8 @@ def test_empty_batch(hard, shape, seed):
 @pytest.mark.parametrize(
     ("hard", "index", "signature", "axis"),
     [
-        (False, False, (None, None, None), 1),
         *slow_rows(
+            (False, False, (None, None, None), 1),
             (True, False, (None, None, None), 1),
             (True, True, (None, None, 5), -1),
             (False, True, (None, None, 5), -1),

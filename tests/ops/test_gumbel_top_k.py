@@ -239,7 +239,7 @@ def test_gradient_to_logits_and_temperature(k, dtype, seed):
             close(mine, right, tolerance / min(float(tau) ** 2, 1))
 
 
-@pytest.mark.parametrize("hard", [False, *slow(True)])
+@pytest.mark.parametrize("hard", slow(False, True))
 def test_a_temperature_for_each_example(hard, seed):
     """Of a hard sample the gradients are those of the soft one."""
     x, upstream = normal((2, *SHAPE), seed, "float64")
@@ -495,6 +495,7 @@ def test_rows_that_allow_few(seed):
 
 
 @pytest.mark.tensorflow
+@pytest.mark.slow
 def test_minus_infinity_forbids(seed):
     """The same as the mask, and never an error."""
     x, upstream = normal((2, 5, 5), seed)
