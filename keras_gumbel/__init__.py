@@ -1,6 +1,7 @@
 """Keras layers that make a discrete choice and still train."""
 
 from keras_gumbel import (
+    _framework as _framework,
     callbacks as callbacks,
     diagnostics as diagnostics,
     distributions as distributions,

@@ -52,6 +52,11 @@ def given_noise(layer: Any, like: Tensor) -> Tensor | None:
     return None if source is None else source(layer, like)
 
 
+def mask_of(x: Tensor) -> Tensor | None:
+    """The mask that Keras has a tensor carry; None without one."""
+    return backend.mask_of(x)
+
+
 def is_exported() -> bool:
     """Whether this call is traced to be written to a file."""
     return backend.export_format() is not None

@@ -79,7 +79,7 @@ class ExponentialAnnealing(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Tensor) -> Tensor:
         """The temperature at `step`, an integer counted from 0."""
         # Whole numbers until the end: float32 skips steps beyond 2**24.
-        stage = ops.floor_divide(ops.cast(step, "int64"), self.every)
+        stage = ops.floor_divide(ops.cast(step, "int"), self.every)
         elapsed = ops.cast(stage * self.every, "float32")
         decay = ops.exp(-self.decay_rate * elapsed)
         return ops.maximum(self.minimum, self.initial_temperature * decay)

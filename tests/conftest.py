@@ -1,13 +1,32 @@
 """Seeds for the whole suite, and a clean session for each test."""
 
 import gc
+import pathlib
 import secrets
 
 import keras
 import pytest
-import tensorflow as tf
 
 DEFAULT_SEED = 17
+BACKEND = keras.config.backend()
+# What is TensorFlow's own, or of the examples and exports that ask for it.
+NOT_WITHOUT_TENSORFLOW = ("examples", "export", "distributions", "resuming")
+
+
+def pytest_ignore_collect(collection_path):
+    """Without TensorFlow no module is collected that imports it."""
+    if BACKEND == "tensorflow" or collection_path.suffix != ".py":
+        return None
+    folder = collection_path.parent.name
+    source = pathlib.Path(collection_path).read_text()
+    own = "\nimport tensorflow" in source or "\nfrom tensorflow" in source
+    return True if own or folder in NOT_WITHOUT_TENSORFLOW else None
+
+
+def pytest_runtest_setup(item):
+    """Nor is a test run that is TensorFlow's own."""
+    if BACKEND != "tensorflow" and item.get_closest_marker("tensorflow"):
+        pytest.skip("of TensorFlow alone")
 
 
 def pytest_addoption(parser):
@@ -29,8 +48,11 @@ def pytest_configure(config):
     # A worker of pytest-xdist gets the seed that the controller drew.
     if config.option.vary_seed and not hasattr(config, "workerinput"):
         config.option.fixed_seed = secrets.randbelow(2**31)
-    # On GPUs that have it, TF32 would round float32 to 10 bits.
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        # On GPUs that have it, TF32 would round float32 to 10 bits.
+        tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,9 +11,13 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.variants import slow
+
+if keras.config.backend() == "jax":
+    from tests.frameworks.jax import MODES, slopes, slopes_to
+else:
+    from tests.frameworks.tensorflow import MODES, slopes, slopes_to
 
 Tensor = Any
 
@@ -48,13 +52,9 @@ def value_and_grad(
         connects it.
     """
     tensors = [tensor(x) for x in args]
-    with tf.GradientTape() as tape:
-        tape.watch(tensors)
-        value = function(*tensors)
     if upstream is not None:
-        upstream = keras.ops.cast(tensor(upstream), value.dtype)
-    found = tape.gradient(value, tensors, output_gradients=upstream)
-    return value, tuple(found)
+        upstream = tensor(upstream)
+    return slopes(function, tensors, upstream)
 
 
 def gradients(
@@ -76,19 +76,7 @@ def grad_to(variables: Any, function: Callable[[], Tensor]) -> Any:
 
     None where nothing connects one of them.
     """
-    with tf.GradientTape() as tape:
-        value = function()
-    return to_numpy(tape.gradient(value, [x.value for x in variables]))
-
-
-# How a function of tensors is run: mode -> (function -> function).
-MODES: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-    "eager": lambda function: function,
-    "graph": lambda function: tf.function(function, autograph=False),
-    "compiled": lambda function: tf.function(
-        function, autograph=False, jit_compile=True
-    ),
-}
+    return to_numpy(slopes_to(variables, function))
 
 
 def in_mode(mode: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -37,7 +37,11 @@ written with `keras.ops`, so another framework is one more folder like
     layout(x)                   dense, ragged or sparse
     with_at_least(x, size, axis, message)    an error when the program runs
     is_in_inner_graph()         whether a layer's loop or branch is being traced
+    has_value(variable)         whether it can be read
     value_now(variable)         what it holds while a graph is traced
+    mask_of(x)                  what Keras has a tensor carry
+    widest_float()              the dtype that sums are exact in
+    trains_by_values()          whether Keras trains by values, not variables
     export_format()             what the call is traced for by an exporter
     refuse_export(reason)       an error that exporters show
     rank(x)                     of a tensor, None where it is not known
@@ -46,12 +50,15 @@ written with `keras.ops`, so another framework is one more folder like
     static_value(x)             the number in `x` where it is known now
 """
 
-from keras_gumbel.backend.framework import name as name
+from typing import TYPE_CHECKING
+
+from keras_gumbel._framework import NAME as NAME
+from keras_gumbel.backend.masks import mask_of as mask_of
 from keras_gumbel.backend.replay import hand_on as hand_on
 
 # As Keras does it: a framework that is not asked for is not imported. All
 # have the names above, to which a test holds them.
-if name() == "jax":
-    from keras_gumbel.backend.jax import *  # noqa: F403
-else:
+if TYPE_CHECKING or NAME == "tensorflow":
     from keras_gumbel.backend.tensorflow import *  # noqa: F403
+else:
+    from keras_gumbel.backend.jax import *  # noqa: F403

@@ -46,9 +46,10 @@ class Problem:
         logits = dense(logits, "logits")
         check_logits(logits)
         canonical_axis(-1, logits.shape)
-        wide = ops.cast(logits, "float64")
-        check_possible(ops.convert_to_numpy(wide))
-        probs = ops.convert_to_numpy(numerics.softmax(wide, 1.0, -1))
+        wide = ops.convert_to_numpy(numerics.widen(logits)).astype("float64")
+        check_possible(wide)
+        weight = np.exp(wide - wide.max(-1, keepdims=True))
+        probs = weight / weight.sum(-1, keepdims=True)
         # An objective need not be defined at a state that is impossible.
         mode = np.eye(probs.shape[-1])[np.argmax(probs, -1)]
         # Twice, since one would hide an objective that adds up its states.

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_gumbel import estimators, numerics
-from keras_gumbel._tracing import is_exported
+from keras_gumbel._tracing import is_exported, mask_of
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_kl_weight,
@@ -194,6 +194,12 @@ class GumbelQuantizer(CodebookLayer):
         self.usage = CategoryUsage(
             self.num_groups * self.num_codes, f"{self.name}_usage"
         )
+        self._held = (*self.perplexity.held(), *self.usage.held())
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The weights and what else is no metric's, or cannot be."""
+        return [*super().variables, *self._held]
 
     @property
     def kl_weight(self) -> keras.Variable | None:
@@ -218,7 +224,7 @@ class GumbelQuantizer(CodebookLayer):
         logits = self.logits(inputs, class_mask)
         vectors, codes = self._choose(logits, None, temperature, training)
         # Keras passes it only where the inputs are the one tensor.
-        mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
+        mask = mask_of(inputs) if mask is None else mask
         unmasked = None if mask is None else for_each_position(mask, inputs)
         if self.kl_weight is not None:
             changed = self._add_penalty(

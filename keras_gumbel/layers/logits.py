@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_gumbel import estimators, numerics
-from keras_gumbel._tracing import given_noise, is_sampling
+from keras_gumbel._tracing import given_noise, is_sampling, mask_of
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_backward_temperature,
@@ -99,7 +99,7 @@ class LogitsLayer(SamplingLayer):
     ) -> Tensor:
         """Sample when training; otherwise do what `inference` says."""
         # Keras passes it only where the logits are the one tensor.
-        mask = getattr(logits, "_keras_mask", None) if mask is None else mask
+        mask = mask_of(logits) if mask is None else mask
         if not self.from_logits:
             probs = dense(logits, "logits")
             check_logits(probs)

@@ -126,7 +126,7 @@ class SamplingLayer(keras.Layer, ABC):
         checkpoint_with(self, name, live.variable)
         if live.schedule is not None and self._iterations is None:
             self._iterations = self.add_weight(
-                **settings(stored.ITERATIONS, "zeros", "int64")
+                **settings(stored.ITERATIONS, "zeros", "int")
             )
 
     def _add_variable(self, **settings: Any) -> keras.Variable:

@@ -59,4 +59,4 @@ class CategoryUsage(CodeCounts):
 
     def _summary(self, counts: Tensor, total: Tensor) -> Tensor:
         del total
-        return ops.mean(ops.cast(counts > 0, "float64"))
+        return ops.mean(ops.cast(counts > 0, counts.dtype))

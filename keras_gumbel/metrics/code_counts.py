@@ -49,10 +49,37 @@ class CodeCounts(keras.Metric, ABC):
         check_integer(num_codes, "num_codes", minimum=1)
         super().__init__(name=name, dtype=dtype or _default_dtype())
         self.num_codes = int(num_codes)
-        # Float32 would stop counting at 2**24, float64 does at 2**53.
-        self._counts = self.add_variable(
-            (self.num_codes,), "zeros", dtype="float64", name="counts"
+        # Float32 would stop counting at 2**24, float64 does at 2**53; where
+        # there is no float64, what a sum has lost is kept beside it.
+        self._counts = self._zeros("counts")
+        exact = backend.widest_float() == "float64"
+        self._lost = None if exact else self._zeros("lost")
+        self._is_held = False
+
+    def _zeros(self, name: str) -> keras.Variable:
+        dtype = backend.widest_float()
+        return self.add_variable(
+            (self.num_codes,), "zeros", dtype=dtype, name=name
         )
+
+    def held(self) -> list[keras.Variable]:
+        """What a layer is to hold that counts in its `call`; mostly nothing.
+
+        Where Keras trains by values, it has those of a layer's variables
+        there, and of no metric.
+        """
+        self._is_held = backend.trains_by_values()
+        return list(self._variables) if self._is_held else []
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The counts, unless a layer holds them."""
+        return [] if self._is_held else super().variables
+
+    def reset_state(self) -> None:
+        """Begin anew."""
+        for variable in self._variables:
+            variable.assign(ops.zeros(variable.shape, variable.dtype))
 
     @backend.unchecked
     @_of_codes_alone
@@ -66,7 +93,7 @@ class CodeCounts(keras.Metric, ABC):
         if rows:
             inside = ops.all((codes >= 0) & (codes <= 1), axis=-1)
         else:
-            codes = ops.cast(codes, "int64")
+            codes = ops.cast(codes, "int")
             inside = (codes >= 0) & (codes < self.num_codes)
         # What weighs nothing, padding, may hold anything.
         known = inside | (weight == 0)
@@ -77,8 +104,17 @@ class CodeCounts(keras.Metric, ABC):
         self.add(count(codes, weight, inside))
 
     def add(self, counts: Tensor) -> None:
-        """Add what was counted elsewhere: a float64 number for each code."""
-        self._counts.assign_add(counts)
+        """Add what was counted elsewhere: a number for each code."""
+        if self._lost is None:
+            self._counts.assign_add(counts)
+            return
+        # Knuth's sum: what rounding takes away is told to the last bit.
+        before = ops.convert_to_tensor(self._counts)
+        after = before + counts
+        added = after - before
+        lost = (before - (after - added)) + (counts - added)
+        self._counts.assign(after)
+        self._lost.assign_add(lost)
 
     def _histogram(
         self, codes: Tensor, weight: Tensor, inside: Tensor
@@ -93,7 +129,12 @@ class CodeCounts(keras.Metric, ABC):
     @backend.unchecked
     def result(self) -> Tensor:
         """The metric of all that was seen since the last reset."""
+        if not all(map(backend.has_value, self._variables)):
+            # A step of training by values; the epoch's result is right.
+            return ops.convert_to_tensor(float("nan"), self._result_dtype)
         counts = ops.convert_to_tensor(self._counts)
+        if self._lost is not None:
+            counts += ops.convert_to_tensor(self._lost)
         total = ops.sum(counts)
         summary = self._summary(counts, ops.where(total == 0, 1.0, total))
         # A sum that is no number tells of a code that was none.
@@ -131,11 +172,11 @@ def _default_dtype() -> str:
 
 
 def _weight(sample_weight: Tensor | None, codes: Tensor) -> Tensor:
-    """One float64 number for each code; trailing axes share theirs."""
+    """One number for each code; trailing axes share theirs."""
     shape = ops.shape(codes)
     if sample_weight is None:
-        return ops.ones(shape, "float64")
-    weight = ops.cast(backend.to_tensor(sample_weight), "float64")
+        return ops.ones(shape, backend.widest_float())
+    weight = ops.cast(backend.to_tensor(sample_weight), backend.widest_float())
     check_sample_weight(weight, codes)
     trailing = (1,) * (len(shape) - len(weight.shape))
     weight = ops.reshape(weight, (*ops.shape(weight), *trailing))
@@ -143,6 +184,6 @@ def _weight(sample_weight: Tensor | None, codes: Tensor) -> Tensor:
 
 
 def _sum_rows(rows: Tensor, weight: Tensor, inside: Tensor) -> Tensor:
-    rows = ops.where(inside[..., None], ops.cast(rows, "float64"), 0.0)
+    rows = ops.where(inside[..., None], ops.cast(rows, weight.dtype), 0.0)
     weighted = rows * weight[..., None]
     return ops.sum(weighted, axis=tuple(range(len(rows.shape) - 1)))

@@ -15,7 +15,7 @@ Size = Tensor | int
 
 def whole(size: Size) -> Size:
     """An integer as it is, a tensor as int32."""
-    return size if isinstance(size, int) else ops.cast(size, "int32")
+    return ops.cast(size, "int32") if hasattr(size, "dtype") else size
 
 
 def larger(a: Size, b: Size) -> Size:
@@ -27,6 +27,6 @@ def larger(a: Size, b: Size) -> Size:
 
 def product(sizes: Sequence[Size]) -> Size:
     """Of all, int32 where one is not known."""
-    if all(isinstance(size, int) for size in sizes):
-        return math.prod(sizes)
-    return ops.prod(ops.cast(sizes, "int32"))
+    if any(hasattr(size, "dtype") for size in sizes):
+        return ops.prod(ops.cast(sizes, "int32"))
+    return math.prod(sizes)

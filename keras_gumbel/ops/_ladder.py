@@ -59,7 +59,7 @@ def by_rungs(
         _ready.add((op, goal))
     if vary and noise:
         # Places are counted by what there really is.
-        noise = *noise, ops.convert_to_tensor(shape[1:], "int64")
+        noise = *noise, ops.convert_to_tensor(shape[1:], "int")
     results = sample(
         rows._replace(
             logits=backend.enlarged(rows.logits, goal, numerics.FORBIDDEN),

@@ -55,10 +55,10 @@ def look_up(codes: Tensor, tables: Tensor) -> Tensor:
     Of `tables`, `(groups, num_codes, dim)`.
     """
     groups, num_codes, dim = tables.shape
-    codes = ops.cast(codes, "int64")
+    codes = ops.cast(codes, "int")
     known = ops.logical_and(codes >= 0, codes < num_codes)
     place = ops.where(known, codes, 0)
-    place += ops.arange(groups, dtype="int64") * num_codes
+    place += ops.arange(groups, dtype="int") * num_codes
     rows = ops.take(ops.reshape(tables, (-1, dim)), place, axis=0)
     return ops.where(ops.expand_dims(known, -1), rows, float("nan"))
 
@@ -81,7 +81,7 @@ def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
     # A place of its own for those left out, which then goes.
     place = ops.where(known, codes + first, groups * num_codes)
     place = ops.reshape(place, (-1,))
-    ones = ops.ones(ops.shape(place), "float64")
+    ones = ops.ones(ops.shape(place), backend.widest_float())
     return ops.segment_sum(ones, place, groups * num_codes + 1)[:-1]
 
 

@@ -61,7 +61,17 @@ def sum_to_shape(x: Tensor, shape: Sequence[int]) -> Tensor:
     return jnp.reshape(total, tuple(shape))
 
 
-def rank(x: Tensor) -> int:
+def widest_float() -> str:
+    """The dtype that sums are exact in as far as they can be."""
+    return "float64" if jax.config.jax_enable_x64 else "float32"
+
+
+def trains_by_values() -> bool:
+    """Whether Keras trains by values of variables, and not by these."""
+    return True
+
+
+def rank(x: Tensor) -> int | None:
     """How many axes it has."""
     found: int = x.ndim
     return found

@@ -10,6 +10,7 @@ import numpy as np
 
 # Keras keeps these to itself.
 from keras.src.backend import compute_output_spec
+from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.export.export_utils import get_input_signature
 
 from keras_gumbel.backend import frames
@@ -51,6 +52,16 @@ def is_in_inner_graph() -> bool:
     What is computed in there, that layer's caller cannot have.
     """
     return not is_eager() and frames.is_in_a_layers(_CONTROL_FLOW)
+
+
+def has_value(variable: keras.Variable) -> bool:
+    """Whether it can be read here.
+
+    While Keras trains by values, a variable has none of its own.
+    """
+    scope = get_stateless_scope()
+    mapped = scope is not None and scope.get_current_value(variable) is not None
+    return mapped or variable._value is not None
 
 
 def value_now(variable: keras.Variable) -> np.ndarray | None:

@@ -5,14 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
-# Keras keeps these to itself.
-from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
-
 # The pause of every tape has no name under `tf.`.
 from tensorflow.python.eager import record
 
 from keras_gumbel._typing import Tensor
 from keras_gumbel.backend import replay
+from keras_gumbel.backend.masks import with_mask_of
 from keras_gumbel.backend.tensorflow.streams import graph
 
 
@@ -81,7 +79,7 @@ def _run_twice(
 
     results = iter(call(*tensors))
     leaves = [
-        _with_mask_of(x, next(results)) if tf.is_tensor(x) else x
+        with_mask_of(x, next(results)) if tf.is_tensor(x) else x
         for x in tf.nest.flatten(made[0], expand_composites=True)
     ]
     for (take, _), value in zip(first.handed, results, strict=True):
@@ -109,11 +107,4 @@ def _after(dys: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
         bits = tf.bitcast(tf.cast(number, tf.float32), tf.int32)
         always = tf.not_equal(bits, 0x7FC5A5A5)
         copies = [tf.where(always, x, tf.zeros_like(x)) for x in copies]
-    return list(map(_with_mask_of, tensors, copies))
-
-
-def _with_mask_of(source: Tensor, x: Tensor) -> Tensor:
-    mask = get_keras_mask(source)
-    if mask is not None:
-        set_keras_mask(x, mask)
-    return x
+    return list(map(with_mask_of, tensors, copies))

@@ -81,6 +81,16 @@ def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:
     return tf.reshape(tf.reduce_sum(x, axes), shape)
 
 
+def widest_float() -> str:
+    """The dtype that sums are exact in as far as they can be."""
+    return "float64"
+
+
+def trains_by_values() -> bool:
+    """Whether Keras trains by values of variables, and not by these."""
+    return False
+
+
 def rank(x: Tensor) -> int | None:
     """How many axes it has, None where that is not known."""
     found: int | None = x.shape.rank

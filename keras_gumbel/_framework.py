@@ -1,6 +1,5 @@
 """Which framework Keras runs on, found out before it is imported."""
 
-import functools
 import importlib.util
 import json
 import os
@@ -11,9 +10,8 @@ from pathlib import Path
 EXTRAS = {"tensorflow": None, "jax": "jax"}
 
 
-@functools.cache
-def name() -> str:
-    """`"tensorflow"` or `"jax"`; an ImportError where it is not to be had."""
+def _found() -> str:
+    """One of these; an ImportError where it is not to be had."""
     wanted = _setting()
     if wanted not in EXTRAS:
         raise ImportError(
@@ -48,3 +46,7 @@ def _setting() -> str:
         config = {}
     found: str = config.get("backend", "tensorflow")
     return found
+
+
+# `"tensorflow"` or `"jax"`.
+NAME = _found()
