@@ -194,12 +194,14 @@ class GumbelQuantizer(CodebookLayer):
         self.usage = CategoryUsage(
             self.num_groups * self.num_codes, f"{self.name}_usage"
         )
-        self._held = (*self.perplexity.held(), *self.usage.held())
+        self.perplexity.be_held()
+        self.usage.be_held()
 
     @property
     def variables(self) -> list[keras.Variable]:
         """The weights and what else is no metric's, or cannot be."""
-        return [*super().variables, *self._held]
+        held = (*self.perplexity.held, *self.usage.held)
+        return [*super().variables, *held]
 
     @property
     def kl_weight(self) -> keras.Variable | None:

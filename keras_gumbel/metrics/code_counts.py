@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_gumbel import backend
@@ -62,13 +63,17 @@ class CodeCounts(keras.Metric, ABC):
             (self.num_codes,), "zeros", dtype=dtype, name=name
         )
 
-    def held(self) -> list[keras.Variable]:
-        """What a layer is to hold that counts in its `call`; mostly nothing.
+    def be_held(self) -> None:
+        """Have `held` be what a layer holds that counts in its `call`.
 
         Where Keras trains by values, it has those of a layer's variables
-        there, and of no metric.
+        there, and of no metric; elsewhere this changes nothing.
         """
         self._is_held = backend.trains_by_values()
+
+    @property
+    def held(self) -> list[keras.Variable]:
+        """The counts, if a layer holds them."""
         return list(self._variables) if self._is_held else []
 
     @property
@@ -116,6 +121,18 @@ class CodeCounts(keras.Metric, ABC):
         self._counts.assign(after)
         self._lost.assign_add(lost)
 
+    def save_own_variables(self, store: Any) -> None:
+        """Save the counts, as every backend does."""
+        parts = map(ops.convert_to_numpy, self._variables)
+        store["0"] = sum(part.astype("float64") for part in parts)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the counts."""
+        left = np.asarray(store["0"], "float64")
+        for variable in self._variables:
+            variable.assign(left.astype(variable.dtype))
+            left = left - left.astype(variable.dtype)
+
     def _histogram(
         self, codes: Tensor, weight: Tensor, inside: Tensor
     ) -> Tensor:
@@ -134,7 +151,7 @@ class CodeCounts(keras.Metric, ABC):
             return ops.convert_to_tensor(float("nan"), self._result_dtype)
         counts = ops.convert_to_tensor(self._counts)
         if self._lost is not None:
-            counts += ops.convert_to_tensor(self._lost)
+            counts = counts + ops.convert_to_tensor(self._lost)
         total = ops.sum(counts)
         summary = self._summary(counts, ops.where(total == 0, 1.0, total))
         # A sum that is no number tells of a code that was none.

@@ -1,0 +1,59 @@
+"""Each backend gives what every backend has written: see `tests.golden`."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.golden import CASES, FOLDER, NOISE, X, sample
+from tests.harness import to_numpy
+
+WRITERS = sorted(path.stem for path in FOLDER.glob("*.npz"))
+# Of the largest: sums in another order, and another exponential.
+TOLERANCE = 5e-6
+
+
+@pytest.fixture(scope="module", params=WRITERS)
+def written(request):
+    return np.load(FOLDER / f"{request.param}.npz")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_samples_and_gradients(name, written):
+    is_hard = CASES[name][-1]
+    value, *slopes = sample(name)
+    if is_hard:
+        np.testing.assert_array_equal(value, written[f"{name}/0"])
+    else:
+        slopes = [value, *slopes]
+    for n, found in enumerate(slopes, int(is_hard)):
+        if found is None:  # nothing connects it; others say 0
+            continue
+        right = written[f"{name}/{n}"]
+        scale = max(np.abs(right).max(), 1e-30)
+        np.testing.assert_allclose(found, right, rtol=0, atol=TOLERANCE * scale)
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_noise(name, written):
+    (found,) = sample(name)
+    right = written[f"{name}/0"]
+    if right.dtype.kind == "f":
+        np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(found, right)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_file_goes_on(writer):
+    """With the stream, the schedule's count and the temperature."""
+    written = np.load(FOLDER / f"{writer}.npz")
+    model = keras.models.load_model(FOLDER / f"{writer}.keras")
+    found = to_numpy(model(X[:, 0], training=True))
+    right = written["next/0"]
+    np.testing.assert_allclose(found, right, rtol=0, atol=1e-6)
+    temperature = to_numpy(model.layers[0].temperature)
+    assert temperature == pytest.approx(float(written["next/1"]), rel=1e-6)
+
+
+def test_every_backend_has_written():
+    assert WRITERS == ["jax", "tensorflow"]
