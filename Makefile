@@ -13,15 +13,15 @@ MATRIX = .venv-oldest .venv-middle .venv-newest .venv-python3.13
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # What the tests run on.
 BACKEND ?= tensorflow
-ifneq ($(BACKEND),tensorflow)
-$(error BACKEND must be tensorflow. Received: BACKEND=$(BACKEND))
+ifeq ($(filter $(BACKEND),tensorflow jax),)
+$(error BACKEND must be tensorflow or jax. Received: BACKEND=$(BACKEND))
 endif
 PYTEST = -m pytest --numprocesses 2 --dist worksteal
 # XLA's programs are kept from one run to the next, by one version of TensorFlow
 # alone; the tests that look at a compilation (`uncached`) are run without.
 CACHED = TF_XLA_FLAGS="--tf_xla_persistent_cache_directory=$(abspath $(VENV))/xla"
 
-.PHONY: demo demo-estimators docs test test-slow nightly soak test-matrix dist lint \
+.PHONY: demo demo-estimators docs test test-tensorflow test-jax test-slow nightly soak test-matrix dist lint \
   types check bench bench-gpu-check clean
 
 $(BIN)/python:
@@ -44,9 +44,23 @@ demo-estimators: $(VENV)/.examples  ## every estimator, tried: ten minutes
 docs: $(VENV)/.test  ## the site, into site/; any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-test: $(VENV)/.test  ## the whole suite, less what is marked slow
+test: test-$(BACKEND)  ## the whole suite, less what is marked slow
+
+test-tensorflow: $(VENV)/.test
 	$(CACHED) $(BIN)/python $(PYTEST) -m 'not slow and not gpu and not uncached'
 	$(BIN)/python $(PYTEST) -m 'uncached and not slow and not gpu' tests
+
+# Where TensorFlow is not installed.
+test-jax: .venv-jax/.installed
+	KERAS_BACKEND=jax JAX_ENABLE_X64=1 .venv-jax/bin/python $(PYTEST) \
+	  -m 'not slow and not gpu' tests/jax tests/test_golden.py tests/properties
+
+.venv-jax/.installed: tests/matrix/jax.txt setup.cfg
+	$(PYTHON) -m venv .venv-jax
+	.venv-jax/bin/python -m pip install --quiet --upgrade pip
+	.venv-jax/bin/python -m pip install --quiet --requirement $<
+	.venv-jax/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
 
 test-slow: $(VENV)/.test  ## what is too long for `make test`
 	$(CACHED) $(BIN)/python $(PYTEST) -m 'slow and not nightly and not gpu and not uncached' $(SLOW)
@@ -112,4 +126,4 @@ bench-gpu-check: $(BENCH)/.installed
 	$(BENCH)/bin/python benchmarks/gpu/run.py $(DEMO)/programs --no-compile
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(MATRIX) $(WHEEL) $(DEMO) site build dist *.egg-info
+	rm -rf $(VENV) .venv-jax $(BENCH) $(MATRIX) $(WHEEL) $(DEMO) site build dist *.egg-info

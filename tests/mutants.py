@@ -178,7 +178,7 @@ MUTANTS = (
         "numerics/categorical.py",
         "    first = which * run + where\n",
         "    first = which * run + ops.minimum(where, run - 2)\n",
-        "tests/test_choices.py tests/ops",
+        "tests/test_formulas.py tests/test_choices.py",
     ),
     Mutant(
         "NaN is a class",
@@ -441,7 +441,7 @@ MUTANTS = (
     Mutant(
         "a schedule that rounds after 2**24 steps",
         "schedules.py",
-        'stage = ops.floor_divide(ops.cast(step, "int64"), self.every)',
+        'stage = ops.floor_divide(ops.cast(step, "int"), self.every)',
         'stage = ops.floor_divide(ops.cast(step, "float32"), self.every)',
         "tests/test_schedules.py",
     ),

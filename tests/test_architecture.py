@@ -14,6 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # what is listed here.
 ARROWS = {
     "__init__": {
+        "_framework",
         "_version",
         "callbacks",
         "diagnostics",
@@ -77,7 +78,8 @@ ARROWS = {
     "callbacks": {"_validation", "_typing"},
     "schedules": {"_validation", "_typing"},
     "_tracing": {"backend", "_typing"},
-    "backend": {"_typing"},
+    "backend": {"_framework", "_typing"},
+    "_framework": set(),
     "_validation": {"backend", "_typing"},
     "_typing": set(),
     "_version": set(),
@@ -120,6 +122,9 @@ def violations(root):
             if names[0] == "tensorflow" and not inside:
                 yield f"{relative}: imports tensorflow"
             is_backend = part == "backend"
+            in_jax = relative.as_posix().startswith("backend/jax/")
+            if names[0] == "jax" and not in_jax:
+                yield f"{relative}: imports jax"
             if names[:2] == ["keras", "src"] and not is_backend:
                 yield f"{relative}: imports a private name of Keras"
             if names[0] == "tensorflow_probability" and part != PROBABILITY:
@@ -136,6 +141,22 @@ def violations(root):
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Assert):
                 yield f"{relative}: assert in line {node.lineno}"
+
+
+def test_every_backend_has_the_same_names():
+    """Read from its source: not each is installed."""
+    names = {}
+    for backend in ("jax", "tensorflow"):
+        source = (ROOT / "backend" / backend / "__init__.py").read_text()
+        (listed,) = (
+            node.value
+            for node in ast.parse(source).body
+            if isinstance(node, ast.Assign)
+        )
+        names[backend] = ast.literal_eval(listed)
+    assert names["jax"] == names["tensorflow"]
+    contract = (ROOT / "backend" / "__init__.py").read_text()
+    assert all(f"\n    {name}(" in contract for name in names["jax"])
 
 
 def test_the_package_keeps_to_the_arrows():
@@ -169,6 +190,7 @@ def test_the_arrows_have_no_circle():
         ("ops/bad.py", "import tensorflow as tf", "imports tensorflow"),
         ("ops/bad.py", "import tensorflow.raw_ops", "imports tensorflow"),
         ("backend/jax.py", "from tensorflow import io", "imports tensorflow"),
+        ("ops/bad.py", "import jax.numpy as jnp", "imports jax"),
         ("ops/bad.py", "import keras_gumbel.layers", "ops -> layers"),
         ("ops/bad.py", "from keras_gumbel import layers", "ops -> layers"),
         ("ops/bad.py", "import keras_gumbel.layers.x", "ops -> layers"),

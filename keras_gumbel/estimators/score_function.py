@@ -87,14 +87,14 @@ def score_function_loss(
     if class_mask is not None:
         wide = ops.where(class_mask, wide, numerics.FORBIDDEN)
     wide_values = numerics.widen(values)
-    mean = ops.mean(wide_values, axis=0)
+    count = ops.cast(ops.shape(samples)[0], wide.dtype)
+    mean = ops.sum(wide_values, axis=0) / ops.cast(count, wide_values.dtype)
     # One number for each sample of each example, over variables and classes.
     advantage = ops.cast(wide_values - mean, wide.dtype)
     batch, lead = len(mean.shape), len(logits.shape) - 1
     for _ in range(lead - batch):
         advantage = ops.expand_dims(advantage, -1)
     advantage = ops.expand_dims(advantage, axis + 1)
-    count = ops.cast(ops.shape(samples)[0], wide.dtype)
     score = ops.cast(samples, wide.dtype) - numerics.softmax(wide, 1.0, axis)
     gradient = ops.sum(advantage * score, axis=0) / (count - 1.0)
     # Linear in the logits, with that gradient. Forbidden ones are not finite.

@@ -84,9 +84,7 @@ def test_second_derivatives_are_differences_of_the_first(rule):
 def test_a_key_is_an_integer_seed():
     right = kg.ops.gumbel_softmax(X, seed=7)
     for key in (jax.random.key(7), jax.random.PRNGKey(7)):
-        np.testing.assert_array_equal(
-            kg.ops.gumbel_softmax(X, seed=key), right
-        )
+        np.testing.assert_array_equal(kg.ops.gumbel_softmax(X, seed=key), right)
 
 
 def test_a_key_of_another_generator_is_refused():
@@ -167,9 +165,7 @@ def test_codes_are_counted_in_fit():
     values = model.evaluate(X, X[:, :4], verbose=0, return_dict=True)
     codes = np.asarray(layer.encode(X))
     usage.update_state(codes + 5 * np.arange(2))
-    assert values[f"{layer.name}_usage"] == pytest.approx(
-        float(usage.result())
-    )
+    assert values[f"{layer.name}_usage"] == pytest.approx(float(usage.result()))
     groups = []
     for group in range(2):
         perplexity.reset_state()
