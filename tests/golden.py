@@ -128,7 +128,7 @@ def sample(name):
 
 
 def model():
-    """One with a stream, a schedule and counts, some steps into its training."""
+    """One with a stream, a schedule and counts, in the midst of training."""
     decay = keras.optimizers.schedules.ExponentialDecay(2.0, 3, 0.5)
     made = keras.Sequential(
         [

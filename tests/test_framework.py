@@ -12,7 +12,7 @@ WITHOUT_JAX = """
 import importlib.util as util
 
 find = util.find_spec
-util.find_spec = lambda name, *rest: None if name == "jax" else find(name, *rest)
+util.find_spec = lambda name, *a: None if name == "jax" else find(name, *a)
 """
 
 
