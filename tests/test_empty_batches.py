@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests.conformance.registry import each_layer
+from tests.frameworks import tf
 from tests.harness import tensor
 from tests.variants import slow
 

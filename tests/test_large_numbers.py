@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel import numerics
 from keras_gumbel.numerics import categorical
 from tests.conformance.registry import LAYERS, each_of
+from tests.frameworks import tf
 from tests.harness import grad, to_numpy
 from tests.variants import slow
 

@@ -8,7 +8,6 @@ import inspect
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests.conformance.registry import (
@@ -25,6 +24,7 @@ from tests.conformance.test_saving import (
     through_keras_file,
     through_weights_file,
 )
+from tests.frameworks import tf
 from tests.harness import in_mode, tensor
 
 # Products of layers and modes: `make nightly` runs what is slow of them.

@@ -5,7 +5,6 @@ import functools
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import ops
 
 import keras_gumbel as kg
@@ -20,6 +19,7 @@ from keras_gumbel.estimators import (
 )
 from keras_gumbel.numerics import Draw
 from tests import reference, statistics
+from tests.frameworks import tf
 from tests.harness import tensor, to_numpy, value_and_grad
 from tests.statistics import FALSE_FAIL_RATE
 from tests.variants import slow, slow_rows

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests import reference, statistics
 from tests.conformance.registry import as_array
+from tests.frameworks import tf
 from tests.harness import (
     grad_to,
     in_mode,
@@ -126,6 +126,7 @@ class TestLaw:
 
 
 class TestForward:
+    @pytest.mark.tensorflow
     @pytest.mark.parametrize(
         ("hard", "estimator", "mode"),
         [

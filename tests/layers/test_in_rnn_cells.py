@@ -6,10 +6,10 @@ A loop that is not unrolled is a graph of its own, out of which no loss gets.
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests.conformance.registry import LAYERS, as_array, each_of
+from tests.frameworks import tf
 from tests.harness import in_mode
 from tests.variants import slow, slow_rows
 
@@ -153,6 +153,7 @@ def test_a_loop_over_training_steps_keeps_the_loss(make):
     assert losses[1] > 10
 
 
+@pytest.mark.tensorflow
 @one_penalty
 def test_in_a_loop_of_ones_own_the_loss_is_there(make):
     layer = make(0.5)

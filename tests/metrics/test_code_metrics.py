@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from scipy import stats
 
 import keras_gumbel as kg
+from tests.frameworks import tf
 from tests.variants import slow
 
 K = 7

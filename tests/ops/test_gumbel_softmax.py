@@ -9,10 +9,10 @@ import itertools
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests import laws, reference, statistics
+from tests.frameworks import tf
 from tests.harness import gradients, tensor, to_numpy
 from tests.keras_harness import restart
 from tests.statistics import FALSE_FAIL_RATE

@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel import backend, numerics
 from keras_gumbel.numerics import noise
 from tests import laws, reference, statistics
+from tests.frameworks import tf
 from tests.harness import grad, in_mode, modes, to_numpy
 from tests.keras_harness import restart
 from tests.statistics import FALSE_FAIL_RATE

@@ -23,6 +23,8 @@ from keras_gumbel.backend.jax.tensors import bitcast
 from keras_gumbel.backend.jax.tracing import is_eager
 
 _PART = "_keras_gumbel_part"
+# What JAX calls the generator, whole and in short.
+_THREEFRY = ("threefry2x32", "fry")
 
 
 def next_key(seed: Seed) -> Tensor:
@@ -47,9 +49,7 @@ def is_key(seed: Any) -> bool:
     if not isinstance(seed, jax.Array):
         return False
     if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
-        if str(jax.random.key_impl(seed)) == "fry" or "threefry" in str(
-            jax.random.key_impl(seed)
-        ):
+        if str(jax.random.key_impl(seed)) in _THREEFRY:
             return True
     elif seed.dtype == jnp.uint32 and seed.shape == (2,):
         return True
