@@ -24,6 +24,7 @@ written with `keras.ops`, so another framework is one more folder like
     straight_through(hard, soft)     value of `hard`, gradient to `soft`
     bitcast(x, dtype)           the same bits
     argmax(x, axis)             the first largest, by one operation everywhere
+    top_k(x, k)                 the largest of each row, of ties the first
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
     is_eager()                  whether operations run as they are called

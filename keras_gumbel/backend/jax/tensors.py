@@ -15,6 +15,7 @@ from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.variables import AutocastScope
 
 from keras_gumbel._typing import Tensor
+from keras_gumbel.backend import frames
 
 
 def bitcast(x: Tensor, dtype: str) -> Tensor:
@@ -25,6 +26,16 @@ def bitcast(x: Tensor, dtype: str) -> Tensor:
 def argmax(x: Tensor, axis: int) -> Tensor:
     """The place of the first largest entry, int32."""
     return lax.argmax(x, axis % x.ndim, np.int32)
+
+
+def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The largest entries of each row in order, and their places."""
+    if frames.export_format({}) != "saved_model":
+        values, places = lax.top_k(x, k)
+        return values, places
+    # TensorFlow 2.21 cannot read what JAX 0.10 writes for `lax.top_k`.
+    order = jnp.argsort(x, axis=-1, stable=True, descending=True)[..., :k]
+    return jnp.take_along_axis(x, order, axis=-1), order
 
 
 def log_gamma(x: Tensor) -> Tensor:
