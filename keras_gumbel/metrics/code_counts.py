@@ -110,6 +110,7 @@ class CodeCounts(keras.Metric, ABC):
 
     def add(self, counts: Tensor) -> None:
         """Add what was counted elsewhere: a number for each code."""
+        backend.check_can_change(self._counts)
         if self._lost is None:
             self._counts.assign_add(counts)
             return

@@ -171,7 +171,8 @@ def test_what_does_not_train_is_not_learned(row):
             y = layer(logits, temperature=given, training=True)
             return _loss(y, layer.losses)
 
-        assert grad_to([variable], loss) == [None]
+        (found,) = grad_to([variable], loss)
+        assert found is None or not np.any(found)
 
 
 @each_of(LAYERS, gate=("GumbelSoftmax-hard",))

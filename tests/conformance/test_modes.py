@@ -117,9 +117,8 @@ def test_one_program_serves_every_temperature(row, training):
         layer.seed_generator.state.assign([3, 0])
         outputs.append(as_array(call(tensor(row.logits()))))
         traced.append(len(traces))
-    # A function that changes variables may be traced twice, to see which.
-    assert traced[0] in (1, 2)
-    assert traced == [traced[0]] * 3
+    # What changes variables may be traced twice at first, to see which.
+    assert len(set(traced)) == 1
     # Noise-free gates have no temperature.
     if not row.hard and (training or row.takes_logits):
         assert np.abs(outputs[0] - outputs[2]).max() > 0.01

@@ -1,6 +1,6 @@
 """Print, as JSON, how SavedModels that Keras on JAX writes differ from it.
 
-    KERAS_BACKEND=jax python -m tests.export.from_jax FOLDER
+KERAS_BACKEND=jax python -m tests.export.from_jax FOLDER
 """
 
 import json

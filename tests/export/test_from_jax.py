@@ -14,9 +14,9 @@ pytest.importorskip("jax", reason="a set of versions without JAX")
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("written"))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.export.from_jax"]
-        + [str(tmp_path_factory.mktemp("written"))],
+        [sys.executable, "-m", "tests.export.from_jax", folder],
         env={**os.environ, "KERAS_BACKEND": "jax"},
         capture_output=True,
         text=True,

@@ -47,6 +47,10 @@ class Cell(keras.layers.Layer):
         return y, [y + scores]
 
 
+# Elsewhere Keras cannot take a stream along.
+ROLLED = pytest.mark.tensorflow
+
+
 def recurrent(layer, unroll, **settings):
     inputs = keras.Input((STEPS, SIZE))
     rnn = keras.layers.RNN(Cell(layer), return_sequences=True, unroll=unroll)
@@ -56,7 +60,9 @@ def recurrent(layer, unroll, **settings):
 
 
 @each_of(ROWS, gate=GATE[::2])
-@pytest.mark.parametrize("unroll", [False, *slow(True)])
+@pytest.mark.parametrize(
+    "unroll", [pytest.param(False, marks=ROLLED), *slow(True)]
+)
 def test_every_layer_trains_in_a_cell(row, unroll):
     layer = row.create(seed=3)
     model = recurrent(layer, unroll)
@@ -67,6 +73,7 @@ def test_every_layer_trains_in_a_cell(row, unroll):
     assert len(steps) == STEPS  # each step has noise of its own
 
 
+@ROLLED
 @pytest.mark.parametrize("jit_compile", [False, *slow(True)])
 def test_metrics_count_in_a_loop(jit_compile):
     layer = kg.GumbelQuantizer(SIZE, SIZE, seed=3)
@@ -120,6 +127,7 @@ def test_a_weight_that_was_assigned_before_is_known(make):
         recurrent(layer, False).fit(X, X, verbose=0)
 
 
+@ROLLED
 @one_penalty
 def test_a_weight_that_is_assigned_too_late_shows(make):
     """The program has no such loss; its output is NaN."""

@@ -15,6 +15,7 @@ from keras_gumbel.backend.jax.programs import (
 )
 from keras_gumbel.backend.jax.rematerialization import remat as remat
 from keras_gumbel.backend.jax.streams import (
+    check_can_change as check_can_change,
     fetch_and_add as fetch_and_add,
     is_key as is_key,
     is_set_apart as is_set_apart,
@@ -57,6 +58,7 @@ from keras_gumbel.backend.jax.tracing import (
 __all__ = [
     "argmax",
     "bitcast",
+    "check_can_change",
     "checkpoint_with",
     "compiled",
     "corner",

@@ -20,7 +20,7 @@ from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel.backend import threefry
 from keras_gumbel.backend.jax.programs import compiled
 from keras_gumbel.backend.jax.tensors import bitcast
-from keras_gumbel.backend.jax.tracing import is_eager
+from keras_gumbel.backend.jax.tracing import is_eager, is_in_inner_graph
 
 _PART = "_keras_gumbel_part"
 # What JAX calls the generator, whole and in short.
@@ -68,6 +68,13 @@ def _words_of_key(key: Tensor) -> Tensor:
 
 def check_can_change(variable: keras.Variable) -> None:
     """Raise where a change would hold a tracer for ever."""
+    if is_in_inner_graph():
+        raise ValueError(
+            "A stream of noise, or a count, cannot move on inside a loop that "
+            "JAX traces, as in `keras.layers.RNN`: Keras has no way to take it "
+            "along. Make the layer with `unroll=True`. "
+            f"Received: a change of {variable.path!r}"
+        )
     if in_stateless_scope() or is_eager():
         return
     raise ValueError(
