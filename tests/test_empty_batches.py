@@ -63,6 +63,11 @@ def test_losses_and_estimators():
         values, nothing, samples.astype("float32")
     )
     assert loss.shape == (0,)
+
+
+@pytest.mark.tensorflow
+def test_distributions():
+    nothing = np.zeros((0, 3), "float32")
     law = kg.distributions.from_layer(kg.GumbelSoftmax(), nothing)
     assert law.log_prob(nothing).shape == (0,)
 

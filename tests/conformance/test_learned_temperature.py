@@ -159,6 +159,8 @@ def test_one_of_each_example_computed_from_a_weight(row):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
+# Elsewhere Keras differentiates by what trains, and nothing asks.
+@pytest.mark.tensorflow
 @each_of(LAYERS, gate=("GumbelSoftmax-hard", "HardConcreteGate-soft"))
 def test_what_does_not_train_is_not_learned(row):
     layer, logits = _create(row), _logits(row)
@@ -171,8 +173,7 @@ def test_what_does_not_train_is_not_learned(row):
             y = layer(logits, temperature=given, training=True)
             return _loss(y, layer.losses)
 
-        (found,) = grad_to([variable], loss)
-        assert found is None or not np.any(found)
+        assert grad_to([variable], loss) == [None]
 
 
 @each_of(LAYERS, gate=("GumbelSoftmax-hard",))

@@ -290,7 +290,7 @@ def test_a_backward_temperature_takes_the_place_of_the_calls(name, seed):
         ),
         2.0,
     )
-    assert gradient is None
+    assert not np.any(gradient)
 
 
 @pytest.mark.parametrize("name", ["gumbel_rao", *slow("st", "gapped_st")])
