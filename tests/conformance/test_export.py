@@ -35,6 +35,7 @@ else:
     sys.exit("keras_gumbel could be imported")
 
 import numpy as np
+import tensorflow as tf
 
 for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     served = tf.saved_model.load(str(folder / "model"))
