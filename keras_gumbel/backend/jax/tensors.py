@@ -93,6 +93,10 @@ def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
     if isinstance(x, keras.Variable):
         # Not by way of the dtype that a layer computes in.
         x = x.value if dtype is None else read(x)
+    wide = isinstance(x, np.ndarray) and x.dtype in (np.int64, np.uint64)
+    if wide and not jax.config.jax_enable_x64:
+        # JAX would keep the low 32 bits, another number.
+        x = np.clip(x, -(2**31), 2**31 - 1).astype("int32")
     return keras.ops.convert_to_tensor(x, dtype)
 
 
