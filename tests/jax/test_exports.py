@@ -14,8 +14,7 @@ TAU = np.float32(0.7)
 EXPORTED = [
     name
     for name in CASES
-    if name.startswith("one-hot ")
-    and " of many" not in name
+    if (name.startswith("one-hot ") and " of many" not in name)
     or not name.endswith(NAMES)
     or name in ("one-hot of many st", "gates reinmax", "rows st_gumbel")
 ]
