@@ -14,7 +14,7 @@ BACKEND = keras.config.backend()
 NOT_WITHOUT_TENSORFLOW = ("examples", "export", "distributions", "resuming")
 # And what the modules import that ask for it.
 OF_TENSORFLOW = re.compile(
-    r"^(?:import|from) (?:tensorflow|matplotlib|playwright"
+    r"^(?:import|from) (?:tensorflow|playwright"
     r"|keras_gumbel\.backend\.tensorflow|tests\.test_compiled_program)",
     re.MULTILINE,
 )

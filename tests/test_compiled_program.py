@@ -257,3 +257,37 @@ def test_a_tape_does_not_record_the_forward_pass_itself(monkeypatch):
     # Forward and backward, each by a trace that no tape asked for.
     assert len(found) == 2
     assert None not in found
+
+
+def subset(hard):
+    """The gradient of a weighted sum of a k-hot."""
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(logits, weights):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            y, indices = kg.ops.gumbel_top_k(logits, 4, 0.7, hard=hard, seed=3)
+            loss = tf.reduce_sum(y * weights)
+        return loss, indices, tape.gradient(loss, logits)
+
+    return run
+
+
+@pytest.mark.parametrize("hard", [True, *slow(False)])
+def test_a_subset_is_drawn_once_and_nothing_is_sorted(hard):
+    """Hard samples sorted whole rows when their k-th entry was a slice."""
+    computations = program(subset(hard), (64, 128))
+    xors = [block.count(" xor(") for block in computations.values()]
+    # The top k compares by a few of them.
+    assert [count for count in xors if count > 4] == [XORS_OF_A_DRAW]
+    assert calls(computations, "sort") == 0
+
+
+@pytest.mark.slow
+def test_the_forward_pass_of_a_subset_alone_sorts_nothing():
+    @tf.function(jit_compile=True, autograph=False)
+    def run(logits, weights):
+        y, _ = kg.ops.gumbel_top_k(logits, 4, hard=True, seed=3)
+        return y + weights
+
+    assert calls(program(run, (64, 128)), "sort") == 0

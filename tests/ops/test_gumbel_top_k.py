@@ -17,7 +17,6 @@ from tests import reference, statistics
 from tests.frameworks import tf
 from tests.harness import gradients, tensor, to_numpy
 from tests.statistics import FALSE_FAIL_RATE
-from tests.test_compiled_program import XORS_OF_A_DRAW, calls, program
 from tests.variants import slow, slow_rows
 
 # Of a dtype, so that all tests share the programs with a gradient to it.
@@ -583,42 +582,6 @@ def test_empty_batch():
     y, indices = kg.ops.gumbel_top_k(np.zeros((0, 5), "float32"), 2)
     assert y.shape == (0, 5)
     assert indices.shape == (0, 2)
-
-
-def step(k, hard):
-    """A sample and its gradient, as one program."""
-
-    @tf.function(jit_compile=True, autograph=False)
-    def run(logits, weights):
-        with tf.GradientTape() as tape:
-            tape.watch(logits)
-            y, indices = kg.ops.gumbel_top_k(logits, k, TAU, hard=hard, seed=3)
-            loss = tf.reduce_sum(y * weights)
-        return loss, indices, tape.gradient(loss, logits)
-
-    return run
-
-
-@pytest.mark.tensorflow
-@pytest.mark.parametrize("hard", [True, *slow(False)])
-def test_the_noise_is_drawn_once_and_nothing_is_sorted(hard):
-    """Hard samples sorted whole rows when their k-th entry was a slice."""
-    computations = program(step(4, hard), (64, 128))
-    xors = [block.count(" xor(") for block in computations.values()]
-    # The top k compares by a few of them.
-    assert [count for count in xors if count > 4] == [XORS_OF_A_DRAW]
-    assert calls(computations, "sort") == 0
-
-
-@pytest.mark.tensorflow
-@pytest.mark.slow
-def test_a_forward_pass_alone_sorts_nothing():
-    @tf.function(jit_compile=True, autograph=False)
-    def run(logits, weights):
-        y, _ = kg.ops.gumbel_top_k(logits, 4, hard=True, seed=3)
-        return y + weights
-
-    assert calls(program(run, (64, 128)), "sort") == 0
 
 
 @pytest.mark.tensorflow
