@@ -122,32 +122,46 @@ def test_a_stateless_call_moves_the_stream():
         np.testing.assert_array_equal(y, eager(X, training=True))
 
 
-def test_a_block_that_runs_again_draws_once():
+class Block(keras.layers.Layer):
+    """A layer with weights, and one that samples."""
+
+    def __init__(self, choice, again):
+        super().__init__()
+        self.dense = keras.layers.Dense(8, kernel_initializer="ones")
+        self.choice = choice
+        self.run = kg.remat(self.inner) if again else self.inner
+
+    def inner(self, x, training=None):
+        return self.choice(self.dense(x), training=training)
+
+    def call(self, x, training=None):
+        return self.run(x, training=training)
+
+
+CHOICES = {
+    "a sample": lambda: kg.GumbelSoftmax(hard=True, seed=0),
+    # Its losses leave the block, as do the counts of its codes.
+    "a penalty": lambda: kg.GumbelQuantizer(5, 8, kl_weight=0.1, seed=0),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_block_that_runs_again_draws_once(name):
     """By `kg.remat`, in `fit`, and learns what it learns without."""
-
-    class Block(keras.layers.Layer):
-        def __init__(self, again):
-            super().__init__()
-            self.dense = keras.layers.Dense(8, kernel_initializer="ones")
-            self.choice = kg.GumbelSoftmax(hard=True, seed=0)
-            self.run = kg.remat(self.inner) if again else self.inner
-
-        def inner(self, x, training=None):
-            return self.choice(self.dense(x), training=training)
-
-        def call(self, x, training=None):
-            return self.run(x, training=training)
-
     found = []
     for again in (True, False):
-        block = Block(again)
+        keras.utils.set_random_seed(1)
+        block = Block(CHOICES[name](), again)
         model = keras.Sequential([keras.Input((7,)), block])
-        model.compile("sgd", "mse")
+        model.compile("sgd", "mse", metrics=["mse"])
         goal = np.eye(8, dtype="float32")
-        model.fit(X, goal, batch_size=4, epochs=2, verbose=0, shuffle=False)
+        logs = model.fit(X, goal, batch_size=4, epochs=2, verbose=0, shuffle=0)
         state = np.asarray(block.choice.seed_generator.state.value)
         assert state.tolist() == [0, 4]
-        found.append(model.get_weights())
+        logged = {name: np.array(x) for name, x in logs.history.items()}
+        paid = logged["loss"] - logged["mse"]
+        assert (paid > 1e-3).all() == (name == "a penalty")
+        found.append([*logged.values(), *model.get_weights()])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
