@@ -8,7 +8,6 @@ none: where no class is allowed, and where a logit is NaN.
 import functools
 from collections.abc import Callable
 
-import numpy as np
 from keras import ops
 
 from keras_gumbel import backend, numerics
@@ -77,7 +76,7 @@ def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
     known = codes >= 0
     if counted is not None:
         known = ops.logical_and(known, counted[..., None])
-    first = np.arange(groups, dtype="int32") * num_codes
+    first = ops.arange(groups, dtype="int32") * num_codes
     # A place of its own for those left out, which then goes.
     place = ops.where(known, codes + first, groups * num_codes)
     place = ops.reshape(place, (-1,))

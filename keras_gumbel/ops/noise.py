@@ -116,7 +116,7 @@ def _sample(
         size = ops.prod(shape)
     else:
         shape = tuple(map(int, known))
-        if not backend.is_eager():
+        if not backend.programs_are_sized():
             return draw(shape, key, dtype)
         size = math.prod(shape)
     # One program for many sizes: the first numbers of a longer run.

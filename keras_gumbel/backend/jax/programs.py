@@ -20,6 +20,16 @@ def unchecked(function: Callable[P, R]) -> Callable[P, R]:
     return function
 
 
+def fuses() -> bool:
+    """Whether what is done to each element is one loop: XLA sees to it."""
+    return True
+
+
+def native(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` as it is: of all of them XLA makes programs."""
+    return function
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as one XLA program; what is no array is static.
 

@@ -22,6 +22,11 @@ def bitcast(x: Tensor, dtype: str) -> Tensor:
     return lax.bitcast_convert_type(x, np.dtype(dtype))
 
 
+def unsigned(word: Tensor, dtype: str) -> Tensor:
+    """An int32 as the number that its bits are without a sign."""
+    return bitcast(word, "uint32").astype(dtype)
+
+
 def argmax(x: Tensor, axis: int) -> Tensor:
     """The place of the first largest entry, int32."""
     return lax.argmax(x, axis % x.ndim, np.int32)

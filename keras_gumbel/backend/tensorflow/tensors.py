@@ -24,6 +24,11 @@ def bitcast(x: Tensor, dtype: str) -> Tensor:
     return tf.bitcast(x, dtype)
 
 
+def unsigned(word: Tensor, dtype: str) -> Tensor:
+    """An int32 as the number that its bits are without a sign."""
+    return tf.cast(bitcast(word, "uint32"), dtype)
+
+
 def argmax(x: Tensor, axis: int) -> Tensor:
     """The place of the first largest entry, int32.
 
