@@ -17,6 +17,7 @@ written with `keras.ops`, so another framework is one more folder like
     hand_on(take, value)        `take(value)`, in a block of `remat` once
     random_bits(shape, key, start)   64 for each number, from one place on
     unchecked(function)         may make infinity and NaN, whoever looks for it
+    cached(function)            as of `functools`, where nothing is traced
     compiled(function)          one program, in eager and graph mode alike
     with_gradient(...)          a forward pass with a backward pass of its own
     once_only(backward, what)   compiled; an error to differentiate it again
@@ -28,6 +29,8 @@ written with `keras.ops`, so another framework is one more folder like
     bitcast(x, dtype)           the same bits
     unsigned(word, dtype)       an int32 read without a sign, as a float
     argmax(x, axis)             the first largest, by one operation everywhere
+    max(x, axis, keepdims, initial), min(...)   of `keras.ops`, of no rows too
+    maximum(x, y), minimum(x, y)    and in float64 where `x` is
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
     programs_are_sized()        whether a call's sizes are compiled for

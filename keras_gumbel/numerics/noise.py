@@ -92,4 +92,4 @@ def _unit(low: Tensor, high: Tensor, dtype: str) -> Tensor:
     unit = backend.unsigned(low, dtype) * 2.0**-64 + 2.0**-65
     unit = unit + backend.unsigned(high, dtype) * 2.0**-32
     name = keras.backend.standardize_dtype(dtype)
-    return ops.minimum(unit, float(np.nextafter(1, 0, dtype=name)))
+    return backend.minimum(unit, float(np.nextafter(1, 0, dtype=name)))

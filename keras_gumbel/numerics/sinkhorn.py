@@ -73,7 +73,7 @@ def arrange(x: Tensor, temperature: Tensor, num_iterations: int) -> Matrices:
     beyond the largest number are cut to what cannot.
     """
     gap = x - _finite(numerics.maximum(x, -1))
-    gap = ops.maximum(gap, _lowest(x) / (16 * num_iterations + 16))
+    gap = backend.maximum(gap, _lowest(x) / (16 * num_iterations + 16))
     if len(temperature.shape):
         goal = (*ops.shape(x)[:-2], 1, 1)
         temperature = _pack(ops.broadcast_to(temperature, goal), _is_small(x))
@@ -92,7 +92,7 @@ def _finite(peak: Tensor) -> Tensor:
     Far from the lowest, as which LiteRT is given -inf. By a maximum: for
     ONNX a `where` becomes a product, of infinity with 0.
     """
-    return ops.maximum(peak, _lowest(peak) / 4)
+    return backend.maximum(peak, _lowest(peak) / 4)
 
 
 def _is_small(x: Tensor) -> bool:

@@ -14,6 +14,13 @@ from jax.experimental import sparse
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.variables import AutocastScope
 
+from keras.ops import (
+    max as max,
+    maximum as maximum,
+    min as min,
+    minimum as minimum,
+)
+
 from keras_gumbel._typing import Tensor
 
 

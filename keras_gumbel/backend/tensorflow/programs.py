@@ -43,6 +43,9 @@ def unchecked(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+cached = functools.cache
+
+
 def fuses() -> bool:
     """Whether what is done to each element is one loop: XLA sees to it."""
     return True

@@ -13,6 +13,13 @@ from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.utils.tracking import DotNotTrackScope
 
+from keras.ops import (
+    max as max,
+    maximum as maximum,
+    min as min,
+    minimum as minimum,
+)
+
 from keras_gumbel._typing import Tensor
 from keras_gumbel.backend.tensorflow.programs import unchecked
 from keras_gumbel.backend.tensorflow.tracing import is_vectorised

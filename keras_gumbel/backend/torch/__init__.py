@@ -9,6 +9,7 @@ from keras_gumbel.backend.torch.gradients import (
     with_gradient as with_gradient,
 )
 from keras_gumbel.backend.torch.programs import (
+    cached as cached,
     compiled as compiled,
     fuses as fuses,
     native as native,
@@ -36,6 +37,10 @@ from keras_gumbel.backend.torch.tensors import (
     enlarged as enlarged,
     layout as layout,
     log_gamma as log_gamma,
+    max as max,
+    maximum as maximum,
+    min as min,
+    minimum as minimum,
     rank as rank,
     read as read,
     run_of_rows as run_of_rows,
@@ -62,6 +67,7 @@ from keras_gumbel.backend.torch.tracing import (
 __all__ = [
     "argmax",
     "bitcast",
+    "cached",
     "checkpoint_with",
     "compiled",
     "corner",
@@ -78,6 +84,10 @@ __all__ = [
     "layout",
     "log_gamma",
     "materialize",
+    "max",
+    "maximum",
+    "min",
+    "minimum",
     "native",
     "next_key",
     "once_only",

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.backend.torch.programs import gradients_wanted, is_plain
+from keras_gumbel.backend.torch.tracing import is_eager
 
 
 def with_gradient(
@@ -158,8 +159,8 @@ def sum_over(
         return sums
     sums = zeros
     for n in range(count):
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            # A number is no argument whose change torch would notice.
+        # `torch.func` takes no such block.
+        if torch.is_grad_enabled() and is_eager():
             found = checkpoint(term, n, *args, use_reentrant=False)
         else:
             found = term(n, *args)

@@ -5,7 +5,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import torch
+from keras import ops
 
 from keras_gumbel._typing import Tensor
 from keras_gumbel.backend.torch.tracing import is_eager
@@ -20,8 +22,31 @@ def unchecked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as it is: what is to be one program is the user's to say."""
-    return function
+    """`function` of tensors; what is to be one program, the user says."""
+
+    @functools.wraps(function)
+    def run(*args: Any) -> Any:
+        return function(
+            *(
+                ops.convert_to_tensor(x) if isinstance(x, np.ndarray) else x
+                for x in args
+            )
+        )
+
+    return run
+
+
+def cached(function: Callable[..., R]) -> Callable[..., R]:
+    """`function`, once for each of its arguments; what traces it, goes in."""
+    once = functools.cache(function)
+
+    @functools.wraps(function)
+    def run(*args: Any) -> R:
+        if torch.compiler.is_compiling():
+            return function(*args)
+        return once(*args)
+
+    return run
 
 
 def programs_are_sized() -> bool:

@@ -35,6 +35,59 @@ def argmax(x: Tensor, axis: int) -> Tensor:
     return torch.argmax(x, axis).to(torch.int32)
 
 
+def max(  # noqa: A001
+    x: Tensor,
+    axis: int | tuple[int, ...],
+    *,
+    keepdims: bool = False,
+    initial: float,
+) -> Tensor:
+    """The largest entry along an axis; `initial` of none."""
+    if 0 in x.shape:
+        return _of_none(x, axis, keepdims, initial)
+    return torch.amax(x, axis, keepdims)
+
+
+def min(  # noqa: A001
+    x: Tensor,
+    axis: int | tuple[int, ...],
+    *,
+    keepdims: bool = False,
+    initial: float,
+) -> Tensor:
+    """The smallest entry along an axis; `initial` of none."""
+    if 0 in x.shape:
+        return _of_none(x, axis, keepdims, initial)
+    return torch.amin(x, axis, keepdims)
+
+
+def _of_none(
+    x: Tensor, axis: int | tuple[int, ...], keepdims: bool, initial: float
+) -> Tensor:
+    # What nothing is summed to has the shape that it would have.
+    found = torch.sum(x, axis, keepdims, dtype=x.dtype)
+    return torch.full_like(found, initial)
+
+
+def maximum(x: Tensor, y: Tensor | float) -> Tensor:
+    """The larger of two, NaN of a NaN; Keras would make float32 of float64."""
+    return _of_two(x, y, torch.maximum)
+
+
+def minimum(x: Tensor, y: Tensor | float) -> Tensor:
+    """The smaller of two, NaN of a NaN; Keras would make float32 of float64."""
+    return _of_two(x, y, torch.minimum)
+
+
+def _of_two(x: Tensor, y: Tensor | float, which: Any) -> Tensor:
+    if not isinstance(y, torch.Tensor):
+        y = torch.as_tensor(y, dtype=x.dtype, device=x.device)
+    elif y.dtype != x.dtype:
+        wide = torch.promote_types(x.dtype, y.dtype)
+        x, y = x.to(wide), y.to(wide)
+    return which(x, y)
+
+
 def log_gamma(x: Tensor) -> Tensor:
     """log((x - 1)!)."""
     return torch.lgamma(x)
