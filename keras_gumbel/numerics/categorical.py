@@ -19,6 +19,7 @@ _LONGEST_RUN = 64
 _BELOW_ONE = 1 - 2.0**-52
 
 
+@backend.native
 def first_argmax(x: Tensor, axis: int) -> Tensor:
     """The index of the first largest entry, int32, with `axis` of size 1.
 
@@ -241,6 +242,7 @@ def entry(x: Tensor, choice: Tensor, axis: int) -> Tensor:
     return ops.where(choice < 0, float("nan"), value)
 
 
+@backend.native
 def one_hot(choice: Tensor, like: Tensor, axis: int) -> Tensor:
     """1 at the choice, 0 elsewhere; shape and dtype of `like`."""
     hot = ops.cast(numerics.classes(like, axis) == choice, like.dtype)

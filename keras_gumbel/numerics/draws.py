@@ -116,6 +116,7 @@ def perturb(
     return add_noise(near, gumbel, nan_to_inf)
 
 
+@backend.native
 def add_noise(
     draw: Draw,
     noise: Callable[..., Tensor],

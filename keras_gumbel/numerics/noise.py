@@ -10,6 +10,7 @@ from keras_gumbel.backend import threefry
 from keras_gumbel.numerics import logarithms
 
 
+@backend.native
 def gumbel(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:
@@ -22,6 +23,7 @@ def gumbel(
     return logarithms.minus_log(exponential(shape, key, dtype, start))
 
 
+@backend.native
 def exponential(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:
@@ -30,6 +32,7 @@ def exponential(
     return logarithms.exponential(t)
 
 
+@backend.native
 def logistic(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:
@@ -43,6 +46,7 @@ def logistic(
     return ops.where(negative, -size, size)
 
 
+@backend.native
 def random_unit(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:

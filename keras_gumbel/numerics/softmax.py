@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 from keras_gumbel.numerics.dtypes import lowest
 from keras_gumbel.numerics.masking import FORBIDDEN
@@ -36,6 +37,7 @@ def relaxed_vjp(
     return softmax_vjp(x, maximum(x, axis), temperature, dy, axis)
 
 
+@backend.native
 def softmax_vjp(
     x: Tensor, peak: Tensor, temperature: Tensor, dy: Tensor, axis: int
 ) -> tuple[Tensor, Tensor]:
