@@ -23,6 +23,7 @@ written with `keras.ops`, so another framework is one more folder like
     once_only(backward, what)   compiled; an error to differentiate it again
     traced_gradient(function)        x -> d sum(function(x)) / dx
     unfused_unless_zero(...)    computed once, however many read it
+    is_known_zero(x)            whether all of it is, and this is known now
     materialize(x)              not to be simplified across
     sum_over(count, term, ...)  a sum that holds one term at a time
     straight_through(hard, soft)     value of `hard`, gradient to `soft`

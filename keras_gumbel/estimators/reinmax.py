@@ -76,6 +76,9 @@ class ReinMax(Estimator):
         """Heun's method between the sample and the softmax."""
         given = kept, choice, dy, draw.axis
         scale = draw.scale_of_law()
+        if not backend.fuses():
+            gradient = _heun(temperature, scale, *given)
+            return gradient, ops.zeros_like(gradient)
         gradient = ops.cond(
             ops.all(temperature == 1.0) & (scale == 1.0),
             # One softmax in place of two.

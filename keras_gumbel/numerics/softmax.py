@@ -9,6 +9,7 @@ from keras_gumbel.numerics.masking import FORBIDDEN
 from keras_gumbel.numerics.reductions import maximum, sum_in_lanes
 
 
+@backend.native
 def softmax(x: Tensor, temperature: Tensor, axis: int) -> Tensor:
     """softmax(x / temperature); a row with no class allowed is all zeros."""
     weight, _ = softmax_weights(x, maximum(x, axis), temperature)
@@ -59,6 +60,7 @@ def softmax_vjp(
     return dx, -dx * gap / temperature
 
 
+@backend.native
 def softmax_terms(
     x: Tensor, temperature: Tensor | float, dy: Tensor, axis: int
 ) -> tuple[Tensor, Tensor, Tensor]:

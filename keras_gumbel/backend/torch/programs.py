@@ -54,6 +54,11 @@ def programs_are_sized() -> bool:
     return False
 
 
+def is_known_zero(x: Tensor) -> bool:
+    """Whether all of it is known to be 0."""
+    return is_plain((x,)) and not bool(x.any())
+
+
 def fuses() -> bool:
     """Whether what is done to each element is one loop."""
     return False

@@ -18,5 +18,7 @@ BY_NAME: dict[str, Callable[..., Any]] = {
     "draws.add_noise": noise.added,
     "categorical.first_argmax": choices.first_argmax,
     "categorical.one_hot": choices.one_hot,
+    "softmax.softmax": softmax.softmax,
+    "softmax.softmax_terms": softmax.softmax_terms,
     "softmax.softmax_vjp": softmax.softmax_vjp,
 }

@@ -5,7 +5,7 @@ through memory. The arithmetic is that of `backend/threefry.py`, in place, and
 so are the bits; the formulas are those of `numerics/noise.py`.
 """
 
-import functools
+import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +34,31 @@ class _Buffers(threading.local):
 
 _BUFFERS = _Buffers()
 
+# By how much to shift to the right, and what is left of that without a sign.
+# Of a Python number torch would make a tensor, and cast it, each time.
+_TURNS = {
+    turn: (
+        torch.tensor(32 - turn, dtype=torch.int32),
+        torch.tensor(2**turn - 1, dtype=torch.int32),
+    )
+    for turns in threefry.ROTATIONS
+    for turn in turns
+}
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """In this context no operation is shared among threads.
+
+    Logarithms would be, of blocks too.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
 
 def drawn(
     function: Callable[..., Tensor],
@@ -52,8 +77,9 @@ def drawn(
     out = torch.empty(count, dtype=to_torch_dtype(dtype))
     fill = _FILL[function.__name__]
     words = _key_words(key)
-    for block, place in _blocks(count, int(start)):
-        fill(out[block], words, place)
+    with _alone():
+        for block, place in _blocks(count, int(start)):
+            fill(out[block], words, place)
     return out.reshape(shape)
 
 
@@ -74,14 +100,15 @@ def added(
         return found.reshape(x.shape)
     out = torch.empty_like(flat)
     fill, words = _FILL[noise.__name__], _key_words(draw.key)
-    for block, place in _blocks(len(flat), int(draw.places((-1,)))):
-        part = out[block]
-        fill(part, words, place)
-        if scale != 1:
-            part *= scale
-        part += flat[block]
-        if then is not None:
-            part.nan_to_num_(math.inf, math.inf, -math.inf)
+    with _alone():
+        for block, place in _blocks(len(flat), int(draw.places((-1,)))):
+            part = out[block]
+            fill(part, words, place)
+            if scale != 1:
+                part *= scale
+            part += flat[block]
+            if then is not None:
+                part.nan_to_num_(math.inf, math.inf, -math.inf)
     return out.reshape(x.shape)
 
 
@@ -112,11 +139,12 @@ def bits(count: int, key: tuple[int, int, int], place: int) -> list[Tensor]:
     y.fill_(_signed((place >> 32) + key[1]))
     for group in range(5):
         for turn in threefry.ROTATIONS[group % 2]:
+            shift, mask = _TURNS[turn]
             x += y
-            torch.bitwise_right_shift(y, 32 - turn, out=t)
-            t &= 2**turn - 1
+            torch.bitwise_right_shift(y, shift, out=t)
+            t &= mask
             # A shift to the left is a product, in the same operation.
-            torch.add(t, y, alpha=_signed(1 << turn), out=y)
+            torch.add(t, y, alpha=1 << turn, out=y)
             y ^= x
         x += _signed(key[(group + 1) % 3])
         y += _signed(key[(group + 2) % 3] + group + 1)
