@@ -3,12 +3,13 @@
 import math
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import torch
+from torch import distributed
 
 # Keras keeps these to itself. The generator behind `seed=None` must be its
 # own, so that `keras.utils.set_random_seed` reaches it.
@@ -18,9 +19,12 @@ from keras.src.random.seed_generator import global_seed_generator
 
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel.backend import replay, threefry
+from keras_gumbel.backend.torch import checkpoints
 
 _PART = "_keras_gumbel_part"
 _ONE_DRAW = (0, 1)
+# Parts are below.
+_REPLICAS = 2**40
 _LOCK = threading.Lock()
 
 
@@ -30,7 +34,24 @@ def next_key(seed: Seed) -> Tensor:
     Threefry's own key is 64 bits: the low words of these two, which are the
     seed and the count of draws, so that no two draws of a generator share it.
     """
-    return replay.once(lambda: _drawn_key(seed), None)
+    return _split(_once(lambda: _drawn_key(seed)))
+
+
+def _once(decide: Callable[[], Tensor]) -> Tensor:
+    """What `decide` gives, once in the two runs of a block that has two."""
+    if torch.compiler.is_compiling():
+        # The second run is the compiler's, of what it has traced.
+        return decide()
+    return replay.once(lambda: checkpoints.once(decide), None)
+
+
+def _split(key: Tensor) -> Tensor:
+    """That of this process, where several train one model."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return key
+    if distributed.get_world_size() == 1:
+        return key
+    return _part_key(key, _REPLICAS + distributed.get_rank())
 
 
 def _drawn_key(seed: Seed) -> Tensor:
@@ -96,7 +117,7 @@ def fetch_and_add(
     variable: keras.Variable, amount: int | tuple[int, ...]
 ) -> Tensor:
     """What a `variable` is, and add `amount` to it, in one step."""
-    return replay.once(lambda: _fetched(variable, amount), None)
+    return _once(lambda: _fetched(variable, amount))
 
 
 def _fetched(variable: keras.Variable, amount: int | tuple[int, ...]) -> Tensor:
