@@ -34,11 +34,21 @@ def with_gradient(
 
     @functools.wraps(run_forward)
     def call(*args: Any) -> Any:
-        tensors = map(ops.convert_to_tensor, args)
-        results = _Rule.apply(run_forward, run_backward, outputs, *tensors)
+        tensors = tuple(map(ops.convert_to_tensor, args))
+        if _is_differentiated(*tensors):
+            results = _Rule.apply(run_forward, run_backward, outputs, *tensors)
+        else:
+            results = tuple(run_forward(*tensors))
         return results[:outputs] if outputs > 1 else results[0]
 
     return call
+
+
+def _is_differentiated(*args: Tensor) -> bool:
+    """Whether a gradient to any of these may be asked for."""
+    if not torch.compiler.is_compiling() and not is_eager():
+        return True  # `torch.func` does not say.
+    return torch.is_grad_enabled() and any(x.requires_grad for x in args)
 
 
 class _Rule(torch.autograd.Function):
@@ -170,6 +180,8 @@ def sum_over(
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     """Forward: `hard`, bit for bit. Backward: identity to `soft`."""
+    if not _is_differentiated(hard, soft):
+        return hard
     found: Tensor = _StraightThrough.apply(hard, soft)
     return found
 

@@ -17,6 +17,10 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.torch.core import get_device
 from keras.src.random.seed_generator import global_seed_generator
 
+# Nor are these torch's public names.
+from torch._C import _functorch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel.backend import replay, threefry
 from keras_gumbel.backend.torch import checkpoints
@@ -24,7 +28,7 @@ from keras_gumbel.backend.torch import checkpoints
 _PART = "_keras_gumbel_part"
 _ONE_DRAW = (0, 1)
 # Parts are below.
-_REPLICAS = 2**40
+_REPLICAS, _EXAMPLES = 2**40, 2**50
 _LOCK = threading.Lock()
 
 
@@ -34,7 +38,24 @@ def next_key(seed: Seed) -> Tensor:
     Threefry's own key is 64 bits: the low words of these two, which are the
     seed and the count of draws, so that no two draws of a generator share it.
     """
-    return _split(_once(lambda: _drawn_key(seed)))
+    if torch.compiler.is_compiling():
+        return _split(_drawn_key(seed))
+    maps = _maps()
+    # A function of `torch.func` may change nothing that it does not take.
+    with temporarily_clear_interpreter_stack():
+        key = _split(_once(lambda: _drawn_key(seed)))
+        if maps and not isinstance(seed, int | np.integer):
+            return _mapped(key, maps[-1])
+    return key
+
+
+def _maps() -> list[Any]:
+    """The calls of `torch.vmap` around, the innermost last."""
+    return [
+        _functorch.CVmapInterpreterPtr(x)
+        for x in _functorch.get_interpreter_stack() or ()
+        if x.key() == _functorch.TransformType.Vmap
+    ]
 
 
 def _once(decide: Callable[[], Tensor]) -> Tensor:
@@ -43,6 +64,21 @@ def _once(decide: Callable[[], Tensor]) -> Tensor:
         # The second run is the compiler's, of what it has traced.
         return decide()
     return replay.once(lambda: checkpoints.once(decide), None)
+
+
+def _mapped(key: Tensor, vmap: Any) -> Tensor:
+    """One key, or one for each example, as its `randomness` asks for."""
+    if vmap.randomness() == _functorch.RandomnessType.Same:
+        return key
+    if vmap.randomness() == _functorch.RandomnessType.Error:
+        raise ValueError(
+            "A draw in `torch.vmap` must be said to be one for all examples or "
+            "another for each: `torch.vmap(..., randomness='same')`, or "
+            "'different'. Received: randomness='error', its default"
+        )
+    places = _EXAMPLES + 2 * torch.arange(vmap.batchSize())
+    keys = torch.stack(threefry.bits_at(key, places), -1).to(torch.int64)
+    return _functorch._add_batch_dim(keys, 0, vmap.level())
 
 
 def _split(key: Tensor) -> Tensor:
@@ -122,7 +158,9 @@ def fetch_and_add(
 
 def _fetched(variable: keras.Variable, amount: int | tuple[int, ...]) -> Tensor:
     if torch.compiler.is_compiling():
-        return _fetched_alone(variable, amount)
+        before = variable.value.detach().clone()
+        variable.assign(before + torch.as_tensor(amount, dtype=before.dtype))
+        return before
     with _LOCK:
         return _fetched_alone(variable, amount)
 
@@ -135,7 +173,8 @@ def _fetched_alone(
         variable.assign(before + torch.as_tensor(amount, dtype=before.dtype))
         return before
     state = variable.value
-    with torch.no_grad():
+    # A function of `torch.func` may change nothing that it does not take.
+    with temporarily_clear_interpreter_stack(), torch.no_grad():
         before = state.detach().clone()
         added = torch.as_tensor(amount, dtype=state.dtype, device=state.device)
         state.add_(added)
