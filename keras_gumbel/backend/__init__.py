@@ -30,8 +30,10 @@ written with `keras.ops`, so another framework is one more folder like
     bitcast(x, dtype)           the same bits
     unsigned(word, dtype)       an int32 read without a sign, as a float
     argmax(x, axis)             the first largest, by one operation everywhere
-    max(x, axis, keepdims, initial), min(...)   of `keras.ops`, of no rows too
-    maximum(x, y), minimum(x, y)    and in float64 where `x` is
+    max(x, axis, ...)           of `keras.ops`, of no rows too
+    min(x, axis, ...)           and so this
+    maximum(x, y)               in float64 where `x` is
+    minimum(x, y)               and so this
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
     programs_are_sized()        whether a call's sizes are compiled for

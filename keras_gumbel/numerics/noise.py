@@ -65,6 +65,7 @@ def random_unit(
     return _unit(*_words(shape, key, start), dtype)
 
 
+@backend.native
 def random_half(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> tuple[Tensor, Tensor]:

@@ -90,6 +90,12 @@ def native(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling():
+            from keras_gumbel.backend.torch import kernels
+
+            if name in kernels.IN_PROGRAMS and kernels.is_opaque():
+                return kernels.IN_PROGRAMS[name](name, *args)
+            return function(*args, **kwargs)
         if not is_plain(args):
             return function(*args, **kwargs)
         # Kernels come last: they are of what the modules above are made of.
@@ -99,7 +105,17 @@ def native(function: Callable[P, R]) -> Callable[P, R]:
         found: R = kernel(function, *args, **kwargs)
         return found
 
+    _NATIVE[name] = run
     return run
+
+
+# All of them, by module and name.
+_NATIVE: dict[str, Callable[..., Any]] = {}
+
+
+def native_function(name: str) -> Callable[..., Any]:
+    """What `native` made of the function of that name."""
+    return _NATIVE[name]
 
 
 def is_plain(args: Any) -> bool:

@@ -1,43 +1,66 @@
-"""Noise by one compiled kernel of any size, where there is a compiler.
+"""Uniform numbers by a compiled kernel of any size, where there is a compiler.
 
 Compiling takes seconds, and saves as many once so much has been drawn as
-would have taken them. Numbers are the same to the last bit.
+would have taken them. The numbers are the same to the last bit; logarithms are
+not compiled, since those of two libraries differ in it.
 """
 
+import contextlib
 import functools
+import inspect
 import os
 import threading
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import torch
 
 from keras_gumbel._typing import Tensor
+from keras_gumbel.backend.torch.programs import native_function
 
 # Where Python's and the compiled call's own time is less than what is saved.
 _SMALLEST = 2**12
+# What stays in the caches of several threads.
+BLOCK = 2**18
 # What is drawn in about the time that compiling takes.
 _PAYS_FROM = 2**30
 # "0": never, "1": from the first; otherwise as above.
 SETTING = "KERAS_GUMBEL_COMPILE"
 
 
-class _State:
-    drawn = 0
-    failed = False
+class _State(threading.local):
+    at_once = False
+    within = False
 
 
+_STATE = _State()
+_DRAWN = [0]
 _LOCK = threading.Lock()
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """In this context it is compiled for: what calls this was compiled."""
+    before, _STATE.at_once = _STATE.at_once, True
+    try:
+        yield
+    finally:
+        _STATE.at_once = before
+
+
+def is_within() -> bool:
+    """Whether what is traced is the noise's own program."""
+    return _STATE.within
 
 
 def pays(count: int) -> bool:
     """Whether to draw so many by the compiled kernel."""
     setting = os.environ.get(SETTING)
-    if setting == "0" or _State.failed or count < _SMALLEST:
+    if setting == "0" or count < _SMALLEST:
         return False
-    _State.drawn += count
-    return (setting == "1" or _State.drawn > _PAYS_FROM) and _works()
+    _DRAWN[0] += count
+    wanted = setting == "1" or _STATE.at_once or _DRAWN[0] > _PAYS_FROM
+    return wanted and _works()
 
 
 @functools.cache
@@ -52,56 +75,30 @@ def _works() -> bool:
         return False
 
 
-def drawn(
-    function: Callable[..., Tensor],
-    count: int,
-    key: Tensor,
-    dtype: str,
-    start: Tensor | int,
-) -> Tensor:
-    """`function((count,), key, dtype, start)`."""
-    program = _program(function, None, dtype)
-    return _run(program, _sized(count), None, key, torch.as_tensor(start))
-
-
-def added(
-    draw: Any,
-    flat: Tensor,
-    noise: Callable[..., Tensor],
-    then: Callable[[Tensor], Tensor] | None,
-) -> Tensor:
-    """then(flat + noise_scale * noise)."""
-    program = _program(noise, then or _same, str(flat.dtype).split(".")[1])
-    return _run(
-        program, flat, draw.noise_scale, draw.key, draw.places((-1,))
-    )
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
-
-
-def _sized(count: int) -> Tensor:
-    """A tensor of no memory with this size, which the program is open to."""
-    return torch.empty(0).expand(count, 0)
-
-
-def _run(program: Callable[..., Tensor], *args: Any) -> Tensor:
+def fill(out: Tensor, half: bool, key: Tensor, place: int) -> Tensor:
+    """Uniform numbers, of (0, 1/2) with a coin of 0 or -1 if `half`."""
+    program = _program(half, str(out.dtype)[6:])
     with _LOCK, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return program(*args)
+        _STATE.within = True
+        try:
+            found: Tensor = program(out, key, torch.tensor(place))
+        finally:
+            _STATE.within = False
+    return found
 
 
 @functools.cache
-def _program(
-    noise: Callable[..., Tensor],
-    then: Callable[[Tensor], Tensor] | None,
-    dtype: str,
-) -> Callable[..., Tensor]:
-    def formula(
-        x: Tensor, scale: Tensor, key: Tensor, start: Tensor
-    ) -> Tensor:
-        found = noise((x.shape[0],), key, dtype, start)
-        return found if then is None else then(x + scale * found)
+def _program(half: bool, dtype: str) -> Callable[..., Tensor]:
+    # As they are written in `numerics/noise.py`.
+    name = "noise.random_half" if half else "noise.random_unit"
+    draw = inspect.unwrap(native_function(name))
+
+    def formula(out: Tensor, key: Tensor, place: Tensor) -> Tensor:
+        if not half:
+            return out.copy_(draw(out.shape, key, dtype, place))
+        t, negative = draw(out.shape, key, dtype, place)
+        out.copy_(t)
+        return -negative.to(torch.int32)
 
     return torch.compile(formula, dynamic=True, fullgraph=True)

@@ -6,6 +6,7 @@ so are the bits; the formulas are those of `numerics/noise.py`.
 """
 
 import contextlib
+import functools
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -72,15 +73,16 @@ def drawn(
         return function(shape, key, dtype, start)
     shape = tuple(shape)
     count = math.prod(shape)
-    if fused.pays(count):
-        return fused.drawn(function, count, key, dtype, start).reshape(shape)
     out = torch.empty(count, dtype=to_torch_dtype(dtype))
     fill = _FILL[function.__name__]
-    words = _key_words(key)
-    with _alone():
-        for block, place in _blocks(count, int(start)):
-            fill(out[block], words, place)
+    for part, _, source in _parts(out, key, int(start)):
+        fill(part, source)
     return out.reshape(shape)
+
+
+def as_written(function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)`, of which there is no faster way."""
+    return function(*args)
 
 
 def added(
@@ -95,21 +97,38 @@ def added(
         return function(draw, noise, *[] if then is None else [then])
     x = draw.logits()
     flat = x.reshape(-1)
-    if fused.pays(len(flat)):
-        found = fused.added(draw, flat, noise, then)
-        return found.reshape(x.shape)
     out = torch.empty_like(flat)
-    fill, words = _FILL[noise.__name__], _key_words(draw.key)
-    with _alone():
-        for block, place in _blocks(len(flat), int(draw.places((-1,)))):
-            part = out[block]
-            fill(part, words, place)
-            if scale != 1:
-                part *= scale
-            part += flat[block]
-            if then is not None:
-                part.nan_to_num_(math.inf, math.inf, -math.inf)
+    fill, start = _FILL[noise.__name__], int(draw.places((-1,)))
+    for part, block, source in _parts(out, draw.key, start):
+        fill(part, source)
+        if scale != 1:
+            part *= scale
+        part += flat[block]
+        if then is not None:
+            part.nan_to_num_(math.inf, math.inf, -math.inf)
     return out.reshape(x.shape)
+
+
+# Puts uniform numbers into a tensor; given True, those of (0, 1/2) and a coin.
+_Source = Callable[..., Tensor]
+
+
+def _parts(
+    out: Tensor, key: Tensor, start: int
+) -> Iterator[tuple[Tensor, slice, _Source]]:
+    """Blocks of `out`, and what the noise of each is made of."""
+    compiled = fused.pays(len(out))
+    words = _key_words(key)
+    size = fused.BLOCK if compiled else BLOCK
+    # The kernel is shared among threads, as are logarithms of its blocks.
+    with contextlib.nullcontext() if compiled else _alone():
+        for block, place in _blocks(len(out), start, size):
+            part = out[block]
+            if compiled:
+                source = functools.partial(fused.fill, key=key, place=place)
+            else:
+                source = functools.partial(_fill, key=words, place=place)
+            yield part, block, source
 
 
 def _key_words(key: Tensor) -> tuple[int, int, int]:
@@ -117,13 +136,15 @@ def _key_words(key: Tensor) -> tuple[int, int, int]:
     return first, second, first ^ second ^ threefry.PARITY
 
 
-def _blocks(count: int, start: int) -> Iterator[tuple[slice, int]]:
+def _blocks(
+    count: int, start: int, size: int
+) -> Iterator[tuple[slice, int]]:
     """Runs in whose places the high word is one number; and their begin."""
     first = 0
     while first < count:
         place = start + first
         left = _WORD - place % _WORD
-        last = min(first + BLOCK, first + left, count)
+        last = min(first + size, first + left, count)
         yield slice(first, last), place
         first = last
 
@@ -168,30 +189,36 @@ def _unit(out: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return out.clamp_(max=_below_one(out.dtype))
 
 
-def _fill_unit(out: Tensor, key: tuple[int, int, int], place: int) -> Tensor:
-    low, high, _ = bits(len(out), key, place)
-    return _unit(out, low, high)
-
-
-def _fill_exponential(
-    out: Tensor, key: tuple[int, int, int], place: int
+def _fill(
+    out: Tensor, half: bool, key: tuple[int, int, int], place: int
 ) -> Tensor:
-    return _fill_unit(out, key, place).neg_().log1p_().neg_()
-
-
-def _fill_gumbel(out: Tensor, key: tuple[int, int, int], place: int) -> Tensor:
-    return _fill_exponential(out, key, place).log_().neg_()
-
-
-def _fill_logistic(
-    out: Tensor, key: tuple[int, int, int], place: int
-) -> Tensor:
+    """Uniform numbers, of (0, 1/2) with a coin of 0 or -1 if `half`."""
     low, high, coin = bits(len(out), key, place)
+    if not half:
+        return _unit(out, low, high)
     torch.bitwise_right_shift(high, 31, out=coin)
     high <<= 1
     high -= low >> 31
     low <<= 1
     _unit(out, low, high).mul_(0.5)
+    return coin
+
+
+def _fill_unit(out: Tensor, source: _Source) -> Tensor:
+    source(out, False)
+    return out
+
+
+def _fill_exponential(out: Tensor, source: _Source) -> Tensor:
+    return _fill_unit(out, source).neg_().log1p_().neg_()
+
+
+def _fill_gumbel(out: Tensor, source: _Source) -> Tensor:
+    return _fill_exponential(out, source).log_().neg_()
+
+
+def _fill_logistic(out: Tensor, source: _Source) -> Tensor:
+    coin = source(out, True)
     size = torch.log1p(-out).sub_(out.log_())
     # -1 where the coin is, else 1.
     return torch.mul(size, coin.mul_(2).add_(1), out=out)
