@@ -12,7 +12,8 @@ WITHOUT = """
 import importlib.util as util
 
 find = util.find_spec
-util.find_spec = lambda name, *a: None if name == "FRAMEWORK" else find(name, *a)
+there = lambda name: name != "FRAMEWORK"
+util.find_spec = lambda name, *a: find(name, *a) if there(name) else None
 """
 
 

@@ -101,7 +101,9 @@ def _bid(
     nearest = backend.min(distance, axis=-1, keepdims=True, initial=_FAR)
     column = _first(distance == nearest, numbers, -1)
     wanted = numbers == column[..., None]
-    second = backend.min(ops.where(wanted, _FAR, distance), axis=-1, initial=_FAR)
+    second = backend.min(
+        ops.where(wanted, _FAR, distance), axis=-1, initial=_FAR
+    )
     free = ops.all(owners[:, None, :] != numbers[:, None], axis=-1)
     bid = ops.where(free, second - nearest[..., 0], -1.0)[..., None]
     bids = ops.where(wanted & (bid >= 0), bid, -1.0)

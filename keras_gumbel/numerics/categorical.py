@@ -73,7 +73,9 @@ def largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     last = backend.max(last, axis=1, keepdims=True, initial=0)
     equal = (x == least) & (numerics.classes(x, 1) <= last)
     hot = ((x > least) | equal) & (x != numerics.FORBIDDEN)
-    peak = backend.max(values, axis=1, keepdims=True, initial=numerics.FORBIDDEN)
+    peak = backend.max(
+        values, axis=1, keepdims=True, initial=numerics.FORBIDDEN
+    )
     bad = peak == float("inf")
     hot = ops.where(bad, float("nan"), ops.cast(hot, x.dtype))
     none = bad | (values == numerics.FORBIDDEN)
@@ -92,7 +94,9 @@ def _peak(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     # A minimum over indices vectorises; XLA's argmax is a scalar loop on
     # CPUs.
     candidate = ops.where(x == peak, numerics.classes(x, axis), _BEYOND)
-    return peak, backend.min(candidate, axis=axis, keepdims=True, initial=_BEYOND)
+    return peak, backend.min(
+        candidate, axis=axis, keepdims=True, initial=_BEYOND
+    )
 
 
 def _peak_by_runs(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
@@ -152,7 +156,9 @@ def _sample_rows(x: Tensor, draw: Draw) -> Tensor:
     """`sample` of logits (rows, classes), without noise excepted."""
     size = ops.shape(x)[1]
     x = _in_runs(x, numerics.FORBIDDEN)
-    peak = backend.materialize(backend.max(x, axis=-1, initial=numerics.FORBIDDEN))
+    peak = backend.materialize(
+        backend.max(x, axis=-1, initial=numerics.FORBIDDEN)
+    )
     peak = backend.max(peak, axis=1, initial=numerics.FORBIDDEN)
     rows = ops.shape(peak)
     unit = backend.unfused_unless_zero(

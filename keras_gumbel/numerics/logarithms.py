@@ -4,7 +4,8 @@ A library's logarithm serves every number: NaN, infinity, the subnormal, the
 negative. Noise has none of these, and a third of each step was spent on them.
 What is here divides a number into exponent and mantissa and takes a polynomial
 of the mantissa, as every logarithm does, and nothing else; float64 goes to
-the library, and all does where each operation goes over all numbers. Errors are below 4e-7 of max(1, |result|).
+the library, and all does where each operation goes over all numbers. Errors
+are below 4e-7 of max(1, |result|).
 
 The coefficients are minimax fits (Lawson's iteration at 4000 Chebyshev nodes,
 in float64): of -log(1 - s) / s on [0, 1/2], relative error 2.3e-8, and of

@@ -45,7 +45,9 @@ def near_matrices(x: Tensor, noise_scale: Tensor | float) -> Tensor:
     """
     for axis in (-1, -2):
         size = ops.abs(x)
-        least = backend.min(size, axis=axis, keepdims=True, initial=float("inf"))
+        least = backend.min(
+            size, axis=axis, keepdims=True, initial=float("inf")
+        )
         nearest = maximum(ops.where(size == least, x, FORBIDDEN), axis)
         moved = x - _if_far(nearest, noise_scale)
         # Differences of huge numbers must not become infinite, which means

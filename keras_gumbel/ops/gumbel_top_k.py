@@ -266,4 +266,6 @@ class _Rows:
         shape = list(ops.shape(self._like))
         del shape[self._axis]
         width = x.shape[-1] or ops.shape(x)[-1]
-        return numerics.with_axis_at(ops.reshape(x, (*shape, width)), -1, self._axis)
+        return numerics.with_axis_at(
+            ops.reshape(x, (*shape, width)), -1, self._axis
+        )

@@ -126,7 +126,7 @@ def sample_codebooks(
 
 
 def _sample(
-    op: "_Rows",
+    op: _Rows,
     arguments: Arguments,
     table: Tensor,
     noise_scale: Tensor,

@@ -96,9 +96,7 @@ def test_a_module_holds_a_layer():
     states = zip(other.state_dict(), net.state_dict().values(), strict=True)
     other.load_state_dict(dict(states))
     assert float(other.choice.temperature.value) == 0.25
-    np.testing.assert_array_equal(
-        net(x).detach(), other(x).detach()
-    )
+    np.testing.assert_array_equal(net(x).detach(), other(x).detach())
     assert other.choice.seed_generator.state.value.tolist() == [1, 2]
 
 
@@ -122,7 +120,7 @@ def test_autocast_is_left_outside():
     np.testing.assert_array_equal(found.float(), right.float())
 
 
-RANKS = '''
+RANKS = """
 import sys
 import torch
 import torch.distributed as dist
@@ -154,7 +152,7 @@ def run(rank, folder):
 
 if __name__ == "__main__":
     mp.spawn(run, (sys.argv[1],), 2)
-'''
+"""
 
 
 def test_ranks_draw_apart_of_one_stream(tmp_path):

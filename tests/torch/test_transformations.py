@@ -37,7 +37,7 @@ def test_func_grad_is_autograd(rule):
     """By formulas that torch differentiates, in place of kernels."""
     loss = loss_of(rule)
     _, right = value_and_slope(loss)
-    np.testing.assert_allclose(torch.func.grad(loss)(X), right, atol=1e-6)
+    np.testing.assert_allclose(torch.func.grad(loss)(X), right, atol=5e-6)
     assert right.abs().max() > 1e-3
 
 
@@ -48,8 +48,8 @@ def test_vmap_is_a_loop(rule):
     mapped = torch.vmap(torch.func.grad_and_value(loss))(X)
     for slope, value, x in zip(*mapped, X, strict=True):
         right = value_and_slope(loss, x)
-        assert float(value) == float(right[0])
-        np.testing.assert_allclose(slope, right[1], atol=1e-6)
+        np.testing.assert_allclose(value, right[0], rtol=1e-6)
+        np.testing.assert_allclose(slope, right[1], atol=5e-6)
 
 
 @pytest.mark.parametrize("transform", ["value", "gradient"])
@@ -85,13 +85,18 @@ def test_second_derivatives_are_differences_of_the_first(rule):
     loss = loss_of(rule)
     x = X[0].double().requires_grad_()
     (slope,) = torch.autograd.grad(loss(x), x, create_graph=True)
+    found = torch.stack(
+        [
+            torch.autograd.grad(slope[n], x, retain_graph=True)[0]
+            for n in range(7)
+        ]
+    )
     step = 1e-5
-    for n in range(7):
-        (found,) = torch.autograd.grad(slope[n], x, retain_graph=True)
-        one = step * torch.eye(7, dtype=torch.float64)[n]
+    for n, one in enumerate(step * torch.eye(7, dtype=torch.float64)):
         right = value_and_slope(loss, x + one)[1]
         right = (right - value_and_slope(loss, x - one)[1]) / (2 * step)
-        np.testing.assert_allclose(found, right, atol=1e-7)
+        # A rule may be no derivative of anything, and its own not symmetric.
+        np.testing.assert_allclose(found[:, n], right, atol=1e-7)
 
 
 def test_rows_of_a_table_are_trained_once():
@@ -141,7 +146,7 @@ def test_a_block_of_remat_is_such_a_block():
     """It holds in `fit` too, with the losses that it adds."""
     found = []
     for again in (True, False):
-        choice = kg.GumbelQuantizer(5, 4, 2, hard=True, seed=0, diversity=0.1)
+        choice = kg.GumbelQuantizer(5, 4, 2, hard=True, seed=0, kl_weight=0.1)
 
         class Block(keras.layers.Layer):
             def __init__(self, inside, run):

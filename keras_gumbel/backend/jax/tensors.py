@@ -9,17 +9,16 @@ import keras
 import numpy as np
 from jax import lax
 from jax.experimental import sparse
-
-# Keras keeps these to itself.
-from keras.src.backend.common.global_state import get_global_attribute
-from keras.src.backend.common.variables import AutocastScope
-
 from keras.ops import (
     max as max,
     maximum as maximum,
     min as min,
     minimum as minimum,
 )
+
+# Keras keeps these to itself.
+from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.variables import AutocastScope
 
 from keras_gumbel._typing import Tensor
 

@@ -7,18 +7,17 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-
-# Keras keeps these to itself.
-from keras.src.backend.common.global_state import get_global_attribute
-from keras.src.backend.common.variables import AutocastScope
-from keras.src.utils.tracking import DotNotTrackScope
-
 from keras.ops import (
     max as max,
     maximum as maximum,
     min as min,
     minimum as minimum,
 )
+
+# Keras keeps these to itself.
+from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.variables import AutocastScope
+from keras.src.utils.tracking import DotNotTrackScope
 
 from keras_gumbel._typing import Tensor
 from keras_gumbel.backend.tensorflow.programs import unchecked

@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def unchecked(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` as it is: torch's detection of anomalies looks at gradients."""
+    """`function` as it is: torch's detection of anomalies sees gradients."""
     return function
 
 
@@ -142,7 +142,7 @@ class _Wanted(threading.local):
 _WANTED = _Wanted()
 
 
-class gradients_wanted:  # noqa: N801
+class gradients_wanted:
     """In this context only the first gradient is wanted, or all are.
 
     Which a formula does not ask: where programs are compiled, what nobody

@@ -9,13 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 import torch
-from torch import distributed
 
 # Keras keeps these to itself. The generator behind `seed=None` must be its
 # own, so that `keras.utils.set_random_seed` reaches it.
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.torch.core import get_device
 from keras.src.random.seed_generator import global_seed_generator
+from torch import distributed
 
 # Nor are these torch's public names.
 from torch._C import _functorch

@@ -35,7 +35,7 @@ def argmax(x: Tensor, axis: int) -> Tensor:
     return torch.argmax(x, axis).to(torch.int32)
 
 
-def max(  # noqa: A001
+def max(
     x: Tensor,
     axis: int | tuple[int, ...],
     *,
@@ -48,7 +48,7 @@ def max(  # noqa: A001
     return torch.amax(x, axis, keepdims)
 
 
-def min(  # noqa: A001
+def min(
     x: Tensor,
     axis: int | tuple[int, ...],
     *,

@@ -68,7 +68,7 @@ def drawn(
     dtype: str,
     start: Tensor | int = 0,
 ) -> Tensor:
-    """`function(shape, key, dtype, start)`, a formula of `numerics/noise.py`."""
+    """`function(shape, ...)`, a formula of `numerics/noise.py`."""
     if isinstance(start, torch.Tensor) and start.ndim:
         return function(shape, key, dtype, start)
     shape = tuple(shape)
@@ -136,9 +136,7 @@ def _key_words(key: Tensor) -> tuple[int, int, int]:
     return first, second, first ^ second ^ threefry.PARITY
 
 
-def _blocks(
-    count: int, start: int, size: int
-) -> Iterator[tuple[slice, int]]:
+def _blocks(count: int, start: int, size: int) -> Iterator[tuple[slice, int]]:
     """Runs in whose places the high word is one number; and their begin."""
     first = 0
     while first < count:
