@@ -131,8 +131,8 @@ def _asked(model: keras.Model, inputs: Any) -> list[tuple[str, Shape]]:
     for noted in zip(*runs[-2:], strict=True):
         # Where Keras tries a size that is not known, it tries two.
         sizes = (set(size) for size in zip(*(x for _, x in noted), strict=True))
-        shape = (None if len(one) > 1 else one.pop() for one in sizes)
-        calls.append((noted[0][0], tuple(shape)))
+        known = (None if len(one) > 1 else one.pop() for one in sizes)
+        calls.append((noted[0][0], tuple(known)))
     times: collections.Counter[str] = collections.Counter()
     asked = []
     for name, shape in calls:

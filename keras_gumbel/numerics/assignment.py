@@ -39,7 +39,7 @@ def best_columns(scores: Tensor) -> Tensor:
         int32 (m, n), -1 for a row without a partner.
     """
     costs, allowed = _costs(scores)
-    owners = _search(costs, *_bids(costs))
+    owners = search(costs, *_bids(costs))
     row = _numbers(costs)[:, None]
     mine = ops.logical_and(owners[:, None, :] == row, allowed)
     column = ops.sum(ops.where(mine, _numbers(costs) + 1, 0), axis=-1)
@@ -139,7 +139,8 @@ class _State(NamedTuple):
     final: Tensor
 
 
-def _search(costs: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
+@backend.native
+def search(costs: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
     """The owners of the columns once every row has one."""
     numbers = _numbers(costs)
     free = ops.all(owners[:, None, :] != numbers[:, None], axis=-1)

@@ -131,6 +131,14 @@ def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
 
     Columns sum to 1, rows nearly; where nothing is allowed, to 0.
     """
+    kept = path(matrices, num_iterations)
+    way = Path(Sums(*kept[:2]), Sums(*kept[2:]))
+    return _last(matrices, way), way
+
+
+@backend.native
+def path(matrices: Matrices, num_iterations: int) -> Tensors:
+    """Peaks and totals of the rows and of the columns, in every iteration."""
     x, temperature, across, down = matrices
     one_a_row, one_a_column = (
         ops.zeros_like(numerics.maximum(x, axis)) for axis in (across, down)
@@ -149,13 +157,12 @@ def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
         ops.zeros((num_iterations, *ops.shape(like)), x.dtype)
         for like in (one_a_row, one_a_row, one_a_column, one_a_column)
     )
-    _, _, *kept = ops.while_loop(
+    _, _, *found = ops.while_loop(
         lambda number, *_: number < num_iterations,
         step,
         (ops.cast(0, "int32"), one_a_column, *kept),
     )
-    path = Path(Sums(*kept[:2]), Sums(*kept[2:]))
-    return _last(matrices, path), path
+    return tuple(found)
 
 
 def unrolled(matrices: Matrices, num_iterations: int) -> Tensor:

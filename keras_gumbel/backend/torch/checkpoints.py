@@ -37,7 +37,8 @@ def _once(decide: Callable[[], Tensor], blocks: list[tuple[Any, bool]]) -> Any:
 
 def _given_before(block: Any) -> Tensor:
     """The next of what the first run was given, in this backward pass."""
-    decided, places = getattr(block, _KEPT, ([], {}))
+    nothing: tuple[list[Tensor], dict[int, int]] = ([], {})
+    decided, places = getattr(block, _KEPT, nothing)
     number = torch._C._current_graph_task_id()
     place = places.get(number, 0)
     if place >= len(decided):

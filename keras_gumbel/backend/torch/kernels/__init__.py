@@ -8,7 +8,7 @@ the rounding of sums.
 from collections.abc import Callable
 from typing import Any
 
-from keras_gumbel.backend.torch.kernels import choices, noise, opaque, softmax
+from keras_gumbel.backend.torch.kernels import choices, loops, noise, opaque, softmax
 
 BY_NAME: dict[str, Callable[..., Any]] = {
     "noise.gumbel": noise.drawn,
@@ -19,6 +19,8 @@ BY_NAME: dict[str, Callable[..., Any]] = {
     "draws.add_noise": noise.added,
     "categorical.first_argmax": choices.first_argmax,
     "categorical.one_hot": choices.one_hot,
+    "sinkhorn.path": loops.sinkhorn_path,
+    "assignment.search": loops.assignment_search,
     "softmax.softmax": softmax.softmax,
     "softmax.softmax_terms": softmax.softmax_terms,
     "softmax.softmax_vjp": softmax.softmax_vjp,
