@@ -8,7 +8,13 @@ the rounding of sums.
 from collections.abc import Callable
 from typing import Any
 
-from keras_gumbel.backend.torch.kernels import choices, loops, noise, opaque, softmax
+from keras_gumbel.backend.torch.kernels import (
+    choices,
+    loops,
+    noise,
+    opaque,
+    softmax,
+)
 
 BY_NAME: dict[str, Callable[..., Any]] = {
     "noise.gumbel": noise.drawn,
