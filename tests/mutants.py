@@ -213,8 +213,8 @@ MUTANTS = (
     Mutant(
         "ReinMax without its second term",
         "estimators/reinmax.py",
-        "    gradient = gradient - p * ((dy - mean_p) / (2 * total_p * scale))\n",
-        "    gradient = gradient - 0.0 * p * mean_p * total_p\n",
+        "gradient = gradient - p * ((dy - mean_p) / (2 * total_p * scale))\n",
+        "gradient = gradient - 0.0 * p * mean_p * total_p\n",
         RULES,
     ),
     Mutant(

@@ -34,6 +34,7 @@ written with `keras.ops`, so another framework is one more folder like
     min(x, axis, ...)           and so this
     maximum(x, y)               in float64 where `x` is
     minimum(x, y)               and so this
+    top_k(x, k)                 of ties the first
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
     programs_are_sized()        whether a call's sizes are compiled for

@@ -14,6 +14,7 @@ from keras.ops import (
     maximum as maximum,
     min as min,
     minimum as minimum,
+    top_k as top_k,
 )
 
 # Keras keeps these to itself.

@@ -88,6 +88,23 @@ def _of_two(x: Tensor, y: Tensor | float, which: Any) -> Tensor:
     return which(x, y)
 
 
+def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` largest of each row and their places, of ties the first.
+
+    Which of equal entries `torch.topk` takes, it does not say.
+    """
+    least = torch.topk(x, k, 1).values[:, -1:]
+    more, equal = x > least, x == least
+    left = k - more.sum(1, keepdim=True)
+    hot = more | (equal & (equal.cumsum(1) <= left))
+    number = torch.arange(x.shape[1], device=x.device)
+    place = torch.where(hot, number, x.shape[1])
+    place = torch.topk(place, k, 1, largest=False).values
+    values = torch.gather(x, 1, place)
+    values, order = torch.sort(values, dim=1, descending=True, stable=True)
+    return values, torch.gather(place, 1, order)
+
+
 def log_gamma(x: Tensor) -> Tensor:
     """log((x - 1)!)."""
     return torch.lgamma(x)
