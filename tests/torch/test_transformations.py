@@ -176,9 +176,7 @@ def test_of_ties_the_first_are_in_a_subset():
     """As elsewhere: `torch.topk` has no such order."""
     x = torch.zeros(3, 100)
     x[1, 50:] = 1.0
-    hot, classes = kg.ops.gumbel_top_k(
-        x, 4, hard=True, noise_scale=0.0, seed=0
-    )
+    hot, classes = kg.ops.gumbel_top_k(x, 4, hard=True, noise_scale=0.0, seed=0)
     np.testing.assert_array_equal(classes[0], [0, 1, 2, 3])
     np.testing.assert_array_equal(classes[1], [50, 51, 52, 53])
     np.testing.assert_array_equal(hot.nonzero()[:4, 1], [0, 1, 2, 3])
