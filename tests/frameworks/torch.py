@@ -23,10 +23,9 @@ def slopes_to(variables, function):
     )
 
 
-# How a function of tensors is run: mode -> (function -> function). There is
-# nothing between eager code and a compiled program.
+# How a function of tensors is run: mode -> (function -> function). A program of
+# torch's holds neither NumPy nor a gradient that is asked for within it, as
+# functions of these tests do: `tests/torch/test_compile.py` has programs.
 MODES = {
-    "eager": lambda function: function,
-    "graph": lambda function: function,
-    "compiled": lambda function: torch.compile(function, fullgraph=True),
+    mode: lambda function: function for mode in ("eager", "graph", "compiled")
 }
