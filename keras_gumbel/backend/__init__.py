@@ -12,6 +12,7 @@ written with `keras.ops`, so another framework is one more folder like
     set_apart(generator, name)  other draws than those of another name
     is_set_apart(generator)     whether it is
     shares_objects()            whether Keras reads or writes a file
+    check_can_change(variable)  an error where a change could not be kept
     fetch_and_add(variable, amount)  a count, which no two callers read alike
     remat(function)             run again by its gradient, with the same draws
     hand_on(take, value)        `take(value)`, in a block of `remat` once
@@ -34,7 +35,7 @@ written with `keras.ops`, so another framework is one more folder like
     min(x, axis, ...)           and so this
     maximum(x, y)               in float64 where `x` is
     minimum(x, y)               and so this
-    top_k(x, k)                 of ties the first
+    top_k(x, k)                 the largest of each row, of ties the first
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
     programs_are_sized()        whether a call's sizes are compiled for

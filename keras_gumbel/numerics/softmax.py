@@ -85,7 +85,7 @@ def softmax_weights(
     """
     allowed = x != FORBIDDEN
     gap = ops.where(allowed, x - peak, 0.0)
-    least = ops.cast(lowest(x), x.dtype)
+    least = ops.convert_to_tensor(lowest(x), x.dtype)
     gap = ops.where(gap < least, least, gap)
     return ops.where(allowed, ops.exp(gap / temperature), 0.0), gap
 

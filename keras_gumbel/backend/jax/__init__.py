@@ -19,6 +19,7 @@ from keras_gumbel.backend.jax.programs import (
 )
 from keras_gumbel.backend.jax.rematerialization import remat as remat
 from keras_gumbel.backend.jax.streams import (
+    check_can_change as check_can_change,
     fetch_and_add as fetch_and_add,
     integer_seed as integer_seed,
     is_key as is_key,
@@ -70,6 +71,7 @@ __all__ = [
     "argmax",
     "bitcast",
     "cached",
+    "check_can_change",
     "checkpoint_with",
     "compiled",
     "corner",

@@ -12,7 +12,6 @@ from keras.ops import (
     maximum as maximum,
     min as min,
     minimum as minimum,
-    top_k as top_k,
 )
 
 # Keras keeps these to itself.
@@ -42,6 +41,12 @@ def argmax(x: Tensor, axis: int) -> Tensor:
     Keras's own tells 0 from -0 by their bits, which LiteRT has no way to do.
     """
     return tf.argmax(x, axis, output_type=tf.int32)
+
+
+def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The largest entries of each row in order, and their places."""
+    values, places = keras.ops.top_k(x, k)
+    return values, places
 
 
 def log_gamma(x: Tensor) -> Tensor:

@@ -149,6 +149,10 @@ def state_of(generator: keras.random.SeedGenerator) -> np.ndarray:
     return state.astype("int64") & 0xFFFFFFFF
 
 
+def check_can_change(variable: keras.Variable) -> None:
+    """Nothing: torch itself says where it cannot."""
+
+
 def fetch_and_add(
     variable: keras.Variable, amount: int | tuple[int, ...]
 ) -> Tensor:
