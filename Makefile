@@ -13,16 +13,16 @@ MATRIX = .venv-oldest .venv-middle .venv-newest .venv-python3.13
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # What the tests run on.
 BACKEND ?= tensorflow
-ifeq ($(filter $(BACKEND),tensorflow jax),)
-$(error BACKEND must be tensorflow or jax. Received: BACKEND=$(BACKEND))
+ifeq ($(filter $(BACKEND),tensorflow jax torch),)
+$(error BACKEND must be tensorflow, jax or torch. Received: BACKEND=$(BACKEND))
 endif
 PYTEST = -m pytest --numprocesses 2 --dist worksteal
 # XLA's programs are kept from one run to the next, by one version of TensorFlow
 # alone; the tests that look at a compilation (`uncached`) are run without.
 CACHED = TF_XLA_FLAGS="--tf_xla_persistent_cache_directory=$(abspath $(VENV))/xla"
 
-.PHONY: demo demo-estimators docs test test-tensorflow test-jax test-slow nightly soak test-matrix dist lint \
-  types check bench bench-gpu-check clean
+.PHONY: demo demo-estimators docs test test-tensorflow test-jax test-torch test-slow nightly soak test-matrix dist \
+  lint types check bench bench-gpu-check clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=...")'
@@ -55,11 +55,17 @@ test-jax: .venv-jax/.installed
 	KERAS_BACKEND=jax JAX_ENABLE_X64=1 .venv-jax/bin/python $(PYTEST) \
 	  -m 'not slow and not gpu' tests
 
-.venv-jax/.installed: tests/matrix/jax.txt setup.cfg
-	$(PYTHON) -m venv .venv-jax
-	.venv-jax/bin/python -m pip install --quiet --upgrade pip
-	.venv-jax/bin/python -m pip install --quiet --requirement $<
-	.venv-jax/bin/python -m pip install --quiet --no-deps --editable .
+# Where neither TensorFlow nor JAX is installed.
+test-torch: .venv-torch/.installed
+	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) \
+	  -m 'not slow and not gpu' tests/torch tests/test_golden.py tests/properties
+
+.venv-jax/.installed .venv-torch/.installed: .venv-%/.installed: \
+  tests/matrix/%.txt setup.cfg
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --upgrade pip
+	.venv-$*/bin/python -m pip install --quiet --requirement $<
+	.venv-$*/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 test-slow: $(VENV)/.test  ## what is too long for `make test`
@@ -126,4 +132,4 @@ bench-gpu-check: $(BENCH)/.installed
 	$(BENCH)/bin/python benchmarks/gpu/run.py $(DEMO)/programs --no-compile
 
 clean:
-	rm -rf $(VENV) .venv-jax $(BENCH) $(MATRIX) $(WHEEL) $(DEMO) site build dist *.egg-info
+	rm -rf $(VENV) .venv-jax .venv-torch $(BENCH) $(MATRIX) $(WHEEL) $(DEMO) site build dist *.egg-info

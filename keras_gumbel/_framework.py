@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 # What the package runs on, and the extra that installs it.
-EXTRAS = {"tensorflow": None, "jax": "jax"}
+EXTRAS = {"tensorflow": None, "jax": "jax", "torch": "torch"}
 
 
 def _found() -> str:
@@ -15,9 +15,9 @@ def _found() -> str:
     wanted = _setting()
     if wanted not in EXTRAS:
         raise ImportError(
-            "keras_gumbel runs on the TensorFlow and JAX backends of Keras. "
-            "Set the environment variable KERAS_BACKEND to 'tensorflow' or "
-            "'jax' before Keras is imported. "
+            "keras_gumbel runs on the TensorFlow, JAX and torch backends of "
+            "Keras. Set the environment variable KERAS_BACKEND to "
+            "'tensorflow', 'jax' or 'torch' before Keras is imported. "
             f"Received: a Keras backend of {wanted!r}"
         )
     if importlib.util.find_spec(wanted) is None:
@@ -48,5 +48,5 @@ def _setting() -> str:
     return found
 
 
-# `"tensorflow"` or `"jax"`.
+# `"tensorflow"`, `"jax"` or `"torch"`.
 NAME = _found()

@@ -5,7 +5,7 @@ sampling layers, to take its noise or to sample: contexts of one thread alone.
 """
 
 import contextlib
-import contextvars
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,40 +15,43 @@ from keras_gumbel._typing import Tensor
 # From a layer and a tensor of the noise's shape to the noise.
 Source = Callable[[Any, Tensor], Tensor]
 
-_SOURCE: contextvars.ContextVar[Source | None] = contextvars.ContextVar(
-    "source", default=None
-)
-_SAMPLING = contextvars.ContextVar("sampling", default=False)
+
+class _Asked(threading.local):
+    source: Source | None = None
+    sampling = False
+
+
+_ASKED = _Asked()
 
 
 @contextlib.contextmanager
 def noise_from(source: Source) -> Iterator[None]:
     """In this context every sampling layer samples, with noise of `source`."""
-    token = _SOURCE.set(source)
+    before, _ASKED.source = _ASKED.source, source
     try:
         yield
     finally:
-        _SOURCE.reset(token)
+        _ASKED.source = before
 
 
 @contextlib.contextmanager
 def sampling() -> Iterator[None]:
     """In this context every sampling layer samples, whatever its setting."""
-    token = _SAMPLING.set(True)
+    before, _ASKED.sampling = _ASKED.sampling, True
     try:
         yield
     finally:
-        _SAMPLING.reset(token)
+        _ASKED.sampling = before
 
 
 def is_sampling() -> bool:
     """Whether this call is within `sampling`."""
-    return _SAMPLING.get()
+    return _ASKED.sampling
 
 
 def given_noise(layer: Any, like: Tensor) -> Tensor | None:
     """The noise for this call, or None where the layer is to draw its own."""
-    source = _SOURCE.get()
+    source = _ASKED.source
     return None if source is None else source(layer, like)
 
 

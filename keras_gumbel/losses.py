@@ -190,7 +190,7 @@ def _of_lower_prior(x: Tensor, y: Tensor) -> Tensor:
 
 def _excess(s: Tensor) -> Tensor:
     """exp(-s) - 1 + s of s >= 0, with all its digits."""
-    small = ops.minimum(s, _SMALL)
+    small = backend.minimum(s, _SMALL)
     series = ops.ones_like(s)
     for k in range(_TERMS, 2, -1):
         # s**2 / 2 (1 - s / 3 (1 - s / 4 (1 - ...)))

@@ -17,6 +17,8 @@ from tests.variants import slow
 
 if keras.config.backend() == "jax":
     from tests.frameworks.jax import MODES, slopes, slopes_to
+elif keras.config.backend() == "torch":
+    from tests.frameworks.torch import MODES, slopes, slopes_to
 else:
     from tests.frameworks.tensorflow import MODES, slopes, slopes_to
 

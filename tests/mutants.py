@@ -32,6 +32,8 @@ class Mutant(NamedTuple):
     old: str
     new: str
     tests: str
+    # What Keras is set to, to find it.
+    backend: str = "tensorflow"
 
 
 LAWS = "tests/ops/test_gumbel_softmax.py tests/properties"
@@ -70,9 +72,8 @@ MUTANTS = (
     Mutant(
         "one sign of the logistic noise too rare",
         "numerics/noise.py",
-        "return ops.where(negative, -size, size)\n\n\ndef random_unit",
-        "return ops.where(negative & (size < 3), -size, size)"
-        "\n\n\ndef random_unit",
+        "return ops.where(negative, -size, size)\n",
+        "return ops.where(negative & (size < 3), -size, size)\n",
         f"tests/ops/test_logistic_noise.py {GATES}",
     ),
     Mutant(
@@ -166,11 +167,11 @@ MUTANTS = (
         "numerics/categorical.py",
         "    candidate = ops.where(x == peak, numerics.classes(x, axis), "
         "_BEYOND)\n"
-        "    return peak, ops.min(candidate, axis=axis, keepdims=True, "
-        "initial=_BEYOND)",
+        "    return peak, backend.min(\n"
+        "        candidate, axis=axis, keepdims=True, initial=_BEYOND\n",
         "    candidate = ops.where(x == peak, numerics.classes(x, axis), -1)\n"
-        "    return peak, ops.max(candidate, axis=axis, keepdims=True, "
-        "initial=-1)",
+        "    return peak, backend.max(\n"
+        "        candidate, axis=axis, keepdims=True, initial=-1\n",
         "tests/test_choices.py tests/ops",
     ),
     Mutant(
@@ -212,8 +213,8 @@ MUTANTS = (
     Mutant(
         "ReinMax without its second term",
         "estimators/reinmax.py",
-        "    gradient -= p * ((dy - mean_p) / (2 * total_p * scale))\n",
-        "    gradient -= 0.0 * p * mean_p * total_p\n",
+        "gradient = gradient - p * ((dy - mean_p) / (2 * total_p * scale))\n",
+        "gradient = gradient - 0.0 * p * mean_p * total_p\n",
         RULES,
     ),
     Mutant(
@@ -504,6 +505,57 @@ MUTANTS = (
         "self.noise_scale)\n",
         DENSITIES,
     ),
+    # torch, where KERAS_BACKEND is set to it.
+    Mutant(
+        "a place that wraps around is taken for the first",
+        "backend/torch/kernels/noise.py",
+        "    y.fill_(_signed((place >> 32) + key[1]))\n",
+        "    y.fill_(_signed(key[1]))\n",
+        "tests/torch/test_noise.py",
+        "torch",
+    ),
+    Mutant(
+        "a block that goes on where the low word begins again",
+        "backend/torch/kernels/noise.py",
+        "last = min(first + size, first + left, count)",
+        "last = min(first + size, count)",
+        "tests/torch/test_noise.py",
+        "torch",
+    ),
+    Mutant(
+        "blocks of several threads in one place",
+        "backend/torch/kernels/noise.py",
+        "class _Buffers(threading.local):",
+        "class _Buffers:",
+        "tests/torch/test_noise.py",
+        "torch",
+    ),
+    Mutant(
+        "a compiler takes a stream's number for a constant",
+        "backend/torch/streams.py",
+        "        before = variable.value.detach().clone()\n"
+        "        variable.assign(",
+        "        before = torch.zeros(2, dtype=torch.int32)\n"
+        "        variable.assign(",
+        "tests/torch/test_compile.py",
+        "torch",
+    ),
+    Mutant(
+        "a block that runs again draws anew",
+        "backend/torch/checkpoints.py",
+        "    if again:\n",
+        "    if False:\n",
+        "tests/torch/test_transformations.py",
+        "torch",
+    ),
+    Mutant(
+        "ranks of one noise",
+        "backend/torch/streams.py",
+        "    return _part_key(key, _REPLICAS + distributed.get_rank())\n",
+        "    return _part_key(key, _REPLICAS)\n",
+        "tests/torch/test_streams.py",
+        "torch",
+    ),
 )
 
 
@@ -573,7 +625,9 @@ def main() -> None:
     parser.add_argument("--tests-of", metavar="COMMIT")
     parser.add_argument("--whole", action="store_true")
     args = parser.parse_args()
-    chosen = [m for m in MUTANTS if not args.names or m.name in args.names]
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    here = [m for m in MUTANTS if m.backend == backend]
+    chosen = [m for m in here if not args.names or m.name in args.names]
     place = place_of(args.tests_of)
     survived = 0
     print("| planted in | bug | caught by | seconds |\n|-|-|-|-|")

@@ -125,6 +125,9 @@ def violations(root):
             in_jax = relative.as_posix().startswith("backend/jax/")
             if names[0] == "jax" and not in_jax:
                 yield f"{relative}: imports jax"
+            in_torch = relative.as_posix().startswith("backend/torch/")
+            if names[0] == "torch" and not in_torch:
+                yield f"{relative}: imports torch"
             if names[:2] == ["keras", "src"] and not is_backend:
                 yield f"{relative}: imports a private name of Keras"
             if names[0] == "tensorflow_probability" and part != PROBABILITY:
@@ -146,7 +149,7 @@ def violations(root):
 def test_every_backend_has_the_same_names():
     """Read from its source: not each is installed."""
     names = {}
-    for backend in ("jax", "tensorflow"):
+    for backend in ("jax", "tensorflow", "torch"):
         source = (ROOT / "backend" / backend / "__init__.py").read_text()
         (listed,) = (
             node.value
@@ -154,7 +157,7 @@ def test_every_backend_has_the_same_names():
             if isinstance(node, ast.Assign)
         )
         names[backend] = ast.literal_eval(listed)
-    assert names["jax"] == names["tensorflow"]
+    assert names["jax"] == names["tensorflow"] == names["torch"]
     contract = (ROOT / "backend" / "__init__.py").read_text()
     assert all(f"\n    {name}(" in contract for name in names["jax"])
 
@@ -191,6 +194,7 @@ def test_the_arrows_have_no_circle():
         ("ops/bad.py", "import tensorflow.raw_ops", "imports tensorflow"),
         ("backend/jax.py", "from tensorflow import io", "imports tensorflow"),
         ("ops/bad.py", "import jax.numpy as jnp", "imports jax"),
+        ("backend/jax.py", "import torch", "imports torch"),
         ("ops/bad.py", "import keras_gumbel.layers", "ops -> layers"),
         ("ops/bad.py", "from keras_gumbel import layers", "ops -> layers"),
         ("ops/bad.py", "import keras_gumbel.layers.x", "ops -> layers"),

@@ -11,11 +11,12 @@ import keras_gumbel as kg
 
 SET_TO = "import keras_gumbel"
 # As where it is not installed.
-WITHOUT_JAX = """
+WITHOUT = """
 import importlib.util as util
 
 find = util.find_spec
-util.find_spec = lambda name, *a: None if name == "jax" else find(name, *a)
+there = lambda name: name != "FRAMEWORK"
+util.find_spec = lambda name, *a: find(name, *a) if there(name) else None
 """
 
 
@@ -45,12 +46,15 @@ def test_a_framework_that_there_is_none_for(by, tmp_path):
     assert not keras_too
 
 
-def test_a_framework_that_is_not_installed(tmp_path):
+@pytest.mark.parametrize("framework", ["jax", "torch"])
+def test_a_framework_that_is_not_installed(framework, tmp_path):
+    without = WITHOUT.replace("FRAMEWORK", framework)
     message, keras_too = told(
-        WITHOUT_JAX + SET_TO, tmp_path, KERAS_BACKEND="jax"
+        without + SET_TO, tmp_path, KERAS_BACKEND=framework
     )
-    assert message.startswith("ImportError: Keras is set to the backend 'jax'")
-    assert "pip install 'keras-gumbel[jax]'" in message
+    begin = f"ImportError: Keras is set to the backend {framework!r}"
+    assert message.startswith(begin)
+    assert f"pip install 'keras-gumbel[{framework}]'" in message
     assert not keras_too
 
 

@@ -56,4 +56,4 @@ def test_a_file_goes_on(writer):
 
 
 def test_every_backend_has_written():
-    assert WRITERS == ["jax", "tensorflow"]
+    assert WRITERS == ["jax", "tensorflow", "torch"]

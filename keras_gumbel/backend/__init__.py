@@ -6,6 +6,9 @@ written with `keras.ops`, so another framework is one more folder like
 
     next_key(seed)              the key of one draw, to be given to a program
     is_key(seed)                whether it is a key of the framework's own
+    integer_seed(seed)          an integer in place of such a key
+    stream(seed)                a generator that begins with any integer seed
+    state_of(generator)         where it is, as files have it
     set_apart(generator, name)  other draws than those of another name
     is_set_apart(generator)     whether it is
     shares_objects()            whether Keras reads or writes a file
@@ -15,20 +18,29 @@ written with `keras.ops`, so another framework is one more folder like
     hand_on(take, value)        `take(value)`, in a block of `remat` once
     random_bits(shape, key, start)   64 for each number, from one place on
     unchecked(function)         may make infinity and NaN, whoever looks for it
+    cached(function)            as of `functools`, where nothing is traced
     compiled(function)          one program, in eager and graph mode alike
     with_gradient(...)          a forward pass with a backward pass of its own
     once_only(backward, what)   compiled; an error to differentiate it again
     traced_gradient(function)        x -> d sum(function(x)) / dx
     unfused_unless_zero(...)    computed once, however many read it
+    is_known_zero(x)            whether all of it is, and this is known now
     materialize(x)              not to be simplified across
     sum_over(count, term, ...)  a sum that holds one term at a time
     straight_through(hard, soft)     value of `hard`, gradient to `soft`
     bitcast(x, dtype)           the same bits
+    unsigned(word, dtype)       an int32 read without a sign, as a float
     argmax(x, axis)             the first largest, by one operation everywhere
+    max(x, axis, ...)           of `keras.ops`, of no rows too
+    min(x, axis, ...)           and so this
+    maximum(x, y)               in float64 where `x` is
+    minimum(x, y)               and so this
     top_k(x, k)                 the largest of each row, of ties the first
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
-    is_eager()                  whether operations run as they are called
+    programs_are_sized()        whether a call's sizes are compiled for
+    fuses()                     whether formulas of each element are one loop
+    native(function)            by the framework's own kernel, if it has one
     enlarged(x, shape, filler)  more entries, at the end of each axis
     corner(x, shape)            and fewer
     run_of_rows(x, start, size) some rows of a matrix, one after the other
@@ -62,5 +74,7 @@ from keras_gumbel.backend.replay import hand_on as hand_on
 # have the names above, to which a test holds them.
 if TYPE_CHECKING or NAME == "tensorflow":
     from keras_gumbel.backend.tensorflow import *  # noqa: F403
-else:
+elif NAME == "jax":
     from keras_gumbel.backend.jax import *  # noqa: F403
+else:
+    from keras_gumbel.backend.torch import *  # noqa: F403

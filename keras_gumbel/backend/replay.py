@@ -1,8 +1,8 @@
 """What a block that is run twice decides once: for every framework."""
 
 import contextlib
-import contextvars
 import copy
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,18 +34,18 @@ class Run:
     def __init__(self, place: Any, decided: list[Tensor] | None = None) -> None:
         self._place = place
         self._left = None if decided is None else iter(decided)
-        self._around = _RUN.get()
+        self._around = _NOW.run
         self.decided: list[Tensor] = []
         self.handed: list[tuple[Callable[[Tensor], None], Tensor]] = []
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
         """In this context the block is being run."""
-        token = _RUN.set(self)
+        before, _NOW.run = _NOW.run, self
         try:
             yield
         finally:
-            _RUN.reset(token)
+            _NOW.run = before
 
     def once(self, decide: Callable[[], Tensor], place: Any) -> Tensor:
         """What `decide` gives; in the second run, what it gave in the first."""
@@ -73,25 +73,27 @@ class Run:
         )
 
 
-_RUN: contextvars.ContextVar[Run | None] = contextvars.ContextVar(
-    "run", default=None
-)
+class _Now(threading.local):
+    run: Run | None = None
+
+
+_NOW = _Now()
 
 
 def once(decide: Callable[[], Tensor], place: Any) -> Tensor:
     """What `decide` gives, once in the two runs of a block of `remat`."""
-    run = _RUN.get()
+    run = _NOW.run
     return decide() if run is None else run.once(decide, place)
 
 
 def is_running() -> bool:
     """Whether this is within a block of `remat`."""
-    return _RUN.get() is not None
+    return _NOW.run is not None
 
 
 def hand_on(take: Callable[[Tensor], None], value: Tensor) -> None:
     """`take(value)`; from a block of `remat`, once, with the gradient to it."""
-    run = _RUN.get()
+    run = _NOW.run
     if run is None:
         take(value)
     else:

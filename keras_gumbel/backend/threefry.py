@@ -19,8 +19,8 @@ from keras import ops
 
 from keras_gumbel._typing import Tensor
 
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_PARITY = 0x1BD11BDA
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+PARITY = 0x1BD11BDA
 
 
 class Words(NamedTuple):
@@ -46,11 +46,11 @@ def bits_at(key: Tensor, place: Tensor) -> Words:
     """
     key = ops.cast(key, "int32")
     first, second = key[0], key[1]
-    keys = first, second, ops.bitwise_xor(first, second ^ _PARITY)
+    keys = first, second, ops.bitwise_xor(first, second ^ PARITY)
     x, y = words(place)
     x, y = x + keys[0], y + keys[1]
     for group in range(5):
-        for turn in _ROTATIONS[group % 2]:
+        for turn in ROTATIONS[group % 2]:
             x = x + y
             y = ops.bitwise_xor(_rotated(y, turn), x)
         x = x + keys[(group + 1) % 3]

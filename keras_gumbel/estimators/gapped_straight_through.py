@@ -81,7 +81,7 @@ class GappedStraightThrough(Estimator):
         # Far from 0 the gap would be lost in rounding.
         kept = kept - numerics.offset(kept, 1.0, axis)
         peak = numerics.maximum(kept, axis)
-        below = ops.minimum(kept, peak - self._gap(draw, kept, choice))
+        below = backend.minimum(kept, peak - self._gap(draw, kept, choice))
         sampled = numerics.classes(kept, axis) == choice
         x = backend.straight_through(ops.where(sampled, peak, below), kept)
         return numerics.softmax_vjp(x, peak, temperature, dy, axis)

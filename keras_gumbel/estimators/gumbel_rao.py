@@ -1,5 +1,8 @@
 """Gumbel-Rao."""
 
+# A program that traces this would evaluate the types of what is nested.
+from __future__ import annotations
+
 import dataclasses
 from typing import ClassVar
 

@@ -76,6 +76,9 @@ class ReinMax(Estimator):
         """Heun's method between the sample and the softmax."""
         given = kept, choice, dy, draw.axis
         scale = draw.scale_of_law()
+        if not backend.fuses():
+            gradient = _heun(temperature, scale, *given)
+            return gradient, ops.zeros_like(gradient)
         gradient = ops.cond(
             ops.all(temperature == 1.0) & (scale == 1.0),
             # One softmax in place of two.
@@ -116,8 +119,9 @@ def _heun(
     at_sample = categorical.entry(dy, choice, axis)
     mean = (mean_q + at_sample) / 2
     gradient = q * ((dy - mean) / (total_q * scale))
-    gradient -= p * ((dy - mean_p) / (2 * total_p * scale))
+    gradient = gradient - p * ((dy - mean_p) / (2 * total_p * scale))
     sampled = numerics.classes(logits, axis) == choice
-    gradient += ops.where(sampled, (at_sample - mean) / scale, 0.0)
+    rest = ops.where(sampled, (at_sample - mean) / scale, 0.0)
+    gradient = gradient + rest
     # An infinite gradient at a forbidden class must not become NaN.
     return ops.where(p + q == 0.0, 0.0, gradient)

@@ -115,18 +115,24 @@ def with_noise_input(model: keras.Model) -> keras.Model:
 
 def _asked(model: keras.Model, inputs: Any) -> list[tuple[str, Shape]]:
     """Name and shape of each noise, in the order of the calls."""
-    calls: list[tuple[str, Shape]] = []
+    runs: list[list[tuple[str, Shape]]] = []
 
     def note(layer: Any, like: Tensor) -> Tensor:
-        calls.append((layer.name, tuple(like.shape)))
+        runs[-1].append((layer.name, tuple(like.shape)))
         return ops.zeros_like(like)
 
     def call(inputs: Any) -> Any:
-        calls.clear()  # Keras may trace it more than once.
+        runs.append([])  # Keras may trace it more than once.
         with noise_from(note):
             return model(inputs, training=False)
 
     keras.layers.Lambda(call)(inputs)
+    calls = []
+    for noted in zip(*runs[-2:], strict=True):
+        # Where Keras tries a size that is not known, it tries two.
+        sizes = (set(size) for size in zip(*(x for _, x in noted), strict=True))
+        known = (None if len(one) > 1 else one.pop() for one in sizes)
+        calls.append((noted[0][0], tuple(known)))
     times: collections.Counter[str] = collections.Counter()
     asked = []
     for name, shape in calls:

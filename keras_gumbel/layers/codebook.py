@@ -122,7 +122,7 @@ class CodebookLayer(LogitsLayer):
             ops.cast(inputs, dtype), ops.cast(self.kernel, dtype)
         )
         if self.bias is not None:
-            logits += ops.cast(self.bias, dtype)
+            logits = logits + ops.cast(self.bias, dtype)
         shape = *ops.shape(inputs)[:-1], self.num_groups, self.num_codes
         logits = ops.reshape(logits, shape)
         if class_mask is None:

@@ -231,7 +231,7 @@ class GumbelQuantizer(CodebookLayer):
                 "`weight * losses.categorical_kl(layer.logits(inputs))`",
             )
             if changed is not None:
-                vectors += ops.cast(changed, vectors.dtype)
+                vectors = vectors + ops.cast(changed, vectors.dtype)
         if training is not None and not is_exported():
             counts = histogram(codes, unmasked, self.num_codes)
             self.perplexity.add(counts)

@@ -26,9 +26,7 @@ from keras_gumbel._validation import (
 from keras_gumbel.layers import stored, stream
 from keras_gumbel.layers.live_scalar import LiveScalar, settings
 from keras_gumbel.ops.calls import fetch_and_add, hand_on
-from keras_gumbel.ops.checkpoints import (
-    checkpoint_with,
-)
+from keras_gumbel.ops.checkpoints import checkpoint_with, state_of
 from keras_gumbel.ops.penalty import (
     is_in_inner_graph,
     value_now,
@@ -253,7 +251,7 @@ class SamplingLayer(keras.Layer, ABC):
         for key, variable in self._stored_weights().items():
             store[key] = variable
         store[stored.NOISE_SCALE] = self.noise_scale
-        store[stream.KEY] = self.seed_generator.state
+        store[stream.KEY] = state_of(self.seed_generator)
 
     def load_own_variables(self, store: Any) -> None:
         """Load the weights, and continue the stream where it was.

@@ -6,9 +6,11 @@ import keras
 
 from keras_gumbel._validation import check_seed, deserialized
 from keras_gumbel.ops.checkpoints import (
+    integer_seed,
     is_set_apart,
     set_apart,
     shares_objects,
+    stream,
 )
 
 # Under this name it is stored beside the weights.
@@ -29,14 +31,14 @@ def given(seed: Any, name: str) -> Any:
     check_seed(found)
     if found is not seed and seed.get(_APART, not shares_objects()):
         set_apart(found, name)
-    return found
+    return integer_seed(found)
 
 
 def generator(seed: Any) -> keras.random.SeedGenerator:
     """The generator itself, or one of a seed."""
     if isinstance(seed, keras.random.SeedGenerator):
         return seed
-    return keras.random.SeedGenerator(None if seed is None else int(seed))
+    return stream(None if seed is None else int(seed))
 
 
 def config(seed: Any) -> Any:

@@ -55,6 +55,7 @@ from keras_gumbel.numerics.reductions import (
     maximum as maximum,
     mean_class as mean_class,
     sum_in_lanes as sum_in_lanes,
+    with_axis_at as with_axis_at,
 )
 from keras_gumbel.numerics.softmax import (
     log_softmax as log_softmax,

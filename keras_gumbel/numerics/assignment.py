@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from keras_gumbel import backend
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics import FORBIDDEN
 from keras_gumbel.numerics.sizes import whole
@@ -38,7 +39,7 @@ def best_columns(scores: Tensor) -> Tensor:
         int32 (m, n), -1 for a row without a partner.
     """
     costs, allowed = _costs(scores)
-    owners = _search(costs, *_bids(costs))
+    owners = search(costs, *_bids(costs))
     row = _numbers(costs)[:, None]
     mine = ops.logical_and(owners[:, None, :] == row, allowed)
     column = ops.sum(ops.where(mine, _numbers(costs) + 1, 0), axis=-1)
@@ -57,8 +58,8 @@ def _costs(scores: Tensor) -> tuple[Tensor, Tensor]:
     allowed = scores != FORBIDDEN
     x = ops.cast(ops.where(allowed, scores, 0.0), "float64") * _SCALE
     matrix = {"axis": (-2, -1), "keepdims": True}
-    top = ops.max(ops.where(allowed, x, -_FAR), **matrix, initial=-_FAR)
-    low = ops.min(ops.where(allowed, x, _FAR), **matrix, initial=_FAR)
+    top = backend.max(ops.where(allowed, x, -_FAR), **matrix, initial=-_FAR)
+    low = backend.min(ops.where(allowed, x, _FAR), **matrix, initial=_FAR)
     size = ops.cast(ops.shape(scores)[-1] + 1, "float64")
     price = ops.where(top > low, size * (top - low), 1.0)
     return ops.where(allowed, top - x, price), allowed
@@ -68,12 +69,12 @@ def _first(where: Tensor, numbers: Tensor, axis: int) -> Tensor:
     """The smallest of the `numbers` that are marked; n if none is."""
     size = ops.cast(ops.shape(where)[-1], "int32")
     marked = ops.where(where, numbers, size)
-    return ops.min(marked, axis=axis, initial=2**31 - 1)
+    return backend.min(marked, axis=axis, initial=2**31 - 1)
 
 
 def _bids(costs: Tensor) -> tuple[Tensor, Tensor]:
     """Prices, and the owner of each column, -1 for none, after some rounds."""
-    prices = ops.min(costs, axis=1, initial=_FAR)
+    prices = backend.min(costs, axis=1, initial=_FAR)
     owners = ops.full(ops.shape(prices), _NONE, "int32")
 
     def more(number: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
@@ -97,14 +98,16 @@ def _bid(
     """
     numbers = _numbers(costs)
     distance = costs - prices[:, None, :]
-    nearest = ops.min(distance, axis=-1, keepdims=True, initial=_FAR)
+    nearest = backend.min(distance, axis=-1, keepdims=True, initial=_FAR)
     column = _first(distance == nearest, numbers, -1)
     wanted = numbers == column[..., None]
-    second = ops.min(ops.where(wanted, _FAR, distance), axis=-1, initial=_FAR)
+    second = backend.min(
+        ops.where(wanted, _FAR, distance), axis=-1, initial=_FAR
+    )
     free = ops.all(owners[:, None, :] != numbers[:, None], axis=-1)
     bid = ops.where(free, second - nearest[..., 0], -1.0)[..., None]
     bids = ops.where(wanted & (bid >= 0), bid, -1.0)
-    highest = ops.max(bids, axis=1, initial=-1.0)
+    highest = backend.max(bids, axis=1, initial=-1.0)
     row = _first(bids == highest[:, None, :], numbers[:, None], 1)
     sold = highest >= 0
     # With one column there is no second.
@@ -136,7 +139,8 @@ class _State(NamedTuple):
     final: Tensor
 
 
-def _search(costs: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
+@backend.native
+def search(costs: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
     """The owners of the columns once every row has one."""
     numbers = _numbers(costs)
     free = ops.all(owners[:, None, :] != numbers[:, None], axis=-1)
@@ -176,11 +180,11 @@ def _step(costs: Tensor, following: Tensor, at: _State) -> _State:
     size = ops.cast(ops.shape(costs)[-1], "int32")
     distances, previous = _look(costs, at)
     left = ops.where(at.final, _FAR, distances)
-    length = ops.min(left, axis=-1, initial=_FAR)
+    length = backend.min(left, axis=-1, initial=_FAR)
     # Of columns equally near, a free one first.
     rank = ops.where(at.owners == _NONE, numbers, numbers + size)
     rank = ops.where(left == length[:, None], rank, 2 * size)
-    rank = ops.min(rank, axis=-1, initial=2**31 - 1)
+    rank = backend.min(rank, axis=-1, initial=2**31 - 1)
     column = rank % size
     found = (at.start < size) & (rank < size)
     done = found[:, None]
@@ -203,13 +207,13 @@ def _look(costs: Tensor, at: _State) -> tuple[Tensor, Tensor]:
     """Distances by way of `row`, where these are shorter, and whence."""
     matrices, size = map(whole, ops.shape(at.owners))
     row = ops.arange(matrices, dtype="int32") * size
-    row += ops.minimum(at.row, size - 1)
+    row = row + backend.minimum(at.row, size - 1)
     # Of all the entries there may be more than an int32 can count.
     entry = ops.cast(row, "int64") * ops.cast(size, "int64")
-    entry += ops.cast(ops.maximum(at.column, 0), "int64")
+    entry = entry + ops.cast(backend.maximum(at.column, 0), "int64")
     # What is behind: the path to the row's own column, less the last leg.
     own = ops.take(ops.reshape(costs, (-1,)), entry)
-    own -= _pick(at.prices, at.column)
+    own = own - _pick(at.prices, at.column)
     behind = ops.where(at.column == _NONE, 0.0, at.length - own)
     ahead = ops.take(ops.reshape(costs, (-1, size)), row, axis=0) - at.prices
     distance = ahead + behind[:, None]
@@ -241,5 +245,5 @@ def _pick(x: Tensor, column: Tensor) -> Tensor:
     """One entry of each row of `x`, any where the column is none of its."""
     rows, size = map(whole, ops.shape(x))
     place = ops.arange(rows, dtype="int32") * size
-    place += ops.clip(column, 0, size - 1)
+    place = place + ops.clip(column, 0, size - 1)
     return ops.take(ops.reshape(x, (-1,)), place)

@@ -19,6 +19,7 @@ _LONGEST_RUN = 64
 _BELOW_ONE = 1 - 2.0**-52
 
 
+@backend.native
 def first_argmax(x: Tensor, axis: int) -> Tensor:
     """The index of the first largest entry, int32, with `axis` of size 1.
 
@@ -67,12 +68,14 @@ def largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     x = ops.where(x == 0.0, 0.0, x)
     values, classes = backend.top_k(x, k)
     # Not by slices, for which XLA would sort whole rows.
-    least = ops.min(values, axis=1, keepdims=True, initial=float("inf"))
+    least = backend.min(values, axis=1, keepdims=True, initial=float("inf"))
     last = ops.where(values == least, classes, 0)
-    last = ops.max(last, axis=1, keepdims=True, initial=0)
+    last = backend.max(last, axis=1, keepdims=True, initial=0)
     equal = (x == least) & (numerics.classes(x, 1) <= last)
     hot = ((x > least) | equal) & (x != numerics.FORBIDDEN)
-    peak = ops.max(values, axis=1, keepdims=True, initial=numerics.FORBIDDEN)
+    peak = backend.max(
+        values, axis=1, keepdims=True, initial=numerics.FORBIDDEN
+    )
     bad = peak == float("inf")
     hot = ops.where(bad, float("nan"), ops.cast(hot, x.dtype))
     none = bad | (values == numerics.FORBIDDEN)
@@ -91,7 +94,9 @@ def _peak(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     # A minimum over indices vectorises; XLA's argmax is a scalar loop on
     # CPUs.
     candidate = ops.where(x == peak, numerics.classes(x, axis), _BEYOND)
-    return peak, ops.min(candidate, axis=axis, keepdims=True, initial=_BEYOND)
+    return peak, backend.min(
+        candidate, axis=axis, keepdims=True, initial=_BEYOND
+    )
 
 
 def _peak_by_runs(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
@@ -112,7 +117,7 @@ def _peak_by_runs(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
 def _in_runs_with_peaks(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
     """The last axis as (rows, runs, run), and the largest entry of each."""
     entries = ops.reshape(x, (-1, x.shape[-1] // run, run))
-    peaks = ops.max(entries, axis=-1, initial=numerics.FORBIDDEN)
+    peaks = backend.max(entries, axis=-1, initial=numerics.FORBIDDEN)
     return entries, backend.materialize(peaks)
 
 
@@ -135,7 +140,7 @@ def sample(draw: Draw) -> Tensor:
     With a `noise_scale` of 0 it is the first of the likeliest classes. Inside
     a compiled program only.
     """
-    x = ops.moveaxis(numerics.nan_to_inf(draw.logits()), draw.axis, -1)
+    x = numerics.with_axis_at(numerics.nan_to_inf(draw.logits()), draw.axis, -1)
     lead, size = ops.shape(x)[:-1], ops.shape(x)[-1]
     x = ops.reshape(x, (-1, size))
     # Or else each reader would go through the sums again, for each class.
@@ -144,15 +149,17 @@ def sample(draw: Draw) -> Tensor:
         lambda: _sample_rows(x, draw),
         lambda: ops.squeeze(first_argmax(x, 1), 1),
     )
-    return ops.moveaxis(ops.reshape(choice, (*lead, 1)), -1, draw.axis)
+    return numerics.with_axis_at(ops.reshape(choice, (*lead, 1)), -1, draw.axis)
 
 
 def _sample_rows(x: Tensor, draw: Draw) -> Tensor:
     """`sample` of logits (rows, classes), without noise excepted."""
     size = ops.shape(x)[1]
     x = _in_runs(x, numerics.FORBIDDEN)
-    peak = backend.materialize(ops.max(x, axis=-1, initial=numerics.FORBIDDEN))
-    peak = ops.max(peak, axis=1, initial=numerics.FORBIDDEN)
+    peak = backend.materialize(
+        backend.max(x, axis=-1, initial=numerics.FORBIDDEN)
+    )
+    peak = backend.max(peak, axis=1, initial=numerics.FORBIDDEN)
     rows = ops.shape(peak)
     unit = backend.unfused_unless_zero(
         draw.noise_scale,
@@ -217,21 +224,21 @@ def _scan(
         limit = _below(sums[:, -1], threshold)
         past = sums <= limit[:, None]
         place = ops.sum(ops.cast(past, "int32"), axis=1)
-        return place, limit - ops.max(ops.where(past, sums, 0.0), axis=1)
+        return place, limit - backend.max(ops.where(past, sums, 0.0), axis=1)
     # Written out, which is several times faster than a cumulative sum.
     sums = list(itertools.accumulate(ops.unstack(weights, axis=1)))
     limit = _below(sums[-1], threshold)
     place = ops.zeros(ops.shape(limit), "int32")
     before = ops.zeros_like(limit)
     for total in sums:
-        place += ops.cast(total <= limit, "int32")
+        place = place + ops.cast(total <= limit, "int32")
         before = ops.where(total <= limit, total, before)
     return place, limit - before
 
 
 def _below(total: Tensor, threshold: Callable[[Tensor], Tensor]) -> Tensor:
     """What the last sum exceeds, and so the last one of a class with weight."""
-    return ops.minimum(threshold(total), total * _BELOW_ONE)
+    return backend.minimum(threshold(total), total * _BELOW_ONE)
 
 
 def entry(x: Tensor, choice: Tensor, axis: int) -> Tensor:
@@ -241,6 +248,7 @@ def entry(x: Tensor, choice: Tensor, axis: int) -> Tensor:
     return ops.where(choice < 0, float("nan"), value)
 
 
+@backend.native
 def one_hot(choice: Tensor, like: Tensor, axis: int) -> Tensor:
     """1 at the choice, 0 elsewhere; shape and dtype of `like`."""
     hot = ops.cast(numerics.classes(like, axis) == choice, like.dtype)

@@ -34,7 +34,7 @@ def conditional_gap(
     """
     axis, scale = draw.axis, draw.noise_scale
     peak = maximum(logits, axis)
-    divisor = ops.maximum(scale, smallest(logits))
+    divisor = backend.maximum(scale, smallest(logits))
     weight, gap = softmax_weights(logits, peak, divisor)
     e = _exponential_like(logits, draw, 2 * number + 1)
     e_top = _exponential_like(peak, draw, 2 * number + 2, of_rows=True)
@@ -43,7 +43,7 @@ def conditional_gap(
     a = top - gap / divisor
     up, small = a > 0, ops.exp(-ops.abs(a))
     log = logarithms.minus_log(ops.where(up, e + small, 1.0 + e * small))
-    x = scale * (log - ops.maximum(a, 0.0))
+    x = scale * (log - backend.maximum(a, 0.0))
     x = ops.where(scale == 0.0, gap, x)
     x = ops.where(classes(logits, axis) == choice, 0.0, x)
     return ops.where(logits == FORBIDDEN, FORBIDDEN, x), peak + scale * top

@@ -112,10 +112,13 @@ def perturb(
     matter, it does not with `formulas.less`, which takes longer.
     """
     far = offset(draw.logits(), draw.noise_scale, draw.axis)
-    near = draw._replace(logits=lambda: less(draw.logits(), far))
+    near = draw
+    if not backend.is_known_zero(far):
+        near = draw._replace(logits=lambda: less(draw.logits(), far))
     return add_noise(near, gumbel, nan_to_inf)
 
 
+@backend.native
 def add_noise(
     draw: Draw,
     noise: Callable[..., Tensor],

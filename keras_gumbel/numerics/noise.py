@@ -10,6 +10,7 @@ from keras_gumbel.backend import threefry
 from keras_gumbel.numerics import logarithms
 
 
+@backend.native
 def gumbel(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:
@@ -22,6 +23,7 @@ def gumbel(
     return logarithms.minus_log(exponential(shape, key, dtype, start))
 
 
+@backend.native
 def exponential(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:
@@ -30,6 +32,7 @@ def exponential(
     return logarithms.exponential(t)
 
 
+@backend.native
 def logistic(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:
@@ -43,6 +46,7 @@ def logistic(
     return ops.where(negative, -size, size)
 
 
+@backend.native
 def random_unit(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:
@@ -61,6 +65,7 @@ def random_unit(
     return _unit(*_words(shape, key, start), dtype)
 
 
+@backend.native
 def random_half(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> tuple[Tensor, Tensor]:
@@ -71,27 +76,25 @@ def random_half(
     which the coin is the first.
     """
     low, high = _words(shape, key, start)
-    carry = ops.right_shift(low, 31)
+    carry = ops.cast(low < 0, "int32")
     doubled = ops.left_shift(low, 1), ops.left_shift(high, 1) | carry
-    coin = ops.cast(ops.right_shift(high, 31), "bool")
-    return _unit(*doubled, dtype) / 2, coin
+    return _unit(*doubled, dtype) / 2, high < 0
 
 
 def _words(
     shape: Tensor, key: Tensor, start: Tensor | int
 ) -> tuple[Tensor, Tensor]:
-    """64 bits for each number: two words, the low one first, uint32."""
+    """64 bits for each number: two words, the low one first, int32."""
     if isinstance(start, int) or not len(start.shape):
         return backend.random_bits(shape, key, start)
-    low, high = threefry.bits_at(key, start)
-    return backend.bitcast(low, "uint32"), backend.bitcast(high, "uint32")
+    return threefry.bits_at(key, start)
 
 
 def _unit(low: Tensor, high: Tensor, dtype: str) -> Tensor:
     """(bits + 1/2) / 2**64, below 1."""
     # Two words convert faster than one of 64 bits, and lose nothing: the
     # low one counts only where the high one is small.
-    unit = ops.cast(low, dtype) * 2.0**-64 + 2.0**-65
-    unit += ops.cast(high, dtype) * 2.0**-32
+    unit = backend.unsigned(low, dtype) * 2.0**-64 + 2.0**-65
+    unit = unit + backend.unsigned(high, dtype) * 2.0**-32
     name = keras.backend.standardize_dtype(dtype)
-    return ops.minimum(unit, float(np.nextafter(1, 0, dtype=name)))
+    return backend.minimum(unit, float(np.nextafter(1, 0, dtype=name)))

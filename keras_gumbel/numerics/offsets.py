@@ -31,7 +31,7 @@ def less(x: Tensor, number: Tensor) -> Tensor:
 
     A difference beyond the lowest number must not become -inf, which forbids.
     """
-    return ops.maximum(x - number, x / 4 + 0.75 * lowest(x))
+    return backend.maximum(x - number, x / 4 + 0.75 * lowest(x))
 
 
 @backend.unchecked
@@ -45,12 +45,14 @@ def near_matrices(x: Tensor, noise_scale: Tensor | float) -> Tensor:
     """
     for axis in (-1, -2):
         size = ops.abs(x)
-        least = ops.min(size, axis=axis, keepdims=True, initial=float("inf"))
+        least = backend.min(
+            size, axis=axis, keepdims=True, initial=float("inf")
+        )
         nearest = maximum(ops.where(size == least, x, FORBIDDEN), axis)
         moved = x - _if_far(nearest, noise_scale)
         # Differences of huge numbers must not become infinite, which means
         # something.
-        moved = ops.clip(moved, lowest(x), -lowest(x))
+        moved = backend.minimum(backend.maximum(moved, lowest(x)), -lowest(x))
         x = select(size < float("inf"), moved, x)
     return x
 

@@ -16,6 +16,14 @@ def classes(like: Tensor, axis: int) -> Tensor:
     return ops.reshape(ops.arange(ops.shape(like)[axis], dtype="int32"), shape)
 
 
+def with_axis_at(x: Tensor, axis: int, place: int) -> Tensor:
+    """`moveaxis`, by what torch can map over."""
+    rank = len(x.shape)
+    order = [n for n in range(rank) if n != axis % rank]
+    order.insert(place % rank, axis % rank)
+    return ops.transpose(x, order)
+
+
 def mean_class(y: Tensor, axis: int) -> Tensor:
     """sum_k k * y_k along `axis`."""
     mean = ops.sum(y * ops.cast(classes(y, axis), y.dtype), axis=axis)
@@ -36,7 +44,7 @@ def exact_or_nan(number: Tensor, like: Tensor, axis: int) -> Tensor:
 def maximum(x: Tensor, axis: int) -> Tensor:
     """The largest entry along `axis`, which stays; no gradient."""
     # Keras refuses the maximum of an empty batch unless told where to begin.
-    peak = ops.max(x, axis=axis, keepdims=True, initial=FORBIDDEN)
+    peak = backend.max(x, axis=axis, keepdims=True, initial=FORBIDDEN)
     return ops.stop_gradient(peak)
 
 

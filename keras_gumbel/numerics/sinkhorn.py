@@ -73,7 +73,7 @@ def arrange(x: Tensor, temperature: Tensor, num_iterations: int) -> Matrices:
     beyond the largest number are cut to what cannot.
     """
     gap = x - _finite(numerics.maximum(x, -1))
-    gap = ops.maximum(gap, _lowest(x) / (16 * num_iterations + 16))
+    gap = backend.maximum(gap, _lowest(x) / (16 * num_iterations + 16))
     if len(temperature.shape):
         goal = (*ops.shape(x)[:-2], 1, 1)
         temperature = _pack(ops.broadcast_to(temperature, goal), _is_small(x))
@@ -92,7 +92,7 @@ def _finite(peak: Tensor) -> Tensor:
     Far from the lowest, as which LiteRT is given -inf. By a maximum: for
     ONNX a `where` becomes a product, of infinity with 0.
     """
-    return ops.maximum(peak, _lowest(peak) / 4)
+    return backend.maximum(peak, _lowest(peak) / 4)
 
 
 def _is_small(x: Tensor) -> bool:
@@ -131,6 +131,14 @@ def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
 
     Columns sum to 1, rows nearly; where nothing is allowed, to 0.
     """
+    kept = path(matrices, num_iterations)
+    way = Path(Sums(*kept[:2]), Sums(*kept[2:]))
+    return _last(matrices, way), way
+
+
+@backend.native
+def path(matrices: Matrices, num_iterations: int) -> Tensors:
+    """Peaks and totals of the rows and of the columns, in every iteration."""
     x, temperature, across, down = matrices
     one_a_row, one_a_column = (
         ops.zeros_like(numerics.maximum(x, axis)) for axis in (across, down)
@@ -149,13 +157,12 @@ def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
         ops.zeros((num_iterations, *ops.shape(like)), x.dtype)
         for like in (one_a_row, one_a_row, one_a_column, one_a_column)
     )
-    _, _, *kept = ops.while_loop(
+    _, _, *found = ops.while_loop(
         lambda number, *_: number < num_iterations,
         step,
         (ops.cast(0, "int32"), one_a_column, *kept),
     )
-    path = Path(Sums(*kept[:2]), Sums(*kept[2:]))
-    return _last(matrices, path), path
+    return tuple(found)
 
 
 def unrolled(matrices: Matrices, num_iterations: int) -> Tensor:

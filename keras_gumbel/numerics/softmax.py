@@ -2,12 +2,14 @@
 
 from keras import ops
 
+from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 from keras_gumbel.numerics.dtypes import lowest
 from keras_gumbel.numerics.masking import FORBIDDEN
 from keras_gumbel.numerics.reductions import maximum, sum_in_lanes
 
 
+@backend.native
 def softmax(x: Tensor, temperature: Tensor, axis: int) -> Tensor:
     """softmax(x / temperature); a row with no class allowed is all zeros."""
     weight, _ = softmax_weights(x, maximum(x, axis), temperature)
@@ -36,6 +38,7 @@ def relaxed_vjp(
     return softmax_vjp(x, maximum(x, axis), temperature, dy, axis)
 
 
+@backend.native
 def softmax_vjp(
     x: Tensor, peak: Tensor, temperature: Tensor, dy: Tensor, axis: int
 ) -> tuple[Tensor, Tensor]:
@@ -57,6 +60,7 @@ def softmax_vjp(
     return dx, -dx * gap / temperature
 
 
+@backend.native
 def softmax_terms(
     x: Tensor, temperature: Tensor | float, dy: Tensor, axis: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,7 +85,7 @@ def softmax_weights(
     """
     allowed = x != FORBIDDEN
     gap = ops.where(allowed, x - peak, 0.0)
-    least = lowest(x)
+    least = ops.convert_to_tensor(lowest(x), x.dtype)
     gap = ops.where(gap < least, least, gap)
     return ops.where(allowed, ops.exp(gap / temperature), 0.0), gap
 

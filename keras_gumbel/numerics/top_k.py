@@ -204,7 +204,7 @@ def _log_weight(weight: Tensor, row: _Row) -> Tensor:
     """(w - peak) / t, and 0 at classes without weight."""
     highest = float(np.finfo(keras.backend.standardize_dtype(weight.dtype)).max)
     log = ops.log(ops.where(weight > 0.0, weight, 1.0))
-    log = log - ops.minimum(row.gap, highest)
+    log = log - backend.minimum(row.gap, highest)
     return ops.where(weight > 0.0, log, 0.0)
 
 

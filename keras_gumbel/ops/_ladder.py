@@ -55,7 +55,7 @@ def by_rungs(
             goal, vary = (goal[0], *shape[1:]), False
         else:
             others = more
-    if vary and backend.is_eager():
+    if vary and backend.programs_are_sized():
         _ready.add((op, goal))
     if vary and noise:
         # Places are counted by what there really is.
@@ -92,7 +92,7 @@ _ready: set[tuple[Op, Shape]] = set()
 
 def _is_settled(op: Op, shape: Shape, first: int) -> bool:
     """Whether the program is of this size, as the logits are."""
-    if not backend.is_eager():
+    if not backend.programs_are_sized():
         # What is known when a graph is traced, its programs are compiled for.
         return None not in shape
     if first > 1:
@@ -109,7 +109,7 @@ def _rungs(
 
     In a graph a size that is known, but for that of rows, stays.
     """
-    if not backend.is_eager():
+    if not backend.programs_are_sized():
         goal = _up(shape, op.unit)
         tail = (
             up if static is None else size

@@ -1,5 +1,8 @@
 """The program of a sample: what every op has between call and gradient."""
 
+# A program that traces this would evaluate the types of what is nested.
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -79,7 +82,7 @@ def at_its_temperature(
     return plain, arguments._replace(temperature=own, learned=False)
 
 
-@functools.cache
+@backend.cached
 def _rule(
     op: Op,
     axis: int,

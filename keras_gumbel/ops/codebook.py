@@ -5,10 +5,8 @@ Plain `keras.ops`, so that a model in inference mode exports to every format;
 none: where no class is allowed, and where a logit is NaN.
 """
 
-import functools
 from collections.abc import Callable
 
-import numpy as np
 from keras import ops
 
 from keras_gumbel import backend, numerics
@@ -35,7 +33,7 @@ def codes_of(y: Tensor) -> Tensor:
     return ops.reshape(codes, ops.shape(y)[:-1])
 
 
-@functools.cache
+@backend.cached
 def _codes_of_rows(size: int) -> Callable[[Tensor], Tensor]:
     """Compiled once for each number of codes, of which `choices` makes use."""
 
@@ -58,7 +56,7 @@ def look_up(codes: Tensor, tables: Tensor) -> Tensor:
     codes = ops.cast(codes, "int")
     known = ops.logical_and(codes >= 0, codes < num_codes)
     place = ops.where(known, codes, 0)
-    place += ops.arange(groups, dtype="int") * num_codes
+    place = place + ops.arange(groups, dtype="int") * num_codes
     rows = ops.take(ops.reshape(tables, (-1, dim)), place, axis=0)
     return ops.where(ops.expand_dims(known, -1), rows, float("nan"))
 
@@ -77,7 +75,7 @@ def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
     known = codes >= 0
     if counted is not None:
         known = ops.logical_and(known, counted[..., None])
-    first = np.arange(groups, dtype="int32") * num_codes
+    first = ops.arange(groups, dtype="int32") * num_codes
     # A place of its own for those left out, which then goes.
     place = ops.where(known, codes + first, groups * num_codes)
     place = ops.reshape(place, (-1,))

@@ -250,7 +250,7 @@ class _Rows:
 
     def of(self, x: Tensor) -> Tensor:
         """`x` as a matrix."""
-        x = ops.moveaxis(x, self._axis, -1)
+        x = numerics.with_axis_at(x, self._axis, -1)
         return ops.reshape(x, (-1, x.shape[-1] or ops.shape(x)[-1]))
 
     def of_temperature(self, tau: Tensor) -> Tensor:
@@ -266,4 +266,6 @@ class _Rows:
         shape = list(ops.shape(self._like))
         del shape[self._axis]
         width = x.shape[-1] or ops.shape(x)[-1]
-        return ops.moveaxis(ops.reshape(x, (*shape, width)), -1, self._axis)
+        return numerics.with_axis_at(
+            ops.reshape(x, (*shape, width)), -1, self._axis
+        )

@@ -1,6 +1,5 @@
 """The best one-to-one assignment."""
 
-import functools
 from collections.abc import Callable
 
 from keras import ops
@@ -55,7 +54,7 @@ def linear_assignment(logits: Tensor) -> Tensor:
     return _program(logits.shape[-1], len(logits.shape))(logits)
 
 
-@functools.cache
+@backend.cached
 def _program(*signature: int | None) -> Callable[[Tensor], Tensor]:
     """One for each size and rank, which TensorFlow would generalise."""
     del signature

@@ -117,7 +117,7 @@ def _sample(
         size = ops.prod(shape)
     else:
         shape = tuple(n if is_name(n) else int(n) for n in known)
-        if not backend.is_eager():
+        if not backend.programs_are_sized():
             return draw(shape, key, dtype)
         size = math.prod(shape)
     # One program for many sizes: the first numbers of a longer run.

@@ -1,5 +1,8 @@
 """The sampled row of a table, for codebooks and vocabularies."""
 
+# A program that traces this would evaluate the types of what is nested.
+from __future__ import annotations
+
 import dataclasses
 from typing import ClassVar
 
@@ -123,7 +126,7 @@ def sample_codebooks(
 
 
 def _sample(
-    op: "_Rows",
+    op: _Rows,
     arguments: Arguments,
     table: Tensor,
     noise_scale: Tensor,
@@ -247,12 +250,12 @@ def _to_one_hot(d_rows: Tensor, table: Tensor, groups: int) -> Tensor:
     """
     d_rows, table = numerics.widen(d_rows), numerics.widen(table)
     if groups == 1:
-        return ops.matmul(d_rows, ops.transpose(table))
+        return d_rows @ ops.transpose(table)
     dim = ops.shape(table)[1]
     tables = ops.reshape(table, (groups, -1, dim))
     d_rows = ops.reshape(d_rows, (-1, groups, dim))
-    d_one_hot = ops.matmul(
-        ops.transpose(d_rows, (1, 0, 2)), ops.transpose(tables, (0, 2, 1))
+    d_one_hot = ops.transpose(d_rows, (1, 0, 2)) @ ops.transpose(
+        tables, (0, 2, 1)
     )
     return ops.reshape(
         ops.transpose(d_one_hot, (1, 0, 2)), (-1, ops.shape(tables)[1])

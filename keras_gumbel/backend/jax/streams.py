@@ -60,6 +60,21 @@ def is_key(seed: Any) -> bool:
     )
 
 
+def integer_seed(seed: Seed) -> Seed:
+    """`seed`; an integer in place of a key of JAX's."""
+    return int(jax.random.bits(seed)) if is_key(seed) else seed
+
+
+def stream(seed: int | None) -> keras.random.SeedGenerator:
+    """One that begins with a seed below 2**32."""
+    return keras.random.SeedGenerator(seed)
+
+
+def state_of(generator: keras.random.SeedGenerator) -> keras.Variable:
+    """Where a stream is, for a file: two words without a sign."""
+    return generator.state
+
+
 def _words_of_key(key: Tensor) -> Tensor:
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.key_data(key)
@@ -90,7 +105,7 @@ def check_can_change(variable: keras.Variable) -> None:
 
 @compiled
 def _part_key(key: Tensor, part: int) -> Tensor:
-    return random_bits((2,), key, 2 * part)[0]
+    return bitcast(random_bits((2,), key, 2 * part)[0], "uint32")
 
 
 def fetch_and_add(
@@ -120,7 +135,7 @@ def is_set_apart(generator: keras.random.SeedGenerator) -> bool:
 def random_bits(
     shape: Sequence[int], key: Tensor, start: Tensor | int = 0
 ) -> tuple[Tensor, Tensor]:
-    """64 random bits for each number: two words, the low one first, uint32.
+    """64 random bits for each number: two words, the low one first, int32.
 
     Inside `compiled` only.
 
@@ -134,5 +149,4 @@ def random_bits(
     key = lax.optimization_barrier(jnp.asarray(key))
     shape = tuple(shape)
     place = lax.iota("int64", math.prod(shape)) + start
-    low, high = threefry.bits_at(key, jnp.reshape(place, shape))
-    return bitcast(low, "uint32"), bitcast(high, "uint32")
+    return threefry.bits_at(key, jnp.reshape(place, shape))

@@ -9,6 +9,12 @@ import keras
 import numpy as np
 from jax import lax
 from jax.experimental import sparse
+from keras.ops import (
+    max as max,
+    maximum as maximum,
+    min as min,
+    minimum as minimum,
+)
 
 # Keras keeps these to itself.
 from keras.src.backend.common.global_state import get_global_attribute
@@ -21,6 +27,11 @@ from keras_gumbel.backend import frames
 def bitcast(x: Tensor, dtype: str) -> Tensor:
     """The same bits as another type of the same width."""
     return lax.bitcast_convert_type(x, np.dtype(dtype))
+
+
+def unsigned(word: Tensor, dtype: str) -> Tensor:
+    """An int32 as the number that its bits are without a sign."""
+    return bitcast(word, "uint32").astype(dtype)
 
 
 def argmax(x: Tensor, axis: int) -> Tensor:

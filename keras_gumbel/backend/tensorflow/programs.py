@@ -43,6 +43,25 @@ def unchecked(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+cached = functools.cache
+
+
+def is_known_zero(x: Tensor) -> bool:
+    """Whether all of it is known to be 0: nothing is, in a program."""
+    del x
+    return False
+
+
+def fuses() -> bool:
+    """Whether what is done to each element is one loop: XLA sees to it."""
+    return True
+
+
+def native(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` as it is: of all of them XLA makes programs."""
+    return function
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as one XLA program, called from eager, graph or XLA code.
 

@@ -46,6 +46,21 @@ def is_key(seed: Any) -> bool:
     return False
 
 
+def integer_seed(seed: Seed) -> Seed:
+    """`seed` as it is, which is no key."""
+    return seed
+
+
+def stream(seed: int | None) -> keras.random.SeedGenerator:
+    """One that begins with a seed below 2**32."""
+    return keras.random.SeedGenerator(seed)
+
+
+def state_of(generator: keras.random.SeedGenerator) -> keras.Variable:
+    """Where a stream is, for a file: two words without a sign."""
+    return generator.state
+
+
 def _drawn_key(seed: Seed) -> Tensor:
     here = tf.distribute.get_replica_context()
     replicas = here.num_replicas_in_sync if here else 1
@@ -183,7 +198,7 @@ def graph() -> Any:
 def random_bits(
     shape: Tensor, key: Tensor, start: Tensor | int = 0
 ) -> tuple[Tensor, Tensor]:
-    """64 random bits for each number: two words, the low one first, uint32.
+    """64 random bits for each number: two words, the low one first, int32.
 
     Inside `compiled` only.
 
@@ -196,7 +211,8 @@ def random_bits(
         return _bits_of_each(shape, key, start)
     bits = _random_bits(shape, key, start)
     high = tf.cast(tf.bitwise.right_shift(bits, np.uint64(32)), tf.uint32)
-    return tf.cast(bits, tf.uint32), high
+    low = tf.cast(bits, tf.uint32)
+    return bitcast(low, "int32"), bitcast(high, "int32")
 
 
 def _bits_of_each(
@@ -205,8 +221,7 @@ def _bits_of_each(
     """`random_bits` by arithmetic, where there is no generator."""
     count = tf.reduce_prod(tf.cast(tf.stack(shape), tf.int64))
     place = tf.range(count) + tf.cast(start, tf.int64)
-    low, high = threefry.bits_at(key, tf.reshape(place, shape))
-    return bitcast(low, "uint32"), bitcast(high, "uint32")
+    return threefry.bits_at(key, tf.reshape(place, shape))
 
 
 def _random_bits(shape: Tensor, key: Tensor, start: Tensor | int) -> Tensor:

@@ -7,6 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.ops import (
+    max as max,
+    maximum as maximum,
+    min as min,
+    minimum as minimum,
+)
 
 # Keras keeps these to itself.
 from keras.src.backend.common.global_state import get_global_attribute
@@ -22,6 +28,11 @@ def bitcast(x: Tensor, dtype: str) -> Tensor:
     """The same bits as another type of the same width."""
     # `keras.ops.view` cannot where a size is unknown.
     return tf.bitcast(x, dtype)
+
+
+def unsigned(word: Tensor, dtype: str) -> Tensor:
+    """An int32 as the number that its bits are without a sign."""
+    return tf.cast(bitcast(word, "uint32"), dtype)
 
 
 def argmax(x: Tensor, axis: int) -> Tensor:

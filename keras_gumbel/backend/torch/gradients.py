@@ -1,0 +1,204 @@
+"""Gradient rules: of functions of their own, and of what they are made of."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from keras import ops
+from torch.utils.checkpoint import checkpoint
+
+from keras_gumbel._typing import Tensor, Tensors
+from keras_gumbel.backend.torch.programs import gradients_wanted, is_plain
+from keras_gumbel.backend.torch.tracing import is_eager
+
+
+def with_gradient(
+    run_forward: Callable[..., Tensors],
+    run_backward: Callable[..., tuple[Tensor | None, ...]],
+    outputs: int = 1,
+) -> Callable[..., Any]:
+    """A function with a gradient rule of its own.
+
+    Args:
+        run_forward: `(*args) -> (*outputs, *residuals)`, the residuals being
+            what is kept for the backward pass.
+        run_backward: `(d_output, *residuals, *args) -> gradients`, one or
+            None for each of these arguments, from that of the first output.
+        outputs: How many there are; those after the first have no gradient.
+
+    Returns:
+        `(*args) -> output`, a tuple where there are several. Higher
+        derivatives are those of `run_backward`.
+    """
+
+    @functools.wraps(run_forward)
+    def call(*args: Any) -> Any:
+        tensors = tuple(map(ops.convert_to_tensor, args))
+        if _is_differentiated(*tensors):
+            results = _Rule.apply(run_forward, run_backward, outputs, *tensors)
+        else:
+            results = tuple(run_forward(*tensors))
+        return results[:outputs] if outputs > 1 else results[0]
+
+    return call
+
+
+def _is_differentiated(*args: Tensor) -> bool:
+    """Whether a gradient to any of these may be asked for."""
+    if not torch.compiler.is_compiling() and not is_eager():
+        return True  # `torch.func` does not say.
+    return torch.is_grad_enabled() and any(x.requires_grad for x in args)
+
+
+class _Rule(torch.autograd.Function):
+    """A forward and a backward pass.
+
+    As `torch.func` asks, what is kept is a result, and `forward` knows of no
+    context.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        run_forward: Callable[..., Tensors],
+        run_backward: Callable[..., Any],
+        outputs: int,
+        *args: Tensor,
+    ) -> Tensors:
+        return tuple(run_forward(*args))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensors) -> None:
+        _, ctx.run_backward, outputs, *args = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[outputs:], *args)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Any, ...]:
+        wanted = any(ctx.needs_input_grad[4:])
+        with gradients_wanted(wanted):
+            found = ctx.run_backward(dy, *ctx.saved_tensors)
+        return None, None, None, *found
+
+
+def once_only(
+    backward: Callable[..., tuple[Tensor | None, ...]], what: str
+) -> Callable[..., tuple[Tensor | None, ...]]:
+    """A backward pass of `what` that is not to be differentiated.
+
+    That is a LookupError, and not before a second derivative is asked for.
+    """
+
+    def run(*args: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.compiler.is_compiling():
+            return backward(*args)
+        wanted: list[bool] = []
+        found = iter(_Once.apply(backward, what, wanted, *args))
+        return tuple(next(found) if one else None for one in wanted)
+
+    return run
+
+
+class _Once(torch.autograd.Function):
+    """A pass without a derivative."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        backward: Callable[..., Any],
+        what: str,
+        wanted: list[bool],
+        *args: Tensor,
+    ) -> Tensors:
+        found = backward(*args)
+        wanted[:] = [x is not None for x in found]
+        return tuple(x for x in found if x is not None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensors) -> None:
+        ctx.what = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        raise LookupError(
+            f"{ctx.what} has first derivatives only: its gradient is not to "
+            "be differentiated again, as a second derivative would."
+        )
+
+
+def traced_gradient(
+    function: Callable[[Tensor], Tensor],
+) -> Callable[[Tensor], Tensor]:
+    """`x -> d sum(function(x)) / dx`; 0 where nothing connects the two."""
+
+    def gradient(x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = ops.convert_to_tensor(x).detach().requires_grad_()
+            total = function(x).sum()
+            if not total.requires_grad:
+                return torch.zeros_like(x)
+            (found,) = torch.autograd.grad(total, x, allow_unused=True)
+        return torch.zeros_like(x) if found is None else found
+
+    return gradient
+
+
+def materialize(x: Tensor) -> Tensor:
+    """`x` as it stands, which nothing here would change."""
+    return x
+
+
+def sum_over(
+    count: int,
+    term: Callable[..., Tensors],
+    zeros: Tensors,
+    *args: Tensor,
+) -> Tensors:
+    """`zeros` and `term(n, *args)` over n < count, one n held at a time.
+
+    In the derivatives to `args` too, for which each term is computed again.
+    """
+    if is_plain((*zeros, *args)):
+        sums = tuple(x.clone() for x in zeros)
+        for n in range(count):
+            for total, x in zip(sums, term(n, *args), strict=True):
+                total += x
+        return sums
+    sums = zeros
+    for n in range(count):
+        # `torch.func` takes no such block.
+        if torch.is_grad_enabled() and is_eager():
+            found = checkpoint(term, n, *args, use_reentrant=False)
+        else:
+            found = term(n, *args)
+        sums = tuple(map(torch.add, sums, found))
+    return sums
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """Forward: `hard`, bit for bit. Backward: identity to `soft`."""
+    if not _is_differentiated(hard, soft):
+        return hard
+    found: Tensor = _StraightThrough.apply(hard, soft)
+    return found
+
+
+class _StraightThrough(torch.autograd.Function):
+    """One tensor's value, another's gradient."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(hard: Tensor, soft: Tensor) -> Tensor:
+        return hard.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Tensors, output: Tensor) -> None:
+        ctx.dtype = inputs[1].dtype
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[None, Tensor]:
+        return None, dy.to(ctx.dtype)

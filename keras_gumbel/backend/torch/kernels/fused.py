@@ -1,0 +1,104 @@
+"""Uniform numbers by a compiled kernel of any size, where there is a compiler.
+
+Compiling takes seconds, and saves as many once so much has been drawn as
+would have taken them. The numbers are the same to the last bit; logarithms are
+not compiled, since those of two libraries differ in it.
+"""
+
+import contextlib
+import functools
+import inspect
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+
+from keras_gumbel._typing import Tensor
+from keras_gumbel.backend.torch.programs import native_function
+
+# Where Python's and the compiled call's own time is less than what is saved.
+_SMALLEST = 2**12
+# What stays in the caches of several threads.
+BLOCK = 2**18
+# What is drawn in about the time that compiling takes.
+_PAYS_FROM = 2**30
+# "0": never, "1": from the first; otherwise as above.
+SETTING = "KERAS_GUMBEL_COMPILE"
+
+
+class _State(threading.local):
+    at_once = False
+    within = False
+
+
+_STATE = _State()
+_DRAWN = [0]
+_LOCK = threading.Lock()
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """In this context it is compiled for: what calls this was compiled."""
+    before, _STATE.at_once = _STATE.at_once, True
+    try:
+        yield
+    finally:
+        _STATE.at_once = before
+
+
+def is_within() -> bool:
+    """Whether what is traced is the noise's own program."""
+    return _STATE.within
+
+
+def pays(count: int) -> bool:
+    """Whether to draw so many by the compiled kernel."""
+    setting = os.environ.get(SETTING)
+    if setting == "0" or count < _SMALLEST:
+        return False
+    _DRAWN[0] += count
+    wanted = setting == "1" or _STATE.at_once or _DRAWN[0] > _PAYS_FROM
+    return wanted and _works()
+
+
+@functools.cache
+def _works() -> bool:
+    """Whether inductor finds what it needs here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            one = torch.compile(lambda x: x + 1, dynamic=True)
+            return bool(one(torch.zeros(_SMALLEST)).sum() == _SMALLEST)
+    except Exception:  # noqa: BLE001: whatever is not there
+        return False
+
+
+def fill(out: Tensor, half: bool, key: Tensor, place: int) -> Tensor:
+    """Uniform numbers, of (0, 1/2) with a coin of 0 or -1 if `half`."""
+    program = _program(half, str(out.dtype)[6:])
+    with _LOCK, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _STATE.within = True
+        try:
+            found: Tensor = program(out, key, torch.tensor(place))
+        finally:
+            _STATE.within = False
+    return found
+
+
+@functools.cache
+def _program(half: bool, dtype: str) -> Callable[..., Tensor]:
+    # As they are written in `numerics/noise.py`.
+    name = "noise.random_half" if half else "noise.random_unit"
+    draw = inspect.unwrap(native_function(name))
+
+    def formula(out: Tensor, key: Tensor, place: Tensor) -> Tensor:
+        if not half:
+            return out.copy_(draw(out.shape, key, dtype, place))
+        t, negative = draw(out.shape, key, dtype, place)
+        out.copy_(t)
+        return -negative.to(torch.int32)
+
+    return torch.compile(formula, dynamic=True, fullgraph=True)

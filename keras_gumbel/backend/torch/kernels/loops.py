@@ -1,0 +1,115 @@
+"""What is a loop of few operations on small tensors.
+
+The formulas are those of `numerics/sinkhorn.py` and `assignment.py`; without
+what it takes to make tensors of numbers and arguments, each time around.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from keras_gumbel._typing import Tensor
+
+
+def sinkhorn_path(
+    function: Callable[..., Any], matrices: Any, num_iterations: int
+) -> Any:
+    """`path(matrices, num_iterations)`: the sums of every iteration."""
+    x, temperature, across, down = matrices
+    if 0 in x.shape:
+        return function(matrices, num_iterations)
+    least = torch.finfo(x.dtype).min / 4
+    one = torch.ones((), dtype=x.dtype)
+
+    def sums(z: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        peak = z.amax(axis, True).clamp_(min=least)
+        total = z.sub_(peak).div_(temperature).exp_().sum(axis, True)
+        return peak, torch.where(total == 0, one, total)
+
+    logs: Tensor | float = 0.0
+    kept: list[list[Tensor]] = [[], [], [], []]
+    for _ in range(num_iterations):
+        rows = sums(x - logs, across)
+        logs = rows[0] + temperature * rows[1].log()
+        columns = sums(x - logs, down)
+        logs = columns[0] + temperature * columns[1].log()
+        for every, new in zip(kept, (*rows, *columns), strict=True):
+            every.append(new)
+    return tuple(map(torch.stack, kept))
+
+
+def assignment_search(
+    function: Callable[..., Tensor],
+    costs: Tensor,
+    prices: Tensor,
+    owners: Tensor,
+) -> Tensor:
+    """`search(costs, prices, owners)`: the owners of all columns."""
+    del function
+    matrices, size = owners.shape
+    prices, owners = prices.clone(), owners.long()
+    numbers, which = torch.arange(size), torch.arange(matrices)
+    free = (owners[:, None, :] != numbers[:, None]).all(-1)
+    # The rows that look for a column, one after the other; then none.
+    queue = torch.where(free, numbers, size).sort(1).values
+    queue = torch.cat([queue, torch.full((matrices, 1), size)], 1)
+    at = torch.zeros(matrices, dtype=torch.long)
+    start = queue[:, 0]
+    row, column = start, torch.full((matrices,), -1)
+    length = torch.zeros(matrices, dtype=costs.dtype)
+    far = torch.full_like(prices, math.inf)
+    distances, previous = far.clone(), torch.full_like(owners, -1)
+    final = torch.zeros_like(owners, dtype=torch.bool)
+    while bool((start < size).any()):
+        here = costs[which, row.clamp(max=size - 1)]
+        # What is behind: the path to the row's own column, less its last leg.
+        place = column.clamp(min=0)
+        own = here[which, place] - prices[which, place]
+        behind = (length - own).masked_fill_(column < 0, 0.0)
+        distance = (here - prices).add_(behind[:, None])
+        nearer = (distance < distances).logical_and_(~final)
+        distances = torch.where(nearer, distance, distances)
+        previous = torch.where(nearer, column[:, None], previous)
+        left = distances.masked_fill(final, math.inf)
+        length = left.amin(1)
+        # Of columns equally near, a free one first.
+        rank = numbers + (owners >= 0) * size
+        rank = rank.masked_fill_(left != length[:, None], 2 * size).amin(1)
+        column = rank % size
+        found = (start < size) & (rank < size)
+        if bool(found.any()):
+            done = found[:, None]
+            shorter = (distances - length[:, None]).masked_fill_(
+                ~(done & final), 0.0
+            )
+            prices += shorter
+            _let_in(owners, previous, start, column, found)
+            at += found
+            start = queue[which, at]
+            distances = torch.where(done, far, distances)
+            final &= ~done
+        final |= (numbers == column[:, None]) & ~found[:, None]
+        row = torch.where(found, start, owners[which, column])
+        column = column.masked_fill(found, -1)
+        length = length.masked_fill(found, 0.0)
+    return owners.to(torch.int32)
+
+
+def _let_in(
+    owners: Tensor,
+    previous: Tensor,
+    start: Tensor,
+    column: Tensor,
+    found: Tensor,
+) -> None:
+    """Have each row on the path take the next column."""
+    which = found.nonzero()[:, 0]
+    column = column[which]
+    while len(which):
+        before = previous[which, column]
+        first = before < 0
+        behind = owners[which, before.clamp(min=0)]
+        owners[which, column] = torch.where(first, start[which], behind)
+        which, column = which[~first], before[~first]

@@ -1,0 +1,218 @@
+"""Streams of random numbers, and counts that no two callers read alike."""
+
+import math
+import threading
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+# Keras keeps these to itself. The generator behind `seed=None` must be its
+# own, so that `keras.utils.set_random_seed` reaches it.
+from keras.src.backend.common.stateless_scope import in_stateless_scope
+from keras.src.backend.torch.core import get_device
+from keras.src.random.seed_generator import global_seed_generator
+from torch import distributed
+
+# Nor are these torch's public names.
+from torch._C import _functorch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel.backend import replay, threefry
+from keras_gumbel.backend.torch import checkpoints
+
+_PART = "_keras_gumbel_part"
+_ONE_DRAW = (0, 1)
+# Parts are below.
+_REPLICAS, _EXAMPLES = 2**40, 2**50
+_LOCK = threading.Lock()
+
+
+def next_key(seed: Seed) -> Tensor:
+    """The key of the next draw: int64, shape (2,).
+
+    Threefry's own key is 64 bits: the low words of these two, which are the
+    seed and the count of draws, so that no two draws of a generator share it.
+    """
+    if torch.compiler.is_compiling():
+        return _split(_drawn_key(seed))
+    maps = _maps()
+    # A function of `torch.func` may change nothing that it does not take.
+    with temporarily_clear_interpreter_stack():
+        key = _split(_once(lambda: _drawn_key(seed)))
+        if maps and not isinstance(seed, int | np.integer):
+            return _mapped(key, maps[-1])
+    return key
+
+
+def _maps() -> list[Any]:
+    """The calls of `torch.vmap` around, the innermost last."""
+    return [
+        _functorch.CVmapInterpreterPtr(x)
+        for x in _functorch.get_interpreter_stack() or ()
+        if x.key() == _functorch.TransformType.Vmap
+    ]
+
+
+def _once(decide: Callable[[], Tensor]) -> Tensor:
+    """What `decide` gives, once in the two runs of a block that has two."""
+    if torch.compiler.is_compiling():
+        # The second run is the compiler's, of what it has traced.
+        return decide()
+    return replay.once(lambda: checkpoints.once(decide), None)
+
+
+def _mapped(key: Tensor, vmap: Any) -> Tensor:
+    """One key, or one for each example, as its `randomness` asks for."""
+    if vmap.randomness() == _functorch.RandomnessType.Same:
+        return key
+    if vmap.randomness() == _functorch.RandomnessType.Error:
+        raise ValueError(
+            "A draw in `torch.vmap` must be said to be one for all examples or "
+            "another for each: `torch.vmap(..., randomness='same')`, or "
+            "'different'. Received: randomness='error', its default"
+        )
+    places = _EXAMPLES + 2 * torch.arange(vmap.batchSize())
+    keys = torch.stack(threefry.bits_at(key, places), -1).to(torch.int64)
+    return _functorch._add_batch_dim(keys, 0, vmap.level())
+
+
+def _split(key: Tensor) -> Tensor:
+    """That of this process, where several train one model."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return key
+    if distributed.get_world_size() == 1:
+        return key
+    return _part_key(key, _REPLICAS + distributed.get_rank())
+
+
+def _drawn_key(seed: Seed) -> Tensor:
+    if isinstance(seed, int | np.integer):
+        key = torch.tensor([int(seed), 0], device=get_device())
+        # Inductor would draw by a constant as it compiles, for minutes.
+        return _opaque(key) if torch.compiler.is_dynamo_compiling() else key
+    if isinstance(seed, torch.Generator):
+        return _drawn(seed, 2)
+    generator = global_seed_generator() if seed is None else seed
+    key = _fetched(generator.state, _ONE_DRAW).to(torch.int64)
+    part = getattr(seed, _PART, None)
+    return key if part is None else _part_key(key, part)
+
+
+@torch.library.custom_op("keras_gumbel::opaque", mutates_args=())
+def _opaque(x: torch.Tensor) -> torch.Tensor:
+    """`x`, of which a compiler knows the size alone."""
+    return x.clone()
+
+
+@_opaque.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
+def _drawn(generator: torch.Generator, count: int) -> Tensor:
+    """As many words of 32 bits, of a generator of torch's own."""
+    return torch.randint(
+        2**32, (count,), generator=generator, device=generator.device
+    )
+
+
+def is_key(seed: Any) -> bool:
+    """Whether it is a generator of torch's own."""
+    return isinstance(seed, torch.Generator)
+
+
+def integer_seed(seed: Seed) -> Seed:
+    """`seed`; an integer in place of a generator of torch's own."""
+    return int(_drawn(seed, 1)) if is_key(seed) else seed
+
+
+def stream(seed: int | None) -> keras.random.SeedGenerator:
+    """One that begins with a seed below 2**32.
+
+    Keras has its state as int32, and refuses half of the seeds.
+    """
+    return keras.random.SeedGenerator(None if seed is None else _signed(seed))
+
+
+def _signed(word: int) -> int:
+    return (word ^ 2**31) - 2**31
+
+
+def state_of(generator: keras.random.SeedGenerator) -> np.ndarray:
+    """Where a stream is, for a file: two words without a sign."""
+    state = keras.ops.convert_to_numpy(generator.state)
+    return state.astype("int64") & 0xFFFFFFFF
+
+
+def check_can_change(variable: keras.Variable) -> None:
+    """Nothing: torch itself says where it cannot."""
+
+
+def fetch_and_add(
+    variable: keras.Variable, amount: int | tuple[int, ...]
+) -> Tensor:
+    """What a `variable` is, and add `amount` to it, in one step."""
+    return _once(lambda: _fetched(variable, amount))
+
+
+def _fetched(variable: keras.Variable, amount: int | tuple[int, ...]) -> Tensor:
+    if torch.compiler.is_compiling():
+        before = variable.value.detach().clone()
+        variable.assign(before + torch.as_tensor(amount, dtype=before.dtype))
+        return before
+    with _LOCK:
+        return _fetched_alone(variable, amount)
+
+
+def _fetched_alone(
+    variable: keras.Variable, amount: int | tuple[int, ...]
+) -> Tensor:
+    if in_stateless_scope():
+        before = keras.ops.convert_to_tensor(variable)
+        variable.assign(before + torch.as_tensor(amount, dtype=before.dtype))
+        return before
+    state = variable.value
+    # A function of `torch.func` may change nothing that it does not take.
+    with temporarily_clear_interpreter_stack(), torch.no_grad():
+        before = state.detach().clone()
+        added = torch.as_tensor(amount, dtype=state.dtype, device=state.device)
+        state.add_(added)
+    return before
+
+
+def set_apart(generator: keras.random.SeedGenerator, name: str) -> None:
+    """Have its draws be others than those of any other name, or of none.
+
+    Whatever its state is, which files hold: two generators that are apart may
+    be in one state.
+    """
+    setattr(generator, _PART, zlib.crc32(name.encode()))
+
+
+def is_set_apart(generator: keras.random.SeedGenerator) -> bool:
+    """Whether `set_apart` was called with it."""
+    return hasattr(generator, _PART)
+
+
+def _part_key(key: Tensor, part: int) -> Tensor:
+    return random_bits((2,), key, 2 * part)[0].to(torch.int64)
+
+
+def random_bits(
+    shape: Sequence[int], key: Tensor, start: Tensor | int = 0
+) -> threefry.Words:
+    """64 random bits for each number: two words, the low one first, int32.
+
+    Args:
+        shape: Integers.
+        key: What `next_key` gave.
+        start: The first number's place among the 2**64 of the key.
+    """
+    shape = tuple(shape)
+    place = torch.arange(math.prod(shape), device=key.device) + start
+    return threefry.bits_at(key, place.reshape(shape))

@@ -1,0 +1,213 @@
+"""Operations on tensors that `keras.ops` is without."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+# Keras keeps these to itself.
+from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.variables import AutocastScope
+from keras.src.backend.torch.core import to_torch_dtype
+
+from keras_gumbel._typing import Tensor
+from keras_gumbel.backend.torch.tracing import is_eager
+
+
+def bitcast(x: Tensor, dtype: str) -> Tensor:
+    """The same bits as another type of the same width."""
+    return x.view(to_torch_dtype(dtype))
+
+
+def unsigned(word: Tensor, dtype: str) -> Tensor:
+    """An int32 as the number that its bits are without a sign."""
+    # There is little that torch does with its uint32, and in half of a word
+    # there is no sign.
+    wide = to_torch_dtype(dtype)
+    high = ((word >> 16) & 0xFFFF).to(wide)
+    return high * 2.0**16 + (word & 0xFFFF).to(wide)
+
+
+def argmax(x: Tensor, axis: int) -> Tensor:
+    """The place of the first largest entry, int32."""
+    return torch.argmax(x, axis).to(torch.int32)
+
+
+def max(
+    x: Tensor,
+    axis: int | tuple[int, ...],
+    *,
+    keepdims: bool = False,
+    initial: float,
+) -> Tensor:
+    """The largest entry along an axis; `initial` of none."""
+    if 0 in x.shape:
+        return _of_none(x, axis, keepdims, initial)
+    return torch.amax(x, axis, keepdims)
+
+
+def min(
+    x: Tensor,
+    axis: int | tuple[int, ...],
+    *,
+    keepdims: bool = False,
+    initial: float,
+) -> Tensor:
+    """The smallest entry along an axis; `initial` of none."""
+    if 0 in x.shape:
+        return _of_none(x, axis, keepdims, initial)
+    return torch.amin(x, axis, keepdims)
+
+
+def _of_none(
+    x: Tensor, axis: int | tuple[int, ...], keepdims: bool, initial: float
+) -> Tensor:
+    # What nothing is summed to has the shape that it would have.
+    found = torch.sum(x, axis, keepdims, dtype=x.dtype)
+    return torch.full_like(found, initial)
+
+
+def maximum(x: Tensor, y: Tensor | float) -> Tensor:
+    """The larger of two, NaN of a NaN; Keras would make float32 of float64."""
+    return _of_two(x, y, torch.maximum)
+
+
+def minimum(x: Tensor, y: Tensor | float) -> Tensor:
+    """The smaller of two, NaN of a NaN; Keras would make float32 of float64."""
+    return _of_two(x, y, torch.minimum)
+
+
+def _of_two(x: Tensor, y: Tensor | float, which: Any) -> Tensor:
+    if not isinstance(y, torch.Tensor):
+        y = torch.as_tensor(y, dtype=x.dtype, device=x.device)
+    elif y.dtype != x.dtype:
+        wide = torch.promote_types(x.dtype, y.dtype)
+        x, y = x.to(wide), y.to(wide)
+    return which(x, y)
+
+
+def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` largest of each row and their places, of ties the first.
+
+    Which of equal entries `torch.topk` takes, it does not say.
+    """
+    least = torch.topk(x, k, 1).values[:, -1:]
+    more, equal = x > least, x == least
+    left = k - more.sum(1, keepdim=True)
+    hot = more | (equal & (equal.cumsum(1) <= left))
+    number = torch.arange(x.shape[1], device=x.device)
+    place = torch.where(hot, number, x.shape[1])
+    place = torch.topk(place, k, 1, largest=False).values
+    values = torch.gather(x, 1, place)
+    values, order = torch.sort(values, dim=1, descending=True, stable=True)
+    return values, torch.gather(place, 1, order)
+
+
+def log_gamma(x: Tensor) -> Tensor:
+    """log((x - 1)!)."""
+    return torch.lgamma(x)
+
+
+def enlarged(x: Tensor, shape: Sequence[int], filler: float | bool) -> Tensor:
+    """`x` of at least the `shape`: with entries of the `filler` at the ends."""
+    more: list[int] = []
+    for goal, size in zip(shape, x.shape, strict=True):
+        more = [0, goal - size, *more]
+    return torch.nn.functional.pad(x, more, value=filler) if any(more) else x
+
+
+def corner(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """The first entries of `x`, so that it has the `shape`; all for -1."""
+    return x[tuple(slice(None if n == -1 else n) for n in shape)]
+
+
+def run_of_rows(x: Tensor, start: Tensor | int, size: int) -> Tensor:
+    """Rows of a matrix, as many as `size`, from `start` on."""
+    if is_eager():
+        start = int(start)
+        return x[start : start + size]
+    return torch.index_select(x, 0, start + torch.arange(size))
+
+
+def with_rows(x: Tensor, start: Tensor | int, rows: Tensor) -> Tensor:
+    """`x` with as many of its first axis, from `start` on, replaced."""
+    place = torch.as_tensor(start) + torch.arange(rows.shape[0])
+    return torch.index_copy(x, 0, place.to(x.device), rows)
+
+
+def sum_to_shape(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """`x` summed to `shape`: the transpose of broadcasting from it."""
+    return x.sum_to_size(tuple(shape))
+
+
+def widest_float() -> str:
+    """The dtype that sums are exact in as far as they can be."""
+    return "float64"
+
+
+def trains_by_values() -> bool:
+    """Whether Keras trains by values of variables, and not by these."""
+    return False
+
+
+def rank(x: Tensor) -> int | None:
+    """How many axes it has."""
+    return len(x.shape)
+
+
+def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
+    """`x` as a tensor; a variable is read."""
+    if isinstance(x, keras.Variable):
+        # Not by way of the dtype that a layer computes in.
+        x = x.value if dtype is None else read(x)
+    return keras.ops.convert_to_tensor(x, dtype)
+
+
+def read(variable: keras.Variable) -> Tensor:
+    """What is behind `variable`, in its own dtype.
+
+    Inside a layer of a mixed policy Keras would cast it to half precision.
+    """
+    with AutocastScope(None):
+        return variable.value
+
+
+def static_value(x: Tensor) -> np.ndarray | None:
+    """`x` as an array where its value is known now, otherwise None."""
+    if isinstance(x, keras.Variable):
+        return None
+    if isinstance(x, torch.Tensor):
+        known = is_eager(x) and x.device.type == "cpu"
+        return keras.ops.convert_to_numpy(x) if known else None
+    return np.asarray(x)
+
+
+def layout(x: Any) -> str:
+    """`"dense"`, `"ragged"` or `"sparse"`."""
+    if isinstance(x, torch.Tensor):
+        if x.is_nested:
+            return "ragged"
+        return "dense" if x.layout == torch.strided else "sparse"
+    is_sparse = isinstance(x, keras.KerasTensor) and x.sparse
+    return "sparse" if is_sparse else "dense"
+
+
+def with_at_least(x: Tensor, size: int, axis: int, message: str) -> Tensor:
+    """`x`; an error where its `axis` is below `size`."""
+    if x.shape[axis] < size:
+        raise ValueError(f"{message} {x.shape[axis]}")
+    return x
+
+
+def checkpoint_with(
+    layer: keras.Layer, name: str, variable: keras.Variable
+) -> None:
+    """Nothing: a `state_dict` is of `layer.variables`, in which all is."""
+
+
+def shares_objects() -> bool:
+    """Whether Keras reads or writes a file, in which what is one stays one."""
+    shared = get_global_attribute("shared_objects/id_to_obj_map")
+    return shared is not None

@@ -1,0 +1,73 @@
+"""Inside a program of the user's, by `torch.compile`."""
+
+import numpy as np
+import pytest
+import torch
+
+import keras_gumbel as kg
+from keras_gumbel.backend.torch.kernels import fused
+
+WEIGHTS = torch.arange(9.0)
+RULES = ("st_gumbel", "st", "reinmax", "gapped_st")
+
+
+def logits(rows, seed=0):
+    rng = np.random.default_rng(seed)
+    return torch.tensor(rng.normal(size=(rows, 9)), dtype=torch.float32)
+
+
+@pytest.fixture(autouse=True)
+def _afresh(monkeypatch):
+    if not fused._works():
+        pytest.skip("inductor has no compiler here")
+    # Small draws need no program of their own.
+    monkeypatch.setenv(fused.SETTING, "0")
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "st_gumbel",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in RULES[1:]),
+    ],
+)
+def test_it_is_one_graph_with_the_same_samples(rule):
+    def loss(x):
+        y = kg.ops.gumbel_softmax(
+            x, 0.5, hard=True, estimator=rule, seed=2**32 - 1
+        )
+        return (y * WEIGHTS).sum()
+
+    program = torch.compile(loss, fullgraph=True)
+    found = []
+    for function in (loss, program):
+        x = logits(6).requires_grad_()
+        value = function(x)
+        value.backward()
+        found.append((value.detach(), x.grad))
+    assert float(found[0][0]) == float(found[1][0])
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=2e-6)
+
+
+def test_one_program_serves_every_batch():
+    """A stream moves on, and no number of it is baked in."""
+    layer, eager = (kg.GumbelSoftmax(0.7, hard=True, seed=1) for _ in range(2))
+    for one in (layer, eager):
+        one.build((None, 9))
+    # Keras makes something for all calls in the first of them.
+    kg.GumbelSoftmax()(logits(2))
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    program = torch.compile(
+        lambda x: layer(x, training=True),
+        fullgraph=True,
+        dynamic=True,
+        backend=counter,
+    )
+    for rows in (6, 7, 7, 12):
+        x = logits(rows, rows)
+        np.testing.assert_array_equal(program(x), eager(x, training=True))
+        if rows == 7:
+            layer.temperature = 0.3
+            eager.temperature = 0.3
+    assert counter.frame_count == 1
