@@ -50,6 +50,7 @@ DENSITIES = "tests/distributions"
 KL = "tests/test_losses.py tests/test_bernoulli_kl.py"
 CALLBACKS = "tests/callbacks"
 METRICS = "tests/metrics"
+JAX = "tests/jax/test_transformations.py"
 
 MUTANTS = (
     # The mathematics.
@@ -504,6 +505,71 @@ MUTANTS = (
         "        return self.live(ops.multiply, self.temperature, "
         "self.noise_scale)\n",
         DENSITIES,
+    ),
+    # JAX, where KERAS_BACKEND is set to it.
+    Mutant(
+        "a key of JAX read in its own order of words",
+        "backend/jax/streams.py",
+        "    return jnp.flip(key, -1)\n",
+        "    return key\n",
+        JAX,
+        "jax",
+    ),
+    Mutant(
+        "a stream keeps a tracer",
+        "backend/jax/streams.py",
+        "    if in_stateless_scope() or is_eager():\n        return\n",
+        "    return\n",
+        JAX,
+        "jax",
+    ),
+    Mutant(
+        "places of 32 bits",
+        "backend/jax/streams.py",
+        'lax.iota("int64", math.prod(shape)) + start\n',
+        'lax.iota("int32", math.prod(shape)) + jnp.int32(start)\n',
+        "tests/test_threefry.py tests/ops tests/test_large_numbers.py",
+        "jax",
+    ),
+    Mutant(
+        "a temperature that is only read is a constant of the program",
+        "backend/jax/states.py",
+        "            self._found = list({**scope.used, **scope.changed}.values())\n",
+        "            self._found = list(scope.changed.values())\n",
+        "tests/conformance/test_live_scalars.py tests/conformance",
+        "jax",
+    ),
+    Mutant(
+        "a program leaves variables as they were",
+        "backend/jax/states.py",
+        "            variable.assign(value)\n        return result\n",
+        "            variable.assign(variable.value)\n        return result\n",
+        JAX,
+        "jax",
+    ),
+    Mutant(
+        "a hard sample passes on no gradient",
+        "backend/jax/gradients.py",
+        "    return hard, tangents[1].astype(hard.dtype)\n",
+        "    return hard, 0 * tangents[1].astype(hard.dtype)\n",
+        "tests/estimators tests/ops",
+        "jax",
+    ),
+    Mutant(
+        "second derivatives by way of what is kept",
+        "backend/jax/gradients.py",
+        "        return given, (lax.stop_gradient(residuals), args)\n",
+        "        return given, (jax.tree.map(lambda x: 2 * x, residuals), args)\n",
+        JAX,
+        "jax",
+    ),
+    Mutant(
+        "codes of 64 bits cut to 32",
+        "backend/jax/tensors.py",
+        '        x = np.clip(x, -(2**31), 2**31 - 1).astype("int32")\n',
+        '        x = x.astype("int32")\n',
+        METRICS,
+        "jax",
     ),
     # torch, where KERAS_BACKEND is set to it.
     Mutant(
