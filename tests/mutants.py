@@ -534,8 +534,8 @@ MUTANTS = (
     Mutant(
         "a temperature that is only read is a constant of the program",
         "backend/jax/states.py",
-        "            self._found = list({**scope.used, **scope.changed}.values())\n",
-        "            self._found = list(scope.changed.values())\n",
+        "list({**scope.used, **scope.changed}.values())",
+        "list(scope.changed.values())",
         "tests/conformance/test_live_scalars.py tests/conformance",
         "jax",
     ),
@@ -553,14 +553,6 @@ MUTANTS = (
         "    return hard, tangents[1].astype(hard.dtype)\n",
         "    return hard, 0 * tangents[1].astype(hard.dtype)\n",
         "tests/estimators tests/ops",
-        "jax",
-    ),
-    Mutant(
-        "second derivatives by way of what is kept",
-        "backend/jax/gradients.py",
-        "        return given, (lax.stop_gradient(residuals), args)\n",
-        "        return given, (jax.tree.map(lambda x: 2 * x, residuals), args)\n",
-        JAX,
         "jax",
     ),
     Mutant(
