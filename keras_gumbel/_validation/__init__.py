@@ -11,6 +11,7 @@ from keras_gumbel._validation.arguments import (
     is_learned as is_learned,
 )
 from keras_gumbel._validation.codebooks import (
+    check_codebook as check_codebook,
     check_codebook_sizes as check_codebook_sizes,
     check_codes_of_groups as check_codes_of_groups,
     check_features as check_features,
@@ -18,6 +19,7 @@ from keras_gumbel._validation.codebooks import (
     check_kl_weight_is_live as check_kl_weight_is_live,
     check_known_features as check_known_features,
     check_mask as check_mask,
+    check_vectors as check_vectors,
 )
 from keras_gumbel._validation.codes import (
     check_codes as check_codes,

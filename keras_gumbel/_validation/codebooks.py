@@ -56,6 +56,37 @@ def check_features(inputs: Any, features: int | None) -> None:
         )
 
 
+def check_vectors(vectors: Any) -> None:
+    """A float tensor of at least one axis."""
+    if "float" not in dtype_name(vectors):
+        raise TypeError(
+            "`vectors` must be a float tensor. "
+            f"Received: vectors of dtype {dtype_name(vectors)}"
+        )
+    if not tuple(vectors.shape):
+        raise ValueError(
+            "`vectors` must have the shape (..., dim). "
+            "Received: vectors of shape ()"
+        )
+
+
+def check_codebook(table: Any, vectors: Any) -> None:
+    """A float tensor (num_codes, dim), with a code at least."""
+    if "float" not in dtype_name(table):
+        raise TypeError(
+            "`table` must be a float tensor. "
+            f"Received: table of dtype {dtype_name(table)}"
+        )
+    shape, goal = tuple(table.shape), vectors.shape[-1]
+    fits = len(shape) == 2 and shape[0] != 0
+    if not fits or (None not in (shape[1], goal) and shape[1] != goal):
+        raise ValueError(
+            "`table` must have the shape (num_codes, dim), with a code at "
+            "least and the last axis of the vectors. Received: table of shape "
+            f"{shape}, vectors of shape {tuple(vectors.shape)}"
+        )
+
+
 def check_known_features(shape: Shape) -> None:
     """The projection has a row for each feature."""
     if not shape or shape[-1] is None:
