@@ -32,7 +32,25 @@ def bottlenecks():
             lambda: kg.GumbelQuantizer(512, WIDTH, name="codes"),
             WIDTH,
         ),
+        "VectorQuantizer(512)": (lambda: vector(512), WIDTH),
+        "VectorQuantizer(512, update='loss')": (
+            lambda: vector(512, update="loss"),
+            WIDTH,
+        ),
+        "VectorQuantizer(64, num_stages=4)": (
+            lambda: vector(64, num_stages=4),
+            WIDTH,
+        ),
+        "VectorQuantizer(64, num_stages=4, update='loss')": (
+            lambda: vector(64, num_stages=4, update="loss"),
+            WIDTH,
+        ),
     }
+
+
+def vector(*sizes, **settings):
+    """A VectorQuantizer."""
+    return kg.VectorQuantizer(*sizes, name="codes", **settings)
 
 
 def digits():

@@ -24,5 +24,6 @@ from keras_gumbel.layers import (
     GumbelTopK as GumbelTopK,
     HardConcreteGate as HardConcreteGate,
     SampleArgmaxIndex as SampleArgmaxIndex,
+    VectorQuantizer as VectorQuantizer,
 )
 from keras_gumbel.rematerialization import remat as remat

@@ -14,11 +14,18 @@ from keras_gumbel._validation.codebooks import (
     check_codebook as check_codebook,
     check_codebook_sizes as check_codebook_sizes,
     check_codes_of_groups as check_codes_of_groups,
+    check_distance as check_distance,
+    check_divides as check_divides,
     check_features as check_features,
+    check_fraction as check_fraction,
+    check_is_noisy_layer as check_is_noisy_layer,
+    check_is_outside_of_loops as check_is_outside_of_loops,
     check_kl_weight as check_kl_weight,
     check_kl_weight_is_live as check_kl_weight_is_live,
     check_known_features as check_known_features,
     check_mask as check_mask,
+    check_restart_after as check_restart_after,
+    check_stage_sizes as check_stage_sizes,
     check_vectors as check_vectors,
 )
 from keras_gumbel._validation.codes import (

@@ -6,7 +6,11 @@ import numpy as np
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor
-from keras_gumbel._validation.scalars import check_integer, check_not_negative
+from keras_gumbel._validation.scalars import (
+    check_choice,
+    check_integer,
+    check_not_negative,
+)
 from keras_gumbel._validation.tensors import dtype_name
 
 
@@ -22,6 +26,71 @@ def check_codebook_sizes(
             "`code_dim` must be divisible by `num_groups`: each group gives "
             "an equal part of the vector. "
             f"Received: code_dim={code_dim}, num_groups={num_groups}"
+        )
+
+
+def check_stage_sizes(num_codes: Any, num_groups: Any, num_stages: Any) -> None:
+    """Positive integers."""
+    check_integer(num_codes, "num_codes", minimum=1)
+    check_integer(num_groups, "num_groups", minimum=1)
+    check_integer(num_stages, "num_stages", minimum=1)
+
+
+def check_distance(distance: Any, num_stages: int) -> None:
+    """A distance, which what is left of a unit vector has too."""
+    check_choice(distance, "distance", ("euclidean", "cosine"))
+    if distance == "cosine" and num_stages > 1:
+        raise ValueError(
+            "`distance` must be 'euclidean' where there are several stages: "
+            "what a stage leaves is no unit vector. "
+            f"Received: distance={distance!r}, num_stages={num_stages}"
+        )
+
+
+def check_fraction(value: Any, name: str, *, below_one: bool = False) -> None:
+    """A number in [0, 1], or in [0, 1)."""
+    check_not_negative(value, name)
+    if value > 1 or (below_one and value == 1):
+        interval = "[0, 1)" if below_one else "[0, 1]"
+        raise ValueError(
+            f"`{name}` must be in {interval}. Received: {name}={value}"
+        )
+
+
+def check_restart_after(restart_after: Any) -> None:
+    """A positive integer, or None."""
+    if restart_after is not None:
+        check_integer(restart_after, "restart_after", minimum=1)
+
+
+def check_divides(shape: Shape, num_groups: int) -> None:
+    """Vectors of a known length, in equal parts."""
+    check_known_features(shape)
+    if shape[-1] % num_groups:
+        raise ValueError(
+            "`inputs` must have a last axis that `num_groups` divides: each "
+            "group codes an equal part of the vector. Received: inputs of "
+            f"shape {tuple(shape)}, num_groups={num_groups}"
+        )
+
+
+def check_is_noisy_layer(layer: Any, value: Any) -> None:
+    """A layer that was made to choose the nearest code has no noise."""
+    raise ValueError(
+        "`noise_scale` of this layer is 0 for good: it was made to choose the "
+        "nearest code. Make it with a number above 0 or with a schedule. "
+        f"Received: noise_scale={value!r}, layer={layer.name!r}"
+    )
+
+
+def check_is_outside_of_loops(layer: Any, is_inside: bool) -> None:
+    """Losses and states of a layer do not get out of a loop."""
+    if is_inside:
+        raise ValueError(
+            f"{type(layer).__name__} cannot be trained inside a loop or a "
+            "branch of another layer, such as `keras.layers.RNN`: its losses "
+            "do not get out. Unroll the loop (`unroll=True`). "
+            f"Received: layer={layer.name!r}"
         )
 
 

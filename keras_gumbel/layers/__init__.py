@@ -16,3 +16,6 @@ from keras_gumbel.layers.hard_concrete_gate import (
 from keras_gumbel.layers.sample_argmax_index import (
     SampleArgmaxIndex as SampleArgmaxIndex,
 )
+from keras_gumbel.layers.vector_quantizer import (
+    VectorQuantizer as VectorQuantizer,
+)

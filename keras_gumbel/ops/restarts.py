@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel.backend import sum_over_replicas as sum_over_replicas
 from keras_gumbel.ops.noise import sample_uniform
 
 

@@ -1,0 +1,276 @@
+"""Vectors of codebooks that stay alive: the nearest ones, or a sample."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gumbel import estimators, numerics
+from keras_gumbel._tracing import (
+    given_noise,
+    is_exported,
+    is_sampling,
+    mask_of,
+)
+from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
+from keras_gumbel._validation import (
+    check_fraction,
+    check_is_outside_of_loops,
+)
+from keras_gumbel.estimators import Estimator
+from keras_gumbel.layers.code_states import Stage, after
+from keras_gumbel.layers.residual_codes import ResidualCodes
+from keras_gumbel.numerics.portable import check_can_draw, check_precision
+from keras_gumbel.ops.codebook import (
+    for_each_position,
+    likeliest,
+    look_up,
+    uses_and_sums,
+)
+from keras_gumbel.ops.nearest_code import minus_distances, nearest_codes
+from keras_gumbel.ops.noise import sample_uniform
+from keras_gumbel.ops.penalty import is_in_inner_graph, zero_or_nan
+from keras_gumbel.ops.restarts import sum_over_replicas, uniform
+from keras_gumbel.ops.sample_embedding import sample_codebooks
+from keras_gumbel.ops.straight_through import straight_through
+
+
+@keras.saving.register_keras_serializable(package="keras_gumbel")
+class VectorQuantizer(ResidualCodes):
+    """PLACEHOLDER
+
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        num_groups: int = 1,
+        num_stages: int = 1,
+        *,
+        temperature: float | LearningRateSchedule = 1.0,
+        noise_scale: float | LearningRateSchedule = 0.0,
+        estimator: str | Estimator | None = None,
+        distance: str = "euclidean",
+        update: str = "ema",
+        commitment_weight: float | LearningRateSchedule = 0.25,
+        decay: float = 0.99,
+        init_from_data: bool = True,
+        restart_after: int | None = 50,
+        stage_dropout: float = 0.0,
+        embeddings_initializer: Any = "uniform",
+        inference: str | None = None,
+        seed: int | keras.random.SeedGenerator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            num_codes,
+            num_groups,
+            num_stages,
+            temperature=temperature,
+            noise_scale=noise_scale,
+            distance=distance,
+            update=update,
+            commitment_weight=commitment_weight,
+            decay=decay,
+            init_from_data=init_from_data,
+            restart_after=restart_after,
+            embeddings_initializer=embeddings_initializer,
+            inference=inference,
+            seed=seed,
+            **kwargs,
+        )
+        check_fraction(stage_dropout, "stage_dropout")
+        self.stage_dropout = float(stage_dropout)
+        self.estimator = None
+        if estimator is not None:
+            self._init_estimator(estimator)
+
+    def call(
+        self,
+        inputs: Tensor,
+        temperature: Tensor | None = None,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Give the codes' vectors; learn the codebooks when training."""
+        check_precision(self.name, self.compute_dtype)
+        is_inside = is_in_inner_graph()
+        check_is_outside_of_loops(self, bool(training) and is_inside)
+        tau = self.current_temperature(temperature, training)
+        x = self._vectors(inputs)
+        lead = ops.shape(inputs)[:-1]
+        counted = self._counted(inputs, mask)
+        depth = self._depth(lead) if training else None
+        stages = self._read() if training else self._fixed()
+        rest, total, losses = x, None, []
+        for n, stage in enumerate(stages):
+            kept = None if depth is None else depth > n
+            here = _both(counted, kept)
+            if training:
+                stage = self._settled(stage, rest, here)
+            table = ops.cast(self._on_sphere(stage.table), rest.dtype)
+            rows, codes = self._choose(rest, table, tau, training)
+            if not (is_inside or is_exported()):
+                losses.append(self._loss(rest, codes, table, here))
+            if training:
+                stages[n] = self._learned(stage, rest, codes, here)
+            if training is not None and not is_exported():
+                self._count(n, codes, here)
+            rest -= ops.stop_gradient(rows)
+            rows = ops.cast(rows, "float32")
+            if kept is not None:
+                rows = ops.where(kept[:, None, None], rows, 0.0)
+            total = rows if total is None else total + rows
+        if training:
+            self._write(stages)
+        if losses:
+            self.add_loss(sum(losses))
+        if self.estimator is None:
+            total = straight_through(total, ops.cast(x, total.dtype))
+        if training and not self._is_noisy:
+            total += zero_or_nan(self.noise_scale)
+        return self._joined(total, lead)
+
+    def _counted(self, inputs: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Which rows are no padding; None where all are."""
+        # Keras passes it only where the inputs are the one tensor.
+        mask = mask_of(inputs) if mask is None else mask
+        if mask is None:
+            return None
+        inputs = ops.convert_to_tensor(inputs)
+        return ops.reshape(for_each_position(mask, inputs), (-1,))
+
+    def _depth(self, lead: Shape) -> Tensor | None:
+        """How many stages each row goes through; None where all do."""
+        if self.stage_dropout == 0.0:
+            return None
+        # One number an example, which tells whether and how many.
+        unit = sample_uniform(tuple(lead[:1]), self.seed_generator)
+        some = 1.0 + ops.floor(unit / self.stage_dropout * self.num_stages)
+        depth = ops.minimum(some, float(self.num_stages))
+        depth = ops.reshape(depth, (*lead[:1], *[1] * len(lead[1:])))
+        return ops.reshape(ops.broadcast_to(depth, lead), (-1,))
+
+    def _fixed(self) -> list[Stage]:
+        """The stages of a call that is no training."""
+        return [Stage(table) for table in ops.unstack(self.tables)]
+
+    def _settled(
+        self, stage: Stage, rest: Tensor, counted: Tensor | None
+    ) -> Stage:
+        """The stage, its dead codes on vectors of the batch."""
+        if self._states is None:
+            return stage
+        rest = ops.cast(ops.stop_gradient(rest), stage.table.dtype)
+        unit = uniform((self.num_groups,), self.seed_generator)
+        rows = ops.shape(rest)[0]
+        moves = self._states.choose(stage.idle, counted, rows, unit)
+        return stage.moved(moves, rest, self.decay)
+
+    def _choose(
+        self,
+        rest: Tensor,
+        table: Tensor,
+        temperature: Tensor,
+        training: bool | None,
+    ) -> tuple[Tensor, Tensor]:
+        """The rows of codes `(rows, groups)`, and these."""
+        draws = training or is_sampling() or self.inference == "sample"
+        if self.estimator is None:
+            # The sample alone: the gradient goes another way.
+            rest, table = ops.stop_gradient(rest), ops.stop_gradient(table)
+        if not self._is_noisy and (self.estimator is None or not draws):
+            codes = nearest_codes(rest, table)
+            return look_up(codes, table), codes
+        logits = minus_distances(rest, table)
+        noise = given_noise(self, logits)
+        if noise is not None:
+            scale = numerics.scale_or_nan(self.noise_scale, logits)
+            logits += scale * ops.cast(noise, logits.dtype)
+            codes = likeliest(logits)
+            return look_up(codes, table), codes
+        if not draws:
+            codes = nearest_codes(rest, table)
+            return look_up(codes, table), codes
+        check_can_draw(self.name)
+        if self.estimator is None:
+            # By one random number a row.
+            rule, temperature = "st", 1.0
+        else:
+            rule = self.current_estimator
+        return sample_codebooks(
+            logits,
+            table,
+            temperature,
+            estimator=rule,
+            noise_scale=self.noise_scale,
+            seed=self.seed_generator,
+        )
+
+    def _loss(
+        self,
+        rest: Tensor,
+        codes: Tensor,
+        table: Tensor,
+        counted: Tensor | None,
+    ) -> Tensor:
+        """The commitment of the encoder, and perhaps that of the codes."""
+        rows = look_up(codes, table)
+        weight = ops.convert_to_tensor(self.commitment_weight)
+        loss = weight * _mean_square(rest, ops.stop_gradient(rows), counted)
+        if self.update == "loss":
+            loss += _mean_square(ops.stop_gradient(rest), rows, counted)
+        return loss
+
+    def _learned(
+        self,
+        stage: Stage,
+        rest: Tensor,
+        codes: Tensor,
+        counted: Tensor | None,
+    ) -> Stage:
+        """The stage after this batch: which codes it used, and by what."""
+        rest = ops.cast(ops.stop_gradient(rest), "float32")
+        uses, sums = uses_and_sums(
+            codes,
+            rest if self.update == "ema" else None,
+            counted,
+            self.num_codes,
+        )
+        uses = sum_over_replicas(uses)
+        if stage.idle is not None:
+            stage = stage._replace(idle=after(stage.idle, uses > 0))
+        if self.update == "loss":
+            return stage
+        return stage.averaged(uses, sum_over_replicas(sums), self.decay)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; the live numbers are weights."""
+        rule = self.estimator
+        return {
+            **super().get_config(),
+            "stage_dropout": self.stage_dropout,
+            "estimator": None if rule is None else estimators.serialize(rule),
+        }
+
+
+def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """Where both are True; None is True everywhere."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a & b
+
+
+def _mean_square(a: Tensor, b: Tensor, counted: Tensor | None) -> Tensor:
+    """The mean square difference of the rows that count; 0 where none does."""
+    difference = ops.cast(a - b, "float32")
+    if counted is not None:
+        # What is masked may be anything, NaN too.
+        difference = ops.where(counted[:, None, None], difference, 0.0)
+    square = ops.square(difference)
+    each = ops.mean(square, axis=tuple(range(1, len(square.shape))))
+    if counted is None:
+        rows = ops.maximum(ops.cast(ops.shape(each)[0], "float32"), 1.0)
+        return ops.sum(each) / rows
+    rows = ops.maximum(ops.sum(ops.cast(counted, "float32")), 1.0)
+    return ops.sum(each) / rows
