@@ -27,7 +27,7 @@ from keras_gumbel.layers.sampling import SamplingLayer
 from keras_gumbel.metrics import CategoryUsage
 from keras_gumbel.metrics.group_perplexity import GroupPerplexity
 from keras_gumbel.ops.calls import value_once
-from keras_gumbel.ops.codebook import histogram, look_up
+from keras_gumbel.ops.codebook import histogram, look_up, plus
 from keras_gumbel.ops.nearest_code import nearest_codes
 
 # A vector of this length and less has no direction.
@@ -288,10 +288,9 @@ class ResidualCodes(SamplingLayer):
         stages = self._some_stages(codes) // self.num_groups
         codes = ops.reshape(codes, (-1, stages, self.num_groups))
         tables = ops.unstack(self.tables)[:stages]
-        rows = [look_up(codes[:, n], table) for n, table in enumerate(tables)]
-        total = rows[0]
-        for row in rows[1:]:
-            total = total + row
+        total = None
+        for n, table in enumerate(tables):
+            total = plus(total, look_up(codes[:, n], table))
         return self._joined(total, lead)
 
     def _some_stages(self, codes: Tensor) -> int:

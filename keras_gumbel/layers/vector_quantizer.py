@@ -25,6 +25,7 @@ from keras_gumbel.ops.codebook import (
     for_each_position,
     likeliest,
     look_up,
+    plus,
     uses_and_sums,
 )
 from keras_gumbel.ops.nearest_code import minus_distances, nearest_codes
@@ -120,7 +121,7 @@ class VectorQuantizer(ResidualCodes):
             rows = ops.cast(rows, "float32")
             if kept is not None:
                 rows = ops.where(kept[:, None, None], rows, 0.0)
-            total = rows if total is None else total + rows
+            total = plus(total, rows)
         if training:
             self._write(stages)
         if losses:

@@ -63,6 +63,16 @@ def look_up(codes: Tensor, tables: Tensor) -> Tensor:
     return ops.where(ops.expand_dims(known, -1), rows, float("nan"))
 
 
+def plus(total: Tensor | None, rows: Tensor) -> Tensor:
+    """`total + rows`, rounded to the same bits everywhere.
+
+    A chain of plain sums TensorFlow's graphs add up in an order of their own.
+    """
+    if total is None:
+        return rows
+    return ops.where(ops.isnan(rows), rows, total + rows)
+
+
 def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
     """How often each code is among `(..., groups)`, float64.
 
