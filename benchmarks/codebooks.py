@@ -32,6 +32,16 @@ def bottlenecks():
             lambda: kg.GumbelQuantizer(512, WIDTH, name="codes"),
             WIDTH,
         ),
+        "FiniteScalarQuantizer((8, 8, 8))": (
+            lambda: kg.FiniteScalarQuantizer((8, 8, 8), name="codes"),
+            3,
+        ),
+        "FiniteScalarQuantizer((2,) * 9, entropy_weight=0.01)": (
+            lambda: kg.FiniteScalarQuantizer(
+                (2,) * 9, entropy_weight=0.01, name="codes"
+            ),
+            9,
+        ),
         "VectorQuantizer(512)": (lambda: vector(512), WIDTH),
         "VectorQuantizer(512, update='loss')": (
             lambda: vector(512, update="loss"),

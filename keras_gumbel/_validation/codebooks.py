@@ -1,5 +1,6 @@
 """What a quantizer takes: features, codes, and its own sizes."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ from keras_gumbel._validation.scalars import (
     check_choice,
     check_integer,
     check_not_negative,
+    check_sequence,
 )
 from keras_gumbel._validation.tensors import dtype_name
+
+_MOST_CODES = 2**31 - 1
 
 
 def check_codebook_sizes(
@@ -44,6 +48,66 @@ def check_distance(distance: Any, num_stages: int) -> None:
             "`distance` must be 'euclidean' where there are several stages: "
             "what a stage leaves is no unit vector. "
             f"Received: distance={distance!r}, num_stages={num_stages}"
+        )
+
+
+def check_levels(levels: Any) -> tuple[int, ...]:
+    """Integers of at least 2, so few that an int32 counts the codes."""
+    check_sequence(levels, "levels")
+    for level in levels:
+        check_integer(level, "levels", minimum=2)
+    if not 0 < len(levels) or math.prod(map(int, levels)) > _MOST_CODES:
+        raise ValueError(
+            "`levels` must have a level at least, and a product of at most "
+            f"2**31 - 1: codes are int32. Received: levels={levels}"
+        )
+    return tuple(map(int, levels))
+
+
+def check_is_binary(levels: tuple[int, ...], entropy_weight: Any) -> None:
+    """A penalty of bits needs bits."""
+    if entropy_weight is not None and set(levels) != {2}:
+        raise ValueError(
+            "`entropy_weight` must be None unless every level is 2: the "
+            "penalty is of bits. Received: "
+            f"entropy_weight={entropy_weight}, levels={levels}"
+        )
+
+
+def check_entropy_weight_is_live(entropy_weight: Any) -> None:
+    """A layer made without the penalty has nothing to weigh."""
+    if entropy_weight is None:
+        raise ValueError(
+            "`entropy_weight` of this layer is None: it adds no such loss. "
+            "Make it with a number or with a schedule. "
+            "Received: layer.entropy_weight=None"
+        )
+
+
+def check_scalars(shape: Shape, levels: tuple[int, ...]) -> None:
+    """As many numbers as there are levels."""
+    if not shape or shape[-1] != len(levels):
+        raise ValueError(
+            "`inputs` must have the shape (..., len(levels)). Received: "
+            f"inputs of shape {tuple(shape)}, levels={levels}"
+        )
+
+
+def check_integers(codes: Any, num_codes: int) -> None:
+    """Integers, within range where that is known."""
+    if "int" not in dtype_name(codes):
+        raise TypeError(
+            "`codes` must be integers. "
+            f"Received: codes of dtype {dtype_name(codes)}"
+        )
+    values = backend.static_value(codes)
+    if values is None:
+        return
+    wrong = values[(values < 0) | (values >= num_codes)]
+    if np.size(wrong):
+        raise ValueError(
+            "`codes` must be in [0, num_codes). "
+            f"Received: a code of {wrong[0]}, num_codes={num_codes}"
         )
 
 
@@ -185,15 +249,7 @@ def check_codes_of_groups(
             "`codes` must have the shape (..., num_groups). Received: codes "
             f"of shape {shape}, num_groups={num_groups}"
         )
-    values = backend.static_value(codes)
-    if values is None:
-        return
-    wrong = values[(values < 0) | (values >= num_codes)]
-    if np.size(wrong):
-        raise ValueError(
-            "`codes` must be in [0, num_codes). "
-            f"Received: a code of {wrong[0]}, num_codes={num_codes}"
-        )
+    check_integers(codes, num_codes)
 
 
 def check_mask(mask: Tensor, inputs: Tensor) -> None:

@@ -1,5 +1,8 @@
 """Keras layers, one public class a file."""
 
+from keras_gumbel.layers.finite_scalar_quantizer import (
+    FiniteScalarQuantizer as FiniteScalarQuantizer,
+)
 from keras_gumbel.layers.gumbel_embedding import (
     GumbelEmbedding as GumbelEmbedding,
 )

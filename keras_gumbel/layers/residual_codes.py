@@ -15,7 +15,6 @@ from keras_gumbel._validation import (
     check_features,
     check_flag,
     check_fraction,
-    check_is_noisy_layer,
     check_kind,
     check_not_negative,
     check_restart_after,
@@ -23,7 +22,7 @@ from keras_gumbel._validation import (
     dense,
 )
 from keras_gumbel.layers.code_states import CodeStates, Stage, assign, state
-from keras_gumbel.layers.sampling import SamplingLayer
+from keras_gumbel.layers.quiet import QuietLayer
 from keras_gumbel.metrics import CategoryUsage
 from keras_gumbel.metrics.group_perplexity import GroupPerplexity
 from keras_gumbel.ops.calls import value_once
@@ -34,7 +33,7 @@ from keras_gumbel.ops.nearest_code import nearest_codes
 _SHORTEST = 1e-12
 
 
-class ResidualCodes(SamplingLayer):
+class ResidualCodes(QuietLayer):
     """Base of the layers with codebooks for what earlier stages leave.
 
     Args:
@@ -48,10 +47,10 @@ class ResidualCodes(SamplingLayer):
         restart_after: Positive integer, or None.
         commitment_weight: Number >= 0, or a schedule.
         embeddings_initializer: Initializer of the codebooks, as one matrix.
-        **kwargs: Of `SamplingLayer`.
+        **kwargs: Of `QuietLayer`.
     """
 
-    _live_names = (*SamplingLayer._live_names, "commitment_weight")
+    _live_names = (*QuietLayer._live_names, "commitment_weight")
 
     def __init__(
         self,
@@ -90,8 +89,6 @@ class ResidualCodes(SamplingLayer):
         self._add_live_scalar(
             "commitment_weight", commitment_weight, _check_commitment_weight
         )
-        live = self._live["noise_scale"]
-        self._is_noisy = bool(live.schedule or live.initial)
         self._make_metrics()
 
     def _make_metrics(self) -> None:
@@ -118,17 +115,6 @@ class ResidualCodes(SamplingLayer):
         return [*super().variables, *held]
 
     @property
-    def noise_scale(self) -> keras.Variable:
-        """The live scale of the noise, a float32 variable."""
-        return self._live["noise_scale"].variable
-
-    @noise_scale.setter
-    def noise_scale(self, value: float) -> None:
-        if not self._is_noisy:
-            check_is_noisy_layer(self, value)
-        self._live["noise_scale"].assign(value)
-
-    @property
     def commitment_weight(self) -> keras.Variable:
         """The live weight of the commitment loss, a float32 variable."""
         return self._live["commitment_weight"].variable
@@ -136,10 +122,6 @@ class ResidualCodes(SamplingLayer):
     @commitment_weight.setter
     def commitment_weight(self, value: float) -> None:
         self._live["commitment_weight"].assign(value)
-
-    @property
-    def _inference_modes(self) -> tuple[str | None, ...]:
-        return None, "argmax", "sample"
 
     def build(self, inputs_shape: Shape) -> None:
         """Create the codebooks, and what is kept of each code."""

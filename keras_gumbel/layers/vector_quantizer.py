@@ -6,12 +6,7 @@ import keras
 from keras import ops
 
 from keras_gumbel import estimators, numerics
-from keras_gumbel._tracing import (
-    given_noise,
-    is_exported,
-    is_sampling,
-    mask_of,
-)
+from keras_gumbel._tracing import given_noise, is_exported, mask_of
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_fraction,
@@ -30,7 +25,7 @@ from keras_gumbel.ops.codebook import (
 )
 from keras_gumbel.ops.nearest_code import minus_distances, nearest_codes
 from keras_gumbel.ops.noise import sample_uniform
-from keras_gumbel.ops.penalty import is_in_inner_graph, zero_or_nan
+from keras_gumbel.ops.penalty import is_in_inner_graph
 from keras_gumbel.ops.restarts import sum_over_replicas, uniform
 from keras_gumbel.ops.sample_embedding import sample_codebooks
 from keras_gumbel.ops.straight_through import straight_through
@@ -128,8 +123,8 @@ class VectorQuantizer(ResidualCodes):
             self.add_loss(sum(losses))
         if self.estimator is None:
             total = straight_through(total, ops.cast(x, total.dtype))
-        if training and not self._is_noisy:
-            total += zero_or_nan(self.noise_scale)
+        if training:
+            total = self._unless_noisy(total)
         return self._joined(total, lead)
 
     def _counted(self, inputs: Tensor, mask: Tensor | None) -> Tensor | None:
@@ -176,7 +171,7 @@ class VectorQuantizer(ResidualCodes):
         training: bool | None,
     ) -> tuple[Tensor, Tensor]:
         """The rows of codes `(rows, groups)`, and these."""
-        draws = training or is_sampling() or self.inference == "sample"
+        draws = self._draws(training)
         if self.estimator is None:
             # The sample alone: the gradient goes another way.
             rest, table = ops.stop_gradient(rest), ops.stop_gradient(table)

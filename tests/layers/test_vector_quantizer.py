@@ -113,6 +113,7 @@ def test_losses_are_those_of_the_formula(update, masked):
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)
 
 
+@pytest.mark.tensorflow
 def test_gradients_of_the_loss_are_its_slopes():
     """Finite differences of the two losses, each to what it is to move."""
     layer, x = quantizer(4, 2, update="loss", commitment_weight=0.3), vectors(9)
