@@ -221,6 +221,57 @@ def _bernoulli_kl_vjp(d_kl: Tensor, x: Tensor, y: Tensor) -> Tensors:
 _bernoulli = backend.with_gradient(_bernoulli_kl, _bernoulli_kl_vjp)
 
 
+@backend.unchecked
+def diversity_loss(logits: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the share of the codes that a batch leaves unused, on average.
+
+        1 - exp(H(p)) / K,  p = mean of softmax(logits) over the batch
+
+    Least, 0, where all K codes are as likely over the batch, however sure
+    each row is of its own. Of several groups it is the mean. The batch is
+    that of all replicas. wav2vec 2.0 maximises the entropy itself in its
+    equation 4; this is the form in which its authors trained.
+
+    Args:
+        logits: Float tensor `(..., num_groups, num_codes)`, in nats; -inf
+            forbids a code.
+        mask: Optional bool tensor `(...)`, False for what is left out.
+
+    Returns:
+        A float32 scalar in [0, 1).
+
+    Gradient:
+        Exact.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> logits = 50.0 * keras.ops.eye(4)[:2, None]
+    >>> round(float(kg.losses.diversity_loss(logits)), 4)
+    0.5
+
+    Reference:
+        Baevski, Zhou, Mohamed, Auli, "wav2vec 2.0", 2020, eq. 4,
+        https://arxiv.org/abs/2006.11477
+    """
+    logits = dense(logits, "logits")
+    groups, codes = logits.shape[-2:]
+    x = ops.cast(ops.reshape(logits, (-1, groups, codes)), "float32")
+    # A row without a code that is allowed is none.
+    real = ops.any(x > numerics.FORBIDDEN, axis=(1, 2))
+    if mask is not None:
+        real = real & ops.reshape(dense(mask, "mask"), (-1,))
+    x = ops.where(real[:, None, None], x, 0.0)
+    p, _ = numerics.log_softmax(x, -1)
+    p = ops.where(real[:, None, None], p, 0.0)
+    count = ops.sum(ops.cast(real, "float32"))
+    count = ops.maximum(backend.sum_over_replicas(count), 1.0)
+    mean = backend.sum_over_replicas(ops.sum(p, axis=0)) / count
+    log = ops.log(ops.where(mean > 0, mean, 1.0))
+    entropy = -ops.sum(mean * log, axis=-1)
+    return 1.0 - ops.mean(ops.exp(entropy)) / codes
+
+
 # Bits whose codes are counted together: 2**8 of them.
 _BITS_TOGETHER = 8
 

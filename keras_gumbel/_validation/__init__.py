@@ -11,12 +11,13 @@ from keras_gumbel._validation.arguments import (
     is_learned as is_learned,
 )
 from keras_gumbel._validation.codebooks import (
+    check_are_vectors as check_are_vectors,
     check_codebook as check_codebook,
     check_codebook_sizes as check_codebook_sizes,
     check_codes_of_groups as check_codes_of_groups,
     check_distance as check_distance,
+    check_diversity_weight as check_diversity_weight,
     check_divides as check_divides,
-    check_entropy_weight_is_live as check_entropy_weight_is_live,
     check_features as check_features,
     check_fraction as check_fraction,
     check_integers as check_integers,
@@ -24,7 +25,6 @@ from keras_gumbel._validation.codebooks import (
     check_is_noisy_layer as check_is_noisy_layer,
     check_is_outside_of_loops as check_is_outside_of_loops,
     check_kl_weight as check_kl_weight,
-    check_kl_weight_is_live as check_kl_weight_is_live,
     check_known_features as check_known_features,
     check_levels as check_levels,
     check_mask as check_mask,
@@ -32,6 +32,7 @@ from keras_gumbel._validation.codebooks import (
     check_scalars as check_scalars,
     check_stage_sizes as check_stage_sizes,
     check_vectors as check_vectors,
+    check_weight_is_live as check_weight_is_live,
 )
 from keras_gumbel._validation.codes import (
     check_codes as check_codes,

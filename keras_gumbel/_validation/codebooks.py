@@ -51,6 +51,21 @@ def check_distance(distance: Any, num_stages: int) -> None:
         )
 
 
+def check_are_vectors(features: int, code_dim: int) -> None:
+    """What is compared with codes is as long as they are."""
+    if features != code_dim:
+        raise ValueError(
+            "`code_dim` must be the size of the inputs' last axis where "
+            "`similarity` is 'distance'. "
+            f"Received: code_dim={code_dim}, features={features}"
+        )
+
+
+def check_diversity_weight(diversity_weight: Any) -> None:
+    """A finite number, zero or more."""
+    check_not_negative(diversity_weight, "diversity_weight")
+
+
 def check_levels(levels: Any) -> tuple[int, ...]:
     """Integers of at least 2, so few that an int32 counts the codes."""
     check_sequence(levels, "levels")
@@ -71,16 +86,6 @@ def check_is_binary(levels: tuple[int, ...], entropy_weight: Any) -> None:
             "`entropy_weight` must be None unless every level is 2: the "
             "penalty is of bits. Received: "
             f"entropy_weight={entropy_weight}, levels={levels}"
-        )
-
-
-def check_entropy_weight_is_live(entropy_weight: Any) -> None:
-    """A layer made without the penalty has nothing to weigh."""
-    if entropy_weight is None:
-        raise ValueError(
-            "`entropy_weight` of this layer is None: it adds no such loss. "
-            "Make it with a number or with a schedule. "
-            "Received: layer.entropy_weight=None"
         )
 
 
@@ -163,13 +168,13 @@ def check_kl_weight(kl_weight: Any) -> None:
     check_not_negative(kl_weight, "kl_weight")
 
 
-def check_kl_weight_is_live(kl_weight: Any) -> None:
+def check_weight_is_live(weight: Any, name: str) -> None:
     """A layer made without the loss has nothing to weigh."""
-    if kl_weight is None:
+    if weight is None:
         raise ValueError(
-            "`kl_weight` of this layer is None: it adds no such loss. Make it "
+            f"`{name}` of this layer is None: it adds no such loss. Make it "
             "with a number (0.0 to begin without) or with a schedule. "
-            "Received: layer.kl_weight=None"
+            f"Received: layer.{name}=None"
         )
 
 

@@ -62,6 +62,11 @@ def after(idle: Tensor, used: Tensor) -> Tensor:
     return ops.where(used, 0.0, ops.minimum(idle + 1.0, _UNSET))
 
 
+def is_unset(idle: Tensor) -> Tensor:
+    """Which codes were never set."""
+    return idle >= _UNSET
+
+
 def state(
     layer: keras.Layer, name: str, shape: Shape, initial: Any
 ) -> keras.Variable:

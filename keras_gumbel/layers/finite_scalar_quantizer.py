@@ -12,13 +12,13 @@ from keras_gumbel import numerics
 from keras_gumbel._tracing import given_noise, is_exported, mask_of
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
-    check_entropy_weight_is_live,
     check_features,
     check_integers,
     check_is_binary,
     check_levels,
     check_not_negative,
     check_scalars,
+    check_weight_is_live,
     dense,
 )
 from keras_gumbel.layers.quiet import QuietLayer
@@ -179,7 +179,7 @@ class FiniteScalarQuantizer(QuietLayer):
 
     @entropy_weight.setter
     def entropy_weight(self, value: float) -> None:
-        check_entropy_weight_is_live(self.entropy_weight)
+        check_weight_is_live(self.entropy_weight, "entropy_weight")
         self._live["entropy_weight"].assign(value)
 
     def build(self, inputs_shape: Shape) -> None:

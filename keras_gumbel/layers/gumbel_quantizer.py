@@ -1,6 +1,6 @@
 """Vectors of learned codebooks, chosen by sampling."""
 
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
@@ -9,12 +9,15 @@ from keras_gumbel import estimators, numerics
 from keras_gumbel._tracing import is_exported, mask_of
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
+    check_diversity_weight,
+    check_is_outside_of_loops,
     check_kl_weight,
-    check_kl_weight_is_live,
+    check_weight_is_live,
+    dense,
 )
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.codebook import CodebookLayer
-from keras_gumbel.losses import categorical_kl
+from keras_gumbel.losses import categorical_kl, diversity_loss
 from keras_gumbel.metrics import CategoryUsage
 from keras_gumbel.metrics.group_perplexity import GroupPerplexity
 from keras_gumbel.ops._noiseless import mode, noiseless_softmax
@@ -27,6 +30,7 @@ from keras_gumbel.ops.codebook import (
     mix,
 )
 from keras_gumbel.ops.gumbel_softmax import gumbel_softmax
+from keras_gumbel.ops.penalty import is_in_inner_graph
 from keras_gumbel.ops.sample_embedding import sample_codebooks
 from keras_gumbel.ops.straight_through import straight_through
 
@@ -151,7 +155,11 @@ class GumbelQuantizer(CodebookLayer):
         https://arxiv.org/abs/2102.12092
     """
 
-    _live_names = (*CodebookLayer._live_names, "kl_weight")
+    _live_names = (
+        *CodebookLayer._live_names,
+        "kl_weight",
+        "diversity_weight",
+    )
 
     def __init__(
         self,
@@ -166,6 +174,10 @@ class GumbelQuantizer(CodebookLayer):
         kernel_initializer: Any = "glorot_uniform",
         use_bias: bool = True,
         embeddings_initializer: Any = "uniform",
+        similarity: str = "projection",
+        diversity_weight: float | LearningRateSchedule | None = 0.1,
+        init_from_data: bool = True,
+        restart_after: int | None = 50,
         inference: str | None = None,
         noise_scale: float | LearningRateSchedule = 1.0,
         seed: int | keras.random.SeedGenerator | None = None,
@@ -178,6 +190,9 @@ class GumbelQuantizer(CodebookLayer):
             kernel_initializer=kernel_initializer,
             use_bias=use_bias,
             embeddings_initializer=embeddings_initializer,
+            similarity=similarity,
+            init_from_data=init_from_data,
+            restart_after=restart_after,
             temperature=temperature,
             hard=hard,
             inference=inference,
@@ -188,6 +203,10 @@ class GumbelQuantizer(CodebookLayer):
         self._init_estimator(estimator)
         if kl_weight is not None:
             self._add_live_scalar("kl_weight", kl_weight, check_kl_weight)
+        if diversity_weight is not None:
+            self._add_live_scalar(
+                "diversity_weight", diversity_weight, check_diversity_weight
+            )
         self.perplexity = GroupPerplexity(
             self.num_groups, self.num_codes, f"{self.name}_perplexity"
         )
@@ -211,8 +230,19 @@ class GumbelQuantizer(CodebookLayer):
 
     @kl_weight.setter
     def kl_weight(self, value: float) -> None:
-        check_kl_weight_is_live(self.kl_weight)
+        check_weight_is_live(self.kl_weight, "kl_weight")
         self._live["kl_weight"].assign(value)
+
+    @property
+    def diversity_weight(self) -> keras.Variable | None:
+        """The live weight of the diversity, a float32 variable, or None."""
+        live = self._live.get("diversity_weight")
+        return None if live is None else live.variable
+
+    @diversity_weight.setter
+    def diversity_weight(self, value: float) -> None:
+        check_weight_is_live(self.diversity_weight, "diversity_weight")
+        self._live["diversity_weight"].assign(value)
 
     def call(
         self,
@@ -223,16 +253,31 @@ class GumbelQuantizer(CodebookLayer):
         mask: Tensor | None = None,
     ) -> Tensor:
         """Choose codes and give their vectors; add the loss, and count."""
-        logits = self.logits(inputs, class_mask)
-        vectors, codes = self._choose(logits, None, temperature, training)
+        inputs = dense(inputs, "inputs")
         # Keras passes it only where the inputs are the one tensor.
         mask = mask_of(inputs) if mask is None else mask
         unmasked = None if mask is None else for_each_position(mask, inputs)
-        if self.kl_weight is not None:
+        flat = None if mask is None else ops.reshape(unmasked, (-1,))
+        if not self.built:
+            self.build(tuple(inputs.shape))
+        is_inside = is_in_inner_graph()
+        moves = self._moving.states is not None and bool(training)
+        check_is_outside_of_loops(self, moves and is_inside)
+        idle = self._moving.move(inputs, flat) if moves else None
+        logits = self.logits(inputs, class_mask)
+        vectors, codes = self._choose(logits, None, temperature, training)
+        if idle is not None:
+            self._moving.used(idle, codes, flat)
+        for name, penalty, instead in (
+            ("kl_weight", _mean_kl, "categorical_kl"),
+            ("diversity_weight", diversity_loss, "diversity_loss"),
+        ):
+            if name not in self._live:
+                continue
             changed = self._add_penalty(
-                "kl_weight",
-                lambda: _mean_kl(logits, unmasked),
-                "`weight * losses.categorical_kl(layer.logits(inputs))`",
+                name,
+                lambda penalty=penalty: penalty(logits, unmasked),
+                f"`weight * losses.{instead}(layer.logits(inputs))`",
             )
             if changed is not None:
                 vectors += ops.cast(changed, vectors.dtype)
@@ -286,11 +331,38 @@ class GumbelQuantizer(CodebookLayer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the live numbers are weights."""
         live = self.kl_weight is not None
+        given = self._live.get("diversity_weight")
         return {
             **super().get_config(),
             "estimator": estimators.serialize(self.estimator),
             "kl_weight": self._live["kl_weight"].config() if live else None,
+            "diversity_weight": given.config() if given else None,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The layer of such a configuration, of an earlier version too."""
+        if isinstance(config, dict) and not _BEFORE.keys() & config.keys():
+            config = {**config, **_BEFORE}
+        return super().from_config(config)
+
+    def _named_states(self) -> dict[str, keras.Variable]:
+        return self._moving.named() if self.built else {}
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the weights; codes of an earlier version's file are set."""
+        super().load_own_variables(store)
+        if self.built and "idle" not in [*store.keys()]:
+            self._moving.settle()
+
+
+# What layers did before they could do anything else.
+_BEFORE = {
+    "similarity": "projection",
+    "diversity_weight": None,
+    "init_from_data": False,
+    "restart_after": None,
+}
 
 
 def _mean_kl(logits: Tensor, unmasked: Tensor | None) -> Tensor:

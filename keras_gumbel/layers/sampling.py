@@ -267,7 +267,12 @@ class SamplingLayer(keras.Layer, ABC):
         weights = list(in_order.values())
         names = {id(live.variable): name for name, live in self._live.items()}
         names[id(self._iterations)] = stored.ITERATIONS
+        names.update({id(x): name for name, x in self._named_states().items()})
         return dict(zip(stored.keys(weights, names), weights, strict=True))
+
+    def _named_states(self) -> dict[str, keras.Variable]:
+        """Weights that files of earlier versions are without, by name."""
+        return {}
 
     def add_loss(self, loss: Tensor) -> None:
         """Add a loss, once and with its gradient in a block of `remat` too."""
@@ -294,6 +299,7 @@ class SamplingLayer(keras.Layer, ABC):
         scalars = [x for x in self._live_names if x != stored.NOISE_SCALE]
         found = stored.named(found, weights, scalars)
         optional = {*scalars, *self._live, stored.ITERATIONS}
+        optional |= self._named_states().keys()
         super().load_own_variables(stored.numbered(found, weights, optional))
         if scale is not None:
             self.noise_scale.assign(scale)

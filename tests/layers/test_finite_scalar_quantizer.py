@@ -37,6 +37,7 @@ def test_output_is_the_published_formula(mode):
     np.testing.assert_array_equal(y[near], wanted.astype("float32")[near])
 
 
+@pytest.mark.tensorflow
 def test_every_code_is_there_and_comes_back():
     layer = kg.FiniteScalarQuantizer(LEVELS)
     codes = np.arange(layer.num_codes)
