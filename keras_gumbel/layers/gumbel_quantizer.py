@@ -80,6 +80,21 @@ class GumbelQuantizer(CodebookLayer):
         embeddings_initializer: Initializer of the codebooks, given the shape
             `(num_groups * num_codes, code_dim / num_groups)`. Defaults to
             `"uniform"`.
+        similarity: `"projection"` for the logits above, or `"distance"`: the
+            logits are then minus the squared distance of the inputs (in each
+            group, their part) to the codes' vectors, times a number that the
+            first batch sets (30 over its mean squared distance from its
+            mean). The inputs must be of size `code_dim`. Defaults to
+            `"projection"`.
+        diversity_weight: Number >= 0 or a schedule, as for `kl_weight`, of
+            `losses.diversity_loss`, by which codes are used alike over the
+            batch. `None`: no such loss. Defaults to `0.1`.
+        init_from_data: Whether codes begin at vectors of the first batches: a
+            projection then has the logits of the distances to these.
+            Defaults to `True`.
+        restart_after: Positive integer: a code that was not chosen in so many
+            training calls is moved to a vector of the batch, and takes the
+            output that this has had. `None`: codes stay. Defaults to `50`.
         inference: As for `GumbelSoftmax`: `"argmax"` gives the likeliest
             codes' vectors, `"softmax"` the mean ones. `None` is `"argmax"` if
             hard, else `"softmax"`. Defaults to `None`.
@@ -113,6 +128,7 @@ class GumbelQuantizer(CodebookLayer):
         temperature: The live temperature, as of `GumbelSoftmax`.
         kl_weight: The live weight of the loss, a float32 variable:
             assignable, saved, no retracing. None if made so.
+        diversity_weight: That of the diversity, likewise.
         perplexity: Keras metric, the effective number of codes in use: the
             mean over groups of `metrics.CodePerplexity`, between 1 and
             `num_codes`. (wav2vec 2.0 reports the sum: `num_groups` times

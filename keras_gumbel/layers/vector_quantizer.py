@@ -33,8 +33,114 @@ from keras_gumbel.ops.straight_through import straight_through
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class VectorQuantizer(ResidualCodes):
-    """PLACEHOLDER
+    """Replace vectors by their nearest codes, and keep the codes alive.
 
+        code = argmin_k |x - c_k|**2,  output = c_code
+
+    With groups, each codes an equal part of the vector by a codebook of its
+    own. With stages, each codes what the ones before have left, and the
+    output is the sum: the error falls from stage to stage, and the codes of
+    one vector are a coarse-to-fine identifier.
+
+    A code begins as a vector of the first batches. One that no vector was
+    nearest to for `restart_after` training calls is moved onto a vector of
+    the batch. Without the two, most codes of a large codebook are never used.
+
+    Args:
+        num_codes: Positive integer, the codes of each group and stage.
+        num_groups: Positive integer that divides the size of the vectors.
+            Defaults to `1`.
+        num_stages: Positive integer. Defaults to `1`.
+        temperature: Positive number or schedule, of the estimator's backward
+            rule. Defaults to `1.0`.
+        noise_scale: Number >= 0 or schedule. Above 0, training draws the code
+            from softmax(-|x - c_k|**2 / noise_scale). A layer made with 0 has
+            no noise for good, and stores nothing of the size
+            (rows, num_codes). Defaults to `0.0`.
+        estimator: An estimator for the gradient to the inputs (and, through
+            the output, to the codes), as for `GumbelSoftmax`; `None` for the
+            identity, which is VQ-VAE's. Defaults to `None`.
+        distance: `"euclidean"`, or `"cosine"`: inputs and codes are then
+            scaled to length 1 (in each group), the output too. Defaults to
+            `"euclidean"`.
+        update: How codes learn: `"ema"`, by moving averages (below), or
+            `"loss"`, by the loss |sg(x) - c|**2 and the optimizer. Defaults
+            to `"ema"`.
+        commitment_weight: Number >= 0 or schedule, of the loss
+            |x - sg(c)|**2, which is a mean over vectors and their entries and
+            a sum over stages. Defaults to `0.25`.
+        decay: Number in [0, 1), of the moving averages. Defaults to `0.99`.
+        init_from_data: Whether codes begin as vectors of the first batches.
+            Defaults to `True`.
+        restart_after: Positive integer, the training calls that a code may go
+            unused, or None. Defaults to `50`.
+        stage_dropout: Number in [0, 1], the probability with which an
+            example, in training, goes through a random number of stages
+            only, each number from 1 on being as likely. Defaults to `0.0`.
+        embeddings_initializer: Initializer of the codebooks, given the shape
+            `(num_stages * num_groups * num_codes, dim / num_groups)`.
+            Defaults to `"uniform"`.
+        inference: `"argmax"`, which `None` means, for the nearest code, or
+            `"sample"`. Defaults to `None`.
+        seed: As for `GumbelSoftmax`. Defaults to `None`.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+
+    Call arguments:
+        inputs: Float tensor `(..., dim)`.
+        temperature: Optional, a number in place of the layer's own.
+        training: True to learn codes, and for noise and stage dropout.
+        mask: Optional bool tensor `(...)`, False for positions, such as
+            padding, that losses, averages, restarts and metrics leave out.
+
+    Returns:
+        A tensor of the inputs' shape in the compute dtype.
+
+    Attributes:
+        embeddings: `(num_stages, num_groups, num_codes, dim / num_groups)`.
+            By `"loss"` it is the part of the codes that trains.
+        tables: The codes as they are chosen, in that shape.
+        commitment_weight: The live weight of the loss, a float32 variable.
+        perplexity: A Keras metric for each stage, the effective number of
+            codes in use, in the logs as `<name>_perplexity`, with `_1`,
+            `_2`, ... where there are several.
+        usage: Likewise the share of codes in use, `<name>_usage`.
+
+    Moving averages, with n vectors of a batch that chose the code:
+        N <- decay N + (1 - decay) n
+        m <- decay m + (1 - decay) (sum of these vectors)
+        c = m / N
+
+    Replicas of a strategy sum n and the vectors over all of them, and choose
+    restarts together: their codebooks stay identical.
+
+    Gradient:
+        To the inputs by the identity: as if nothing had been coded. Biased.
+        By an estimator: as of the sampled one-hot times the codebook, from
+        the logits -|x - c_k|**2. The losses have their own.
+
+    Raises:
+        ValueError: For an argument out of range; for inputs that groups do
+            not divide; in training inside a loop of another layer.
+        TypeError: For arguments of another type, integer inputs among them.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> layer = kg.VectorQuantizer(16, num_stages=2, seed=1)
+    >>> x = keras.random.normal((100, 8), seed=2)
+    >>> y = layer(x, training=True)
+    >>> codes = layer.encode(x)
+    >>> codes.shape
+    TensorShape([100, 2])
+    >>> bool(keras.ops.all(layer.decode(codes) == layer(x)))
+    True
+
+    Reference:
+        van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation
+        Learning", 2017, eq. 1 to 3 and appendix A.1,
+        https://arxiv.org/abs/1711.00937; Zeghidour et al., "SoundStream",
+        2021 (stages, their dropout, restarts),
+        https://arxiv.org/abs/2107.03312
     """
 
     def __init__(

@@ -244,10 +244,42 @@ _QUANTIZER_SETTINGS = {
     ),
     "use_bias": (False, False),
     "embeddings_initializer": _EMBEDDING_SETTINGS["embeddings_initializer"],
+    "similarity": ("distance", "distance"),
+    "diversity_weight": _CATEGORICAL_SETTINGS["temperature"],
+    "init_from_data": (False, False),
+    "restart_after": (7, 7),
     **{
         name: _CATEGORICAL_SETTINGS[name]
         for name in ("inference", "noise_scale", "seed")
     },
+}
+
+_VECTOR_SETTINGS = {
+    "num_codes": (5, 5),
+    "num_groups": (3, 3),
+    "num_stages": (2, 2),
+    "temperature": _CATEGORICAL_SETTINGS["temperature"],
+    "noise_scale": (0.5, 0.5),
+    "estimator": ("reinmax", "reinmax"),
+    "distance": ("euclidean", "euclidean"),
+    "update": ("loss", "loss"),
+    "commitment_weight": _CATEGORICAL_SETTINGS["temperature"],
+    "decay": (0.9, 0.9),
+    "init_from_data": (False, False),
+    "restart_after": (7, 7),
+    "stage_dropout": (0.5, 0.5),
+    "embeddings_initializer": _EMBEDDING_SETTINGS["embeddings_initializer"],
+    "inference": ("sample", "sample"),
+    "seed": (3, 3),
+}
+
+_SCALAR_SETTINGS = {
+    "levels": ((2, 2), [2, 2]),
+    "temperature": _CATEGORICAL_SETTINGS["temperature"],
+    "entropy_weight": _CATEGORICAL_SETTINGS["temperature"],
+    "noise_scale": (0.5, 0.5),
+    "inference": ("sample", "sample"),
+    "seed": (3, 3),
 }
 
 _SINKHORN_SETTINGS = {
@@ -270,6 +302,9 @@ _IDENTITY = {
     "kernel_initializer": "identity",
     "use_bias": False,
     "embeddings_initializer": "identity",
+    "diversity_weight": None,
+    "init_from_data": False,
+    "restart_after": None,
     "trainable": False,
 }
 

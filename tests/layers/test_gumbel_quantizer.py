@@ -20,11 +20,18 @@ from tests.variants import slow, slow_rows
 
 FEATURES, CODES, GROUPS, DIM = 6, 4, 2, 3
 
+# Nothing but what a test asks for.
+STAY = {
+    "diversity_weight": None,
+    "init_from_data": False,
+    "restart_after": None,
+}
+
 
 def quantizer(**options):
     """Two groups of four codes, vectors of three numbers each."""
     layer = kg.GumbelQuantizer(
-        CODES, GROUPS * DIM, GROUPS, **{"seed": 3, **options}
+        CODES, GROUPS * DIM, GROUPS, **{"seed": 3, **STAY, **options}
     )
     layer.build((None, FEATURES))
     rng = np.random.default_rng(7)
