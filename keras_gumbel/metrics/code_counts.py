@@ -127,7 +127,9 @@ class CodeCounts(keras.Metric, ABC):
         store["0"] = sum(part.astype("float64") for part in parts)
 
     def load_own_variables(self, store: Any) -> None:
-        """Load the counts."""
+        """Load the counts, of which files of earlier versions have none."""
+        if "0" not in [*store.keys()]:
+            return
         left = np.asarray(store["0"], "float64")
         for variable in self._variables:
             variable.assign(left.astype(variable.dtype))
