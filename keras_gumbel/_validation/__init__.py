@@ -15,7 +15,6 @@ from keras_gumbel._validation.codebooks import (
     check_codebook as check_codebook,
     check_codebook_sizes as check_codebook_sizes,
     check_codes_of_groups as check_codes_of_groups,
-    check_distance as check_distance,
     check_diversity_weight as check_diversity_weight,
     check_divides as check_divides,
     check_features as check_features,

@@ -8,7 +8,6 @@ import numpy as np
 from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation.scalars import (
-    check_choice,
     check_integer,
     check_not_negative,
     check_sequence,
@@ -38,17 +37,6 @@ def check_stage_sizes(num_codes: Any, num_groups: Any, num_stages: Any) -> None:
     check_integer(num_codes, "num_codes", minimum=1)
     check_integer(num_groups, "num_groups", minimum=1)
     check_integer(num_stages, "num_stages", minimum=1)
-
-
-def check_distance(distance: Any, num_stages: int) -> None:
-    """A distance, which what is left of a unit vector has too."""
-    check_choice(distance, "distance", ("euclidean", "cosine"))
-    if distance == "cosine" and num_stages > 1:
-        raise ValueError(
-            "`distance` must be 'euclidean' where there are several stages: "
-            "what a stage leaves is no unit vector. "
-            f"Received: distance={distance!r}, num_stages={num_stages}"
-        )
 
 
 def check_are_vectors(features: int, code_dim: int) -> None:
@@ -91,7 +79,7 @@ def check_is_binary(levels: tuple[int, ...], entropy_weight: Any) -> None:
 
 def check_scalars(shape: Shape, levels: tuple[int, ...]) -> None:
     """As many numbers as there are levels."""
-    if not shape or shape[-1] != len(levels):
+    if not shape or shape[-1] not in (None, len(levels)):
         raise ValueError(
             "`inputs` must have the shape (..., len(levels)). Received: "
             f"inputs of shape {tuple(shape)}, levels={levels}"

@@ -10,7 +10,6 @@ from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_choice,
     check_codes_of_groups,
-    check_distance,
     check_divides,
     check_features,
     check_flag,
@@ -68,7 +67,7 @@ class ResidualCodes(QuietLayer):
         **kwargs: Any,
     ) -> None:
         check_stage_sizes(num_codes, num_groups, num_stages)
-        check_distance(distance, num_stages)
+        check_choice(distance, "distance", ("euclidean", "cosine"))
         check_choice(update, "update", ("ema", "loss"))
         check_fraction(decay, "decay", below_one=True)
         check_restart_after(restart_after)
@@ -184,13 +183,14 @@ class ResidualCodes(QuietLayer):
         """The codes `(num_stages, num_groups, num_codes, dim / num_groups)`.
 
         As they are chosen, float32: moved codes in their places, and for the
-        cosine distance of length 1.
+        cosine distance those of the first stage of length 1.
         """
         table = ops.convert_to_tensor(self.embeddings)
         table = numerics.widen(table)
         if self._shift is not None:
             table += ops.convert_to_tensor(self._shift)
-        return self._on_sphere(table)
+        first, *others = ops.unstack(table)
+        return ops.stack([self._on_sphere(first), *others])
 
     def _read(self) -> list[Stage]:
         """Each stage, as it is when a training call begins."""

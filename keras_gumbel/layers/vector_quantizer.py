@@ -61,8 +61,9 @@ class VectorQuantizer(ResidualCodes):
             the output, to the codes), as for `GumbelSoftmax`; `None` for the
             identity, which is VQ-VAE's. Defaults to `None`.
         distance: `"euclidean"`, or `"cosine"`: inputs and codes are then
-            scaled to length 1 (in each group), the output too. Defaults to
-            `"euclidean"`.
+            scaled to length 1 (in each group), the output of one stage too;
+            later stages code what is left of that by its distance. Defaults
+            to `"euclidean"`.
         update: How codes learn: `"ema"`, by moving averages (below), or
             `"loss"`, by the loss |sg(x) - c|**2 and the optimizer. Defaults
             to `"ema"`.
@@ -210,7 +211,8 @@ class VectorQuantizer(ResidualCodes):
             here = _both(counted, kept)
             if training:
                 stage = self._settled(stage, rest, here)
-            table = ops.cast(self._on_sphere(stage.table), rest.dtype)
+            table = stage.table if n else self._on_sphere(stage.table)
+            table = ops.cast(table, rest.dtype)
             rows, codes = self._choose(rest, table, tau, training)
             if not (is_inside or is_exported()):
                 losses.append(self._loss(rest, codes, table, here))

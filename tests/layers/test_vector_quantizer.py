@@ -368,11 +368,6 @@ def test_fit_learns_logs_and_continues_from_a_file(tmp_path):
         ({"num_codes": 0}, ValueError, "`num_codes` must be at least 1"),
         ({"num_stages": 1.5}, TypeError, "`num_stages` must be an integer"),
         ({"distance": "dot"}, ValueError, "`distance` must be one of"),
-        (
-            {"distance": "cosine", "num_stages": 2},
-            ValueError,
-            "`distance` must be 'euclidean'",
-        ),
         ({"update": "sgd"}, ValueError, "`update` must be one of"),
         ({"decay": 1.0}, ValueError, r"`decay` must be in \[0, 1\)"),
         ({"restart_after": 0}, ValueError, "`restart_after` must be at"),
