@@ -441,43 +441,6 @@ LAYERS = (
         padding=None,
     ),
     Row(
-        kg.VectorQuantizer,
-        # Every sample is the one-hot of a code.
-        {
-            "num_codes": 5,
-            "noise_scale": 1.0,
-            "estimator": "st_gumbel",
-            "update": "loss",
-            "commitment_weight": 0.0,
-            "init_from_data": False,
-            "restart_after": None,
-            "embeddings_initializer": "identity",
-            "trainable": False,
-        },
-        input_shape=_SHAPE,
-        output_shape=_SHAPE,
-        settings=_VECTOR_SETTINGS,
-        hard=True,
-        is_sample=_rows_are_one_hot,
-        takes_class_mask=False,
-        takes_logits=False,
-        weights=3,
-        losses=1,
-        padding=None,
-    ),
-    Row(
-        kg.FiniteScalarQuantizer,
-        {"levels": (5, 5, 5, 5, 5), "noise_scale": 1.0},
-        input_shape=_SHAPE,
-        output_shape=_SHAPE,
-        settings=_SCALAR_SETTINGS,
-        hard=True,
-        is_sample=_are_numbers,
-        takes_class_mask=False,
-        takes_logits=False,
-        padding=None,
-    ),
-    Row(
         kg.GumbelSinkhorn,
         {"hard": False},
         input_shape=_SQUARE,
@@ -526,6 +489,49 @@ LAYERS = (
 )
 
 
+# Of vectors, and not of logits: what is asked of a distribution's layer, such
+# as the gradient of its relaxation, they have tests of their own for.
+QUANTIZERS = (
+    Row(
+        kg.VectorQuantizer,
+        # Every sample is the one-hot of a code.
+        {
+            "num_codes": 5,
+            "noise_scale": 1.0,
+            "estimator": "st_gumbel",
+            "update": "loss",
+            "commitment_weight": 0.0,
+            "init_from_data": False,
+            "restart_after": None,
+            "embeddings_initializer": "identity",
+            "trainable": False,
+        },
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_VECTOR_SETTINGS,
+        hard=True,
+        is_sample=_rows_are_one_hot,
+        takes_class_mask=False,
+        takes_logits=False,
+        weights=3,
+        losses=1,
+        padding=None,
+    ),
+    Row(
+        kg.FiniteScalarQuantizer,
+        {"levels": (5, 5, 5, 5, 5), "noise_scale": 1.0},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_SCALAR_SETTINGS,
+        hard=True,
+        is_sample=_are_numbers,
+        takes_class_mask=False,
+        takes_logits=False,
+        padding=None,
+    ),
+)
+
+
 # Where a test is dear, these are in the gate: they differ most, in weights,
 # losses and metrics.
 TRAINED = (
@@ -563,6 +569,7 @@ def each_of(
 
 
 each_layer = each_of(LAYERS)
+every_layer = each_of((*LAYERS, *QUANTIZERS))
 
 
 def covering(
