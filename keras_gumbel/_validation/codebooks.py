@@ -59,7 +59,7 @@ def check_levels(levels: Any) -> tuple[int, ...]:
     check_sequence(levels, "levels")
     for level in levels:
         check_integer(level, "levels", minimum=2)
-    if not 0 < len(levels) or math.prod(map(int, levels)) > _MOST_CODES:
+    if not len(levels) > 0 or math.prod(map(int, levels)) > _MOST_CODES:
         raise ValueError(
             "`levels` must have a level at least, and a product of at most "
             f"2**31 - 1: codes are int32. Received: levels={levels}"

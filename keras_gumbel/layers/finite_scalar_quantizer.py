@@ -146,7 +146,9 @@ class FiniteScalarQuantizer(QuietLayer):
         sizes = np.array(levels)
         # Of each number: its values in order, all numbers one after another.
         low, half = -(sizes // 2), sizes // 2
-        values = [(low[n] + np.arange(s)) / half[n] for n, s in enumerate(sizes)]
+        values = [
+            (low[n] + np.arange(s)) / half[n] for n, s in enumerate(sizes)
+        ]
         if self._is_binary:
             values = [np.array([-1.0, 1.0]) for _ in levels]
         self._values = np.concatenate(values).astype("float32")

@@ -18,6 +18,7 @@ from keras_gumbel._validation import (
 from keras_gumbel.layers.sampling import SamplingLayer
 from keras_gumbel.numerics.portable import check_can_draw, check_precision
 
+
 class LogitsLayer(SamplingLayer):
     """Base of the layers whose input is unnormalised log-probabilities.
 

@@ -186,9 +186,7 @@ class MovingCodes:
         spread = sum_over_replicas(ops.sum(ops.square(apart))) / count
         return _SHARPNESS / ops.maximum(spread, _LEAST)
 
-    def used(
-        self, idle: Tensor, codes: Tensor, counted: Tensor | None
-    ) -> None:
+    def used(self, idle: Tensor, codes: Tensor, counted: Tensor | None) -> None:
         """Keep which codes a call has used."""
         groups = self._layer.num_groups
         codes = ops.reshape(codes, (-1, groups))

@@ -41,7 +41,6 @@ from keras_gumbel.ops.penalty import (
 )
 from keras_gumbel.ops.symbolic import trace
 
-
 # The live temperature of a backward rule that follows a schedule.
 _OF_RULE = "backward_temperature"
 

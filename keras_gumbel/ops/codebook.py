@@ -89,7 +89,10 @@ def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
 
 
 def uses_and_sums(
-    codes: Tensor, vectors: Tensor | None, counted: Tensor | None, num_codes: int
+    codes: Tensor,
+    vectors: Tensor | None,
+    counted: Tensor | None,
+    num_codes: int,
 ) -> tuple[Tensor, Tensor | None]:
     """How often each code is used, and the sum of the vectors that use it.
 

@@ -13,7 +13,7 @@ from tests.harness import in_mode, modes, tensor, to_numpy, value_and_grad
 LEVELS = (8, 5, 3, 2)
 
 
-def numbers(*lead, width=len(LEVELS), seed=0):
+def numbers(*lead, width=4, seed=0):
     rng = np.random.default_rng(seed)
     return (2 * rng.normal(size=(*lead, width))).astype("float32")
 
@@ -177,7 +177,7 @@ def test_arguments_out_of_range(settings, error, message):
 
 def test_inputs_that_do_not_fit():
     layer = kg.FiniteScalarQuantizer((3, 3))
-    with pytest.raises(ValueError, match="shape \\(..., len\\(levels\\)\\)"):
+    with pytest.raises(ValueError, match=r"shape \(\.\.\., len"):
         layer(numbers(3))
     with pytest.raises(ValueError, match="is 0 for good"):
         layer.noise_scale = 1.0

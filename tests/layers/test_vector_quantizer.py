@@ -131,7 +131,6 @@ def test_gradients_of_the_loss_are_its_slopes():
 
     _, (dx,) = value_and_grad(run, x)
 
-
     (d_table,) = grad_to([layer.embeddings], lambda: run(tensor(x)))
     rng = np.random.default_rng(5)
     wide = x.astype("float64")
