@@ -39,7 +39,7 @@ def check_stage_sizes(num_codes: Any, num_groups: Any, num_stages: Any) -> None:
     check_integer(num_stages, "num_stages", minimum=1)
 
 
-def check_are_vectors(features: int, code_dim: int) -> None:
+def check_are_vectors(features: int | None, code_dim: int) -> None:
     """What is compared with codes is as long as they are."""
     if features != code_dim:
         raise ValueError(
@@ -123,7 +123,7 @@ def check_restart_after(restart_after: Any) -> None:
 def check_divides(shape: Shape, num_groups: int) -> None:
     """Vectors of a known length, in equal parts."""
     check_known_features(shape)
-    if shape[-1] % num_groups:
+    if (shape[-1] or 0) % num_groups:
         raise ValueError(
             "`inputs` must have a last axis that `num_groups` divides: each "
             "group codes an equal part of the vector. Received: inputs of "

@@ -99,9 +99,9 @@ class Stage(NamedTuple):
     """
 
     table: Tensor
-    idle: Tensor | None = None
-    counts: Tensor | None = None
-    sums: Tensor | None = None
+    idle: Tensor = None
+    counts: Tensor = None
+    sums: Tensor = None
 
     def moved(self, moves: Moves, vectors: Tensor, decay: float) -> "Stage":
         """With the codes that are due on vectors of the batch.

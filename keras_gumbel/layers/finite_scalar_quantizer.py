@@ -155,7 +155,8 @@ class FiniteScalarQuantizer(QuietLayer):
         self._first = np.cumsum([0, *levels[:-1]]).astype("int32")
         self._place = np.cumprod([1, *levels[:-1]]).astype("int32")
         self._sizes = sizes.astype("int32")
-        self.perplexity = self.usage = None
+        self.perplexity: CodePerplexity | None = None
+        self.usage: CategoryUsage | None = None
         if self.num_codes <= _MOST_COUNTED:
             name = self.name
             self.perplexity = CodePerplexity(
@@ -168,7 +169,7 @@ class FiniteScalarQuantizer(QuietLayer):
     @property
     def variables(self) -> list[keras.Variable]:
         """The weights and what else is no metric's, or cannot be."""
-        if self.usage is None:
+        if self.usage is None or self.perplexity is None:
             return super().variables
         held = (*self.perplexity.held, *self.usage.held)
         return [*super().variables, *held]
@@ -218,7 +219,7 @@ class FiniteScalarQuantizer(QuietLayer):
                 "`weight * losses.bit_entropy_gap(logits)`",
             )
         counts = training is not None and not is_exported()
-        if counts and self.usage is not None:
+        if counts and self.usage is not None and self.perplexity is not None:
             codes = ops.expand_dims(self._numbers(digits, x), -1)
             found = histogram(codes, counted, self.num_codes)
             self.perplexity.add(found)

@@ -1,5 +1,7 @@
 """Vectors of learned codebooks, chosen by sampling."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, Self
 
 import keras
@@ -284,24 +286,31 @@ class GumbelQuantizer(CodebookLayer):
         vectors, codes = self._choose(logits, None, temperature, training)
         if idle is not None:
             self._moving.used(idle, codes, flat)
-        for name, penalty, instead in (
-            ("kl_weight", _mean_kl, "categorical_kl"),
-            ("diversity_weight", diversity_loss, "diversity_loss"),
-        ):
-            if name not in self._live:
-                continue
-            changed = self._add_penalty(
-                name,
-                lambda penalty=penalty: penalty(logits, unmasked),
-                f"`weight * losses.{instead}(layer.logits(inputs))`",
-            )
-            if changed is not None:
-                vectors += ops.cast(changed, vectors.dtype)
+        vectors = self._penalised(vectors, logits, unmasked)
         if training is not None and not is_exported():
             counts = histogram(codes, unmasked, self.num_codes)
             self.perplexity.add(counts)
             self.usage.add(counts)
         return self._joined(vectors)
+
+    def _penalised(
+        self, vectors: Tensor, logits: Tensor, unmasked: Tensor | None
+    ) -> Tensor:
+        """Add the losses; the vectors, NaN where one is lost in a loop."""
+        penalties: dict[str, tuple[Callable[..., Tensor], str]] = {
+            "kl_weight": (_mean_kl, "categorical_kl"),
+            "diversity_weight": (diversity_loss, "diversity_loss"),
+        }
+        for name, (penalty, instead) in penalties.items():
+            if name in self._live:
+                changed = self._add_penalty(
+                    name,
+                    functools.partial(penalty, logits, unmasked),
+                    f"`weight * losses.{instead}(layer.logits(inputs))`",
+                )
+                if changed is not None:
+                    vectors += ops.cast(changed, vectors.dtype)
+        return vectors
 
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

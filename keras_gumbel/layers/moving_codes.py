@@ -23,9 +23,6 @@ from keras_gumbel.ops.restarts import Moves, sum_over_replicas, uniform
 _SHARPNESS = 30.0
 _LEAST = 1e-12
 
-# The names of what is kept, in files.
-NAMES = ("idle", "kernel_shift", "bias_shift", "embeddings_shift", "sharpness")
-
 
 class MovingCodes:
     """What a codebook layer adds to its weights, to move codes.
@@ -192,4 +189,5 @@ class MovingCodes:
         codes = ops.reshape(codes, (-1, groups))
         uses, _ = uses_and_sums(codes, None, counted, self._layer.num_codes)
         uses = sum_over_replicas(uses)
-        self.states.write(after(idle, uses > 0))
+        if self.states is not None:
+            self.states.write(after(idle, uses > 0))

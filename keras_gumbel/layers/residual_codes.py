@@ -126,7 +126,7 @@ class ResidualCodes(QuietLayer):
         """Create the codebooks, and what is kept of each code."""
         check_divides(inputs_shape, self.num_groups)
         codes = self.num_stages, self.num_groups, self.num_codes
-        dim = inputs_shape[-1] // self.num_groups
+        dim = (inputs_shape[-1] or 0) // self.num_groups
         rows = self.num_stages * self.num_groups * self.num_codes
 
         # From a matrix, which every initializer knows.

@@ -170,9 +170,10 @@ class SamplingLayer(keras.Layer, ABC):
 
     def _init_estimator(self, estimator: str | Estimator) -> None:
         """The backward rule of hard samples, and what it follows."""
-        self.estimator = estimators.get(estimator)
-        check_can_be_saved(self.estimator)
-        own = self.estimator.backward_temperature
+        rule = estimators.get(estimator)
+        check_can_be_saved(rule)
+        self.estimator: Any = rule
+        own = rule.backward_temperature
         if is_schedule(own):
             self._add_live_scalar(_OF_RULE, own, check_backward_temperature)
 

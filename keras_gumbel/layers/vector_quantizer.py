@@ -184,8 +184,9 @@ class VectorQuantizer(ResidualCodes):
         )
         check_fraction(stage_dropout, "stage_dropout")
         self.stage_dropout = float(stage_dropout)
-        self.estimator = None
-        if estimator is not None:
+        if estimator is None:
+            self.estimator = None
+        else:
             self._init_estimator(estimator)
 
     def call(
@@ -205,7 +206,8 @@ class VectorQuantizer(ResidualCodes):
         counted = self._counted(inputs, mask)
         depth = self._depth(lead) if training else None
         stages = self._read() if training else self._fixed()
-        rest, total, losses = x, None, []
+        rest, losses = x, []
+        total: Tensor = None
         for n, stage in enumerate(stages):
             kept = None if depth is None else depth > n
             here = _both(counted, kept)
@@ -299,7 +301,8 @@ class VectorQuantizer(ResidualCodes):
         check_can_draw(self.name)
         if self.estimator is None:
             # By one random number a row.
-            rule, temperature = "st", 1.0
+            rule: str | Estimator = "st"
+            temperature = 1.0
         else:
             rule = self.current_estimator
         return sample_codebooks(

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_gumbel import backend, numerics
 from keras_gumbel._tracing import portable_format
-from keras_gumbel._typing import Shape, Tensor, Tensors
+from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel._validation import check_codebook, check_vectors, dense
 from keras_gumbel.numerics import categorical
 from keras_gumbel.ops._blocks import Block, for_blocks
@@ -80,7 +80,7 @@ def nearest_codes(vectors: Tensor, tables: Tensor) -> Tensor:
     if backend.is_eager() or None in vectors.shape:
         # As all programs, it serves a range of sizes.
         x = backend.enlarged(x, (goal, groups * dim), 0.0)
-    codes = _program(tuple(tables.shape))(x, tables)
+    codes = _program((groups, tables.shape[1], dim))(x, tables)
     codes = backend.corner(codes, (rows, groups))
     return ops.reshape(codes, (*lead, groups))
 
@@ -97,7 +97,7 @@ def minus_distances(vectors: Tensor, tables: Tensor) -> Tensor:
 
 
 @functools.cache
-def _program(shape: Shape) -> Callable[[Tensor, Tensor], Tensor]:
+def _program(shape: tuple[int, int, int]) -> Callable[[Tensor, Tensor], Tensor]:
     """Compiled once for each shape of the tables, and any number of rows."""
     groups, codes, dim = shape
 
@@ -108,7 +108,7 @@ def _program(shape: Shape) -> Callable[[Tensor, Tensor], Tensor]:
             rows = ops.reshape(block.of(x), (-1, groups, dim))
             rows = ops.cast(ops.transpose(rows, (1, 0, 2)), "float64")
             found = _of_block(rows, tables)
-            return (block.put(*filled, ops.transpose(found)),)
+            return (block.put(filled[0], ops.transpose(found)),)
 
         none = ops.zeros((ops.shape(x)[0], groups), "int32")
         most = min(codes, _BLOCK_CODES) * groups
