@@ -225,20 +225,16 @@ class GumbelQuantizer(CodebookLayer):
             self._add_live_scalar(
                 "diversity_weight", diversity_weight, check_diversity_weight
             )
-        self.perplexity = GroupPerplexity(
-            self.num_groups, self.num_codes, f"{self.name}_perplexity"
-        )
-        self.usage = CategoryUsage(
-            self.num_groups * self.num_codes, f"{self.name}_usage"
-        )
+        groups, codes, name = self.num_groups, self.num_codes, self.name
+        self.perplexity = GroupPerplexity(groups, codes, f"{name}_perplexity")
+        self.usage = CategoryUsage(groups * codes, f"{name}_usage")
         self.perplexity.be_held()
         self.usage.be_held()
 
     @property
     def variables(self) -> list[keras.Variable]:
         """The weights and what else is no metric's, or cannot be."""
-        held = (*self.perplexity.held, *self.usage.held)
-        return [*super().variables, *held]
+        return [*super().variables, *self.perplexity.held, *self.usage.held]
 
     @property
     def kl_weight(self) -> keras.Variable | None:

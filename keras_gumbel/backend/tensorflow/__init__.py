@@ -15,6 +15,7 @@ from keras_gumbel.backend.tensorflow.programs import (
 )
 from keras_gumbel.backend.tensorflow.rematerialization import remat as remat
 from keras_gumbel.backend.tensorflow.streams import (
+    check_can_change as check_can_change,
     fetch_and_add as fetch_and_add,
     is_key as is_key,
     is_set_apart as is_set_apart,
@@ -40,6 +41,7 @@ from keras_gumbel.backend.tensorflow.tensors import (
     static_value as static_value,
     sum_to_shape as sum_to_shape,
     to_tensor as to_tensor,
+    top_k as top_k,
     trains_by_values as trains_by_values,
     widest_float as widest_float,
     with_at_least as with_at_least,
@@ -59,6 +61,7 @@ from keras_gumbel.backend.tensorflow.tracing import (
 __all__ = [
     "argmax",
     "bitcast",
+    "check_can_change",
     "checkpoint_with",
     "compiled",
     "corner",
@@ -91,6 +94,7 @@ __all__ = [
     "sum_over_replicas",
     "sum_to_shape",
     "to_tensor",
+    "top_k",
     "trace",
     "traced_gradient",
     "trains_by_values",
