@@ -30,6 +30,7 @@ from keras_gumbel._validation.codebooks import (
     check_restart_after as check_restart_after,
     check_scalars as check_scalars,
     check_stage_sizes as check_stage_sizes,
+    check_temperature_of_vectors as check_temperature_of_vectors,
     check_vectors as check_vectors,
     check_weight_is_live as check_weight_is_live,
 )

@@ -12,7 +12,11 @@ from keras_gumbel._validation.scalars import (
     check_not_negative,
     check_sequence,
 )
-from keras_gumbel._validation.tensors import dtype_name
+from keras_gumbel._validation.tensors import (
+    broadcasts,
+    check_temperature,
+    dtype_name,
+)
 
 _MOST_CODES = 2**31 - 1
 
@@ -111,6 +115,26 @@ def check_fraction(value: Any, name: str, *, below_one: bool = False) -> None:
         interval = "[0, 1)" if below_one else "[0, 1]"
         raise ValueError(
             f"`{name}` must be in {interval}. Received: {name}={value}"
+        )
+
+
+def check_temperature_of_vectors(
+    temperature: Any, shape: Shape, num_groups: int | None
+) -> None:
+    """A number, or one for each group of each vector of this shape.
+
+    Where `num_groups` is None, for each number of the vectors.
+    """
+    check_temperature(temperature)
+    given = tuple(getattr(temperature, "shape", ()))
+    target, wanted = tuple(shape), "to the inputs"
+    if num_groups is not None:
+        target = *target[:-1], num_groups, 1
+        wanted = "to (..., num_groups, 1)"
+    if not broadcasts(given, target):
+        raise ValueError(
+            f"`temperature` must broadcast {wanted}. Received: temperature of "
+            f"shape {given}, inputs of shape {tuple(shape)}"
         )
 
 

@@ -18,6 +18,7 @@ from keras_gumbel._validation import (
     check_levels,
     check_not_negative,
     check_scalars,
+    check_temperature_of_vectors,
     check_weight_is_live,
     dense,
 )
@@ -75,7 +76,8 @@ class FiniteScalarQuantizer(QuietLayer):
 
     Call arguments:
         inputs: Float tensor `(..., len(levels))`.
-        temperature: Optional, a number in place of the layer's own.
+        temperature: Optional, in place of the layer's own in this call; a
+            tensor broadcasts to the inputs.
         training: True for noise.
         mask: Optional bool tensor `(...)`, False for positions that the loss
             and the metrics leave out.
@@ -203,8 +205,9 @@ class FiniteScalarQuantizer(QuietLayer):
     ) -> Tensor:
         """Round, and add the penalty of bits."""
         check_precision(self.name, self.compute_dtype)
-        tau = self.current_temperature(temperature, training)
         x = self._wide(inputs)
+        tau = self.current_temperature(temperature, training)
+        check_temperature_of_vectors(tau, x.shape, None)
         mask = mask_of(inputs) if mask is None else mask
         counted = None if mask is None else for_each_position(mask, x)
         soft = x if self._is_binary else self._bounded(x)

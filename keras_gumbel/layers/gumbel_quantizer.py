@@ -275,7 +275,8 @@ class GumbelQuantizer(CodebookLayer):
         if not self.built:
             self.build(tuple(inputs.shape))
         is_inside = is_in_inner_graph()
-        moves = self._moving.states is not None and bool(training)
+        learns = bool(training) and self.trainable
+        moves = learns and self._moving.states is not None
         check_is_outside_of_loops(self, moves and is_inside)
         idle = self._moving.move(inputs, flat) if moves else None
         logits = self.logits(inputs, class_mask)

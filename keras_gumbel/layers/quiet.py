@@ -39,10 +39,14 @@ class QuietLayer(SamplingLayer):
     def _inference_modes(self) -> tuple[str | None, ...]:
         return None, "argmax", "sample"
 
+    @property
+    def resolved_inference(self) -> str:
+        """What it does when not training: `"argmax"` or `"sample"`."""
+        return "sample" if is_sampling() else self.inference or "argmax"
+
     def _draws(self, training: bool | None) -> bool:
         """Whether a call draws noise, if there is any."""
-        sampling = is_sampling() or self.inference == "sample"
-        return bool(training) or sampling
+        return bool(training) or self.resolved_inference == "sample"
 
     def _unless_noisy(self, output: Any) -> Any:
         """The output; NaN where the variable was given a scale all the same."""

@@ -11,6 +11,7 @@ from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_fraction,
     check_is_outside_of_loops,
+    check_temperature_of_vectors,
 )
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.code_states import Stage, after
@@ -88,8 +89,10 @@ class VectorQuantizer(ResidualCodes):
 
     Call arguments:
         inputs: Float tensor `(..., dim)`.
-        temperature: Optional, a number in place of the layer's own.
-        training: True to learn codes, and for noise and stage dropout.
+        temperature: Optional, in place of the layer's own in this call; a
+            tensor broadcasts to `(..., num_groups, 1)`.
+        training: True to learn codes, unless the layer is frozen
+            (`trainable = False`), and for noise and stage dropout.
         mask: Optional bool tensor `(...)`, False for positions, such as
             padding, that losses, averages, restarts and metrics leave out.
 
@@ -116,8 +119,8 @@ class VectorQuantizer(ResidualCodes):
 
     Gradient:
         To the inputs by the identity: as if nothing had been coded. Biased.
-        By an estimator: as of the sampled one-hot times the codebook, from
-        the logits -|x - c_k|**2. The losses have their own.
+        By an estimator, in training: as of the sampled one-hot times the
+        codebook, from the logits -|x - c_k|**2. The losses have their own.
 
     Raises:
         ValueError: For an argument out of range; for inputs that groups do
@@ -200,25 +203,28 @@ class VectorQuantizer(ResidualCodes):
         check_precision(self.name, self.compute_dtype)
         is_inside = is_in_inner_graph()
         check_is_outside_of_loops(self, bool(training) and is_inside)
-        tau = self.current_temperature(temperature, training)
+        learns = bool(training) and self.trainable
         x = self._vectors(inputs)
         lead = ops.shape(inputs)[:-1]
+        tau = self.current_temperature(temperature, training)
+        check_temperature_of_vectors(tau, inputs.shape, self.num_groups)
+        tau = self._of_rows(tau, lead)
         counted = self._counted(inputs, mask)
         depth = self._depth(lead) if training else None
-        stages = self._read() if training else self._fixed()
+        stages = self._read() if learns else self._fixed()
         rest, losses = x, []
         total: Tensor = None
         for n, stage in enumerate(stages):
             kept = None if depth is None else depth > n
             here = _both(counted, kept)
-            if training:
+            if learns:
                 stage = self._settled(stage, rest, here)
             table = stage.table if n else self._on_sphere(stage.table)
             table = ops.cast(table, rest.dtype)
             rows, codes = self._choose(rest, table, tau, training)
             if not (is_inside or is_exported()):
                 losses.append(self._loss(rest, codes, table, here))
-            if training:
+            if learns:
                 stages[n] = self._learned(stage, rest, codes, here)
             if training is not None and not is_exported():
                 self._count(n, codes, here)
@@ -227,11 +233,11 @@ class VectorQuantizer(ResidualCodes):
             if kept is not None:
                 rows = ops.where(kept[:, None, None], rows, 0.0)
             total = plus(total, rows)
-        if training:
+        if learns:
             self._write(stages)
         if losses:
             self.add_loss(sum(losses))
-        if self.estimator is None:
+        if self.estimator is None or not self._draws(training):
             total = straight_through(total, ops.cast(x, total.dtype))
         if training:
             total = self._unless_noisy(total)
@@ -245,6 +251,15 @@ class VectorQuantizer(ResidualCodes):
             return None
         inputs = ops.convert_to_tensor(inputs)
         return ops.reshape(for_each_position(mask, inputs), (-1,))
+
+    def _of_rows(self, temperature: Tensor, lead: Shape) -> Tensor:
+        """The temperature of each row and group; one for all stays that."""
+        if not getattr(temperature, "shape", ()):
+            return temperature
+        temperature = ops.convert_to_tensor(temperature)
+        shape = *lead, self.num_groups, 1
+        each = ops.broadcast_to(temperature, shape)
+        return ops.reshape(each, (-1, self.num_groups, 1))
 
     def _depth(self, lead: Shape) -> Tensor | None:
         """How many stages each row goes through; None where all do."""
@@ -325,7 +340,7 @@ class VectorQuantizer(ResidualCodes):
         rows = look_up(codes, table)
         weight = ops.convert_to_tensor(self.commitment_weight)
         loss = weight * _mean_square(rest, ops.stop_gradient(rows), counted)
-        if self.update == "loss":
+        if self.update == "loss" and self.trainable:
             loss += _mean_square(ops.stop_gradient(rest), rows, counted)
         return loss
 

@@ -486,12 +486,6 @@ LAYERS = (
         is_sample=_rows_are_two_hot,
         k=2,
     ),
-)
-
-
-# Of vectors, and not of logits: what is asked of a distribution's layer, such
-# as the gradient of its relaxation, they have tests of their own for.
-QUANTIZERS = (
     Row(
         kg.VectorQuantizer,
         # Every sample is the one-hot of a code.
@@ -544,9 +538,24 @@ TRAINED = (
 # Every layer in one variant, in three parts: where a test is dear, one part is
 # in its gate, and the others in those of its neighbours.
 PARTS = (
-    ("GumbelSoftmax-hard", "HardConcreteGate-soft", "GumbelTopK-hard"),
-    ("GumbelQuantizer-hard", "GumbelSigmoid-hard", "SampleArgmaxIndex-soft"),
-    ("GumbelEmbedding-hard", "GumbelSinkhorn-soft", "GumbelSoftmax-soft"),
+    (
+        "GumbelSoftmax-hard",
+        "HardConcreteGate-soft",
+        "GumbelTopK-hard",
+        "VectorQuantizer-st_gumbel",
+    ),
+    (
+        "GumbelQuantizer-hard",
+        "GumbelSigmoid-hard",
+        "SampleArgmaxIndex-soft",
+        "FiniteScalarQuantizer-hard",
+    ),
+    (
+        "GumbelEmbedding-hard",
+        "GumbelSinkhorn-soft",
+        "GumbelSoftmax-soft",
+        "GumbelSoftmax-reinmax",
+    ),
 )
 ONE_OF_EACH = tuple(name for part in zip(*PARTS, strict=True) for name in part)
 
@@ -569,7 +578,6 @@ def each_of(
 
 
 each_layer = each_of(LAYERS)
-every_layer = each_of((*LAYERS, *QUANTIZERS))
 
 
 def covering(

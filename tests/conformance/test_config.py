@@ -4,7 +4,7 @@ import inspect
 
 import keras
 
-from tests.conformance.registry import every_layer
+from tests.conformance.registry import each_layer
 
 
 def arguments(layer):
@@ -15,7 +15,7 @@ def arguments(layer):
     ]
 
 
-@every_layer
+@each_layer
 def test_settings_cover_every_argument_with_another_value(row):
     defaults = inspect.signature(row.layer).parameters
     assert list(row.settings) == arguments(row.layer)
@@ -23,7 +23,7 @@ def test_settings_cover_every_argument_with_another_value(row):
         assert value != defaults[name].default, name
 
 
-@every_layer
+@each_layer
 def test_every_argument_returns_in_the_config(row):
     given = {name: value for name, (value, _) in row.settings.items()}
     config = row.layer(**given, name="chosen", dtype="mixed_float16")
@@ -34,7 +34,7 @@ def test_every_argument_returns_in_the_config(row):
     assert config["dtype"]["config"]["name"] == "mixed_float16"
 
 
-@every_layer
+@each_layer
 def test_config_round_trip(row):
     given = {name: value for name, (value, _) in row.settings.items()}
     for layer in (row.create(), row.layer(**given)):
@@ -42,7 +42,7 @@ def test_config_round_trip(row):
         assert row.layer.from_config(config).get_config() == config
 
 
-@every_layer
+@each_layer
 def test_config_round_trip_through_json(row):
     given = {name: value for name, (value, _) in row.settings.items()}
     layer = row.layer(**given)
@@ -52,14 +52,14 @@ def test_config_round_trip_through_json(row):
     assert again.get_config() == layer.get_config()
 
 
-@every_layer
+@each_layer
 def test_the_live_temperature_is_no_part_of_the_config(row):
     layer = row.create(temperature=2.0)
     layer.temperature = 0.5
     assert layer.get_config()["temperature"] == 2.0
 
 
-@every_layer
+@each_layer
 def test_a_shared_generator_returns_from_the_config_as_its_own(row):
     generator = keras.random.SeedGenerator(8)
     config = row.create(seed=generator).get_config()
