@@ -32,12 +32,14 @@ def main():
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--codes", type=int, default=64)
     parser.add_argument("--stages", type=int, default=2)
+    parser.add_argument("--smoke", action="store_true", help="one epoch")
     options = parser.parse_args()
     keras.utils.set_random_seed(0)
     images = load_digits().data.astype("float32") / 16
     model = autoencoder(options.codes, options.stages)
     model.compile("adam", "mean_squared_error")
-    model.fit(images, images, 100, epochs=options.epochs, verbose=2)
+    epochs = 1 if options.smoke else options.epochs
+    model.fit(images, images, 100, epochs=epochs, verbose=2)
 
     # Integers, to be stored or learned by another model.
     features = keras.Sequential(model.layers[:2])(images)

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel.ops.calls import hand_on, value_once
+from keras_gumbel.ops.checkpoints import checkpoint_with
 from keras_gumbel.ops.restarts import Moves, choose
 
 # The count of a code that was never set. One more is the same in float32.
@@ -73,7 +74,7 @@ def state(
     """A float32 weight that no gradient changes."""
     if not callable(initial):
         initial = keras.initializers.Constant(initial)
-    return layer.add_weight(
+    weight = layer.add_weight(
         name=name,
         shape=shape,
         initializer=initial,
@@ -81,6 +82,9 @@ def state(
         trainable=False,
         autocast=False,
     )
+    # Which is not found where an object of ours has it.
+    checkpoint_with(layer, name, weight)
+    return weight
 
 
 def assign(variable: keras.Variable, value: Tensor) -> None:

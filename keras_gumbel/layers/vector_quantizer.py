@@ -202,8 +202,8 @@ class VectorQuantizer(ResidualCodes):
         """Give the codes' vectors; learn the codebooks when training."""
         check_precision(self.name, self.compute_dtype)
         is_inside = is_in_inner_graph()
-        check_is_outside_of_loops(self, bool(training) and is_inside)
         learns = bool(training) and self.trainable
+        check_is_outside_of_loops(self, learns and is_inside)
         x = self._vectors(inputs)
         lead = ops.shape(inputs)[:-1]
         tau = self.current_temperature(temperature, training)
@@ -212,7 +212,7 @@ class VectorQuantizer(ResidualCodes):
         counted = self._counted(inputs, mask)
         depth = self._depth(lead) if training else None
         stages = self._read() if learns else self._fixed()
-        rest, losses = x, []
+        rest, coded = x, []
         total: Tensor = None
         for n, stage in enumerate(stages):
             kept = None if depth is None else depth > n
@@ -222,8 +222,7 @@ class VectorQuantizer(ResidualCodes):
             table = stage.table if n else self._on_sphere(stage.table)
             table = ops.cast(table, rest.dtype)
             rows, codes = self._choose(rest, table, tau, training)
-            if not (is_inside or is_exported()):
-                losses.append(self._loss(rest, codes, table, here))
+            coded.append((rest, look_up(codes, table), here))
             if learns:
                 stages[n] = self._learned(stage, rest, codes, here)
             if training is not None and not is_exported():
@@ -235,12 +234,15 @@ class VectorQuantizer(ResidualCodes):
             total = plus(total, rows)
         if learns:
             self._write(stages)
-        if losses:
-            self.add_loss(sum(losses))
+        changed = None
+        if not is_exported() and (training or not is_inside):
+            changed = self._add_losses(coded, is_inside)
         if self.estimator is None or not self._draws(training):
             total = straight_through(total, ops.cast(x, total.dtype))
         if training:
             total = self._unless_noisy(total)
+        if changed is not None:
+            total += ops.cast(changed, total.dtype)
         return self._joined(total, lead)
 
     def _counted(self, inputs: Tensor, mask: Tensor | None) -> Tensor | None:
@@ -329,20 +331,24 @@ class VectorQuantizer(ResidualCodes):
             seed=self.seed_generator,
         )
 
-    def _loss(
-        self,
-        rest: Tensor,
-        codes: Tensor,
-        table: Tensor,
-        counted: Tensor | None,
-    ) -> Tensor:
-        """The commitment of the encoder, and perhaps that of the codes."""
-        rows = look_up(codes, table)
-        weight = ops.convert_to_tensor(self.commitment_weight)
-        loss = weight * _mean_square(rest, ops.stop_gradient(rows), counted)
-        if self.update == "loss" and self.trainable:
-            loss += _mean_square(ops.stop_gradient(rest), rows, counted)
-        return loss
+    def _add_losses(
+        self, coded: list[tuple[Tensor, Tensor, Tensor]], is_inside: bool
+    ) -> Tensor | None:
+        """Add the encoder's commitment, and perhaps the loss of the codes.
+
+        Of what each stage was given, the vectors that it has for that, and
+        which rows count. Returns what `_add_penalty` does.
+        """
+        fixed = ops.stop_gradient
+        changed = self._add_penalty(
+            "commitment_weight",
+            lambda: sum(_mean_square(x, fixed(c), own) for x, c, own in coded),
+            "`weight * mean((inputs - stop_gradient(outputs))**2)`",
+        )
+        if self.update == "loss" and self.trainable and not is_inside:
+            losses = [_mean_square(fixed(x), c, own) for x, c, own in coded]
+            self.add_loss(sum(losses))
+        return changed
 
     def _learned(
         self,

@@ -101,7 +101,7 @@ def test_losses_are_those_of_the_formula(update, masked):
     if masked:
         x[~mask] = float("nan")
     layer(tensor(x), training=True, mask=None if mask is None else tensor(mask))
-    (loss,) = to_numpy(layer.losses)
+    loss = sum(to_numpy(layer.losses))
     real = x[mask] if masked else x.reshape(-1, DIM)
     layer.embeddings.assign(before)
     rest, wanted = real, 0.0
@@ -114,6 +114,50 @@ def test_losses_are_those_of_the_formula(update, masked):
 
 
 @pytest.mark.tensorflow
+@pytest.mark.parametrize("update", ["ema", "loss"])
+def test_a_frozen_layer_keeps_its_codes_and_their_statistics(update):
+    layer = kg.VectorQuantizer(5, num_stages=2, update=update, seed=3)
+    x = vectors(20)
+    layer(x, training=True)
+    layer.trainable = False
+    before = [to_numpy(weight) for weight in layer.weights]
+    layer(x + 1, training=True)
+    for one, other in zip(before, layer.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(other), one)
+    # The encoder is still held to the codes.
+    (loss,) = to_numpy(layer.losses)
+    _, _, rest = coded(layer, x + 1)
+    assert loss > 0.25 * np.mean(rest**2)
+
+
+def test_a_temperature_of_each_vector_reaches_its_gradient():
+    """Of two halves, each as if it were alone."""
+    x, found = vectors(2, 3), []
+    tau = np.float32([0.5, 2.0])
+    for temperature in (tau[:, None, None, None], *tau):
+        layer = quantizer(
+            5, 2, noise_scale=1.0, estimator="st", trainable=False
+        )
+        _, (gradient,) = value_and_grad(
+            lambda x, layer=layer, t=temperature: layer(
+                x, temperature=t, training=True
+            ),
+            x,
+            upstream=vectors(2, 3, seed=1),
+        )
+        found.append(as_array(gradient))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-6)
+    np.testing.assert_allclose(found[0][1], found[2][1], rtol=1e-6)
+    assert np.abs(found[1] - found[2]).max() > 1e-3
+
+
+@pytest.mark.parametrize("temperature", [np.ones((3, 1), "float32"), -1.0, "1"])
+def test_temperatures_that_do_not_fit(temperature):
+    layer = quantizer(5, 2)
+    with pytest.raises((TypeError, ValueError), match="`temperature` must"):
+        layer(vectors(2, 3), temperature=temperature)
+
+
 def test_gradients_of_the_loss_are_its_slopes():
     """Finite differences of the two losses, each to what it is to move."""
     layer, x = quantizer(4, 2, update="loss", commitment_weight=0.3), vectors(9)
