@@ -295,6 +295,13 @@ _SINKHORN_SETTINGS = {
 _SHAPE = (4, 3, 5)
 _SQUARE = (4, 5, 5)
 
+# A `GumbelQuantizer` whose codes move by their gradients alone.
+STAYING = {
+    "diversity_weight": None,
+    "init_from_data": False,
+    "restart_after": None,
+}
+
 # With these weights features are logits, and the vector of a code its one-hot.
 _IDENTITY = {
     "num_codes": 5,
@@ -302,10 +309,8 @@ _IDENTITY = {
     "kernel_initializer": "identity",
     "use_bias": False,
     "embeddings_initializer": "identity",
-    "diversity_weight": None,
-    "init_from_data": False,
-    "restart_after": None,
     "trainable": False,
+    **STAYING,
 }
 
 LAYERS = (
