@@ -16,6 +16,7 @@ from keras_gumbel import (
 from keras_gumbel._version import __version__ as __version__
 from keras_gumbel.callbacks import TemperatureScheduler as TemperatureScheduler
 from keras_gumbel.layers import (
+    FiniteScalarQuantizer as FiniteScalarQuantizer,
     GumbelEmbedding as GumbelEmbedding,
     GumbelQuantizer as GumbelQuantizer,
     GumbelSigmoid as GumbelSigmoid,
@@ -24,5 +25,6 @@ from keras_gumbel.layers import (
     GumbelTopK as GumbelTopK,
     HardConcreteGate as HardConcreteGate,
     SampleArgmaxIndex as SampleArgmaxIndex,
+    VectorQuantizer as VectorQuantizer,
 )
 from keras_gumbel.rematerialization import remat as remat

@@ -51,6 +51,8 @@ KL = "tests/test_losses.py tests/test_bernoulli_kl.py"
 CALLBACKS = "tests/callbacks"
 METRICS = "tests/metrics"
 JAX = "tests/jax/test_transformations.py"
+VECTORS = "tests/layers/test_vector_quantizer.py"
+SCALARS = "tests/layers/test_finite_scalar_quantizer.py"
 
 MUTANTS = (
     # The mathematics.
@@ -609,10 +611,81 @@ MUTANTS = (
     Mutant(
         "ranks of one noise",
         "backend/torch/streams.py",
-        "    return _part_key(key, _REPLICAS + distributed.get_rank())\n",
-        "    return _part_key(key, _REPLICAS)\n",
+        "_part_key(key, _REPLICAS + rank)",
+        "_part_key(key, _REPLICAS)",
         "tests/torch/test_streams.py",
         "torch",
+    ),
+    # Codebooks.
+    Mutant(
+        "dead codes are moved to the first rows of a batch",
+        "ops/restarts.py",
+        'start = ops.cast(unit[:, None] * ops.cast(total, "float32"), "int32")',
+        'start = ops.cast(0 * unit[:, None], "int32")',
+        "tests/ops/test_restarts.py",
+    ),
+    Mutant(
+        "dead codes are moved onto padding",
+        "ops/restarts.py",
+        'upto = ops.cumsum(ops.cast(counted, "int32"))',
+        'upto = ops.cumsum(ops.ones_like(ops.cast(counted, "int32")))',
+        "tests/ops/test_restarts.py",
+    ),
+    Mutant(
+        "half of the square of a code is forgotten",
+        "ops/nearest_code.py",
+        "scores - ops.sum(ops.square(tables), axis=-1)[:, None] / 2",
+        "scores - ops.sum(ops.square(tables), axis=-1)[:, None]",
+        "tests/ops/test_nearest_code.py",
+    ),
+    Mutant(
+        "of ties over two blocks the last code",
+        "ops/nearest_code.py",
+        "better = found > score",
+        "better = found >= score",
+        "tests/ops/test_nearest_code.py",
+    ),
+    Mutant(
+        "a code is drawn at noise of scale 1",
+        "layers/vector_quantizer.py",
+        "            noise_scale=self.noise_scale,\n",
+        "            noise_scale=1.0,\n",
+        VECTORS,
+    ),
+    Mutant(
+        "every example loses stages",
+        "layers/vector_quantizer.py",
+        "ops.floor(unit / self.stage_dropout * self.num_stages)",
+        "ops.floor(unit * self.num_stages)",
+        VECTORS,
+    ),
+    Mutant(
+        "a moving average of means in place of sums",
+        "layers/code_states.py",
+        "        sums = decay * self.sums + (1.0 - decay) * sums\n",
+        "        sums = decay * self.sums + (1.0 - decay) * sums / 2\n",
+        VECTORS,
+    ),
+    Mutant(
+        "a frozen codebook learns",
+        "layers/vector_quantizer.py",
+        "learns = bool(training) and self.trainable",
+        "learns = bool(training)",
+        VECTORS,
+    ),
+    Mutant(
+        "rounded with noise that has a mean",
+        "layers/finite_scalar_quantizer.py",
+        "noise = sample_uniform(shape, seed) - 0.5",
+        "noise = sample_uniform(shape, seed)",
+        SCALARS,
+    ),
+    Mutant(
+        "noise of bits twice as wide",
+        "layers/finite_scalar_quantizer.py",
+        "(noise / 4.0 if self._is_binary else noise)",
+        "(noise / 2.0 if self._is_binary else noise)",
+        SCALARS,
     ),
 )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_gumbel as kg
-from tests.conformance.registry import LAYERS, as_array, each_of
+from tests.conformance.registry import LAYERS, STAYING, as_array, each_of
 from tests.frameworks import tf
 from tests.harness import tensor, value_and_grad
 from tests.variants import slow
@@ -113,6 +113,7 @@ def test_the_codebooks_of_a_quantizer(policy, how, hard):
         temperature=0.1,
         dtype=policy,
         seed=1,
+        **STAYING,
         **options,
     )
     _check_equal_terms(layer, policy, training)

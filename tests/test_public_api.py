@@ -18,6 +18,7 @@ from tests.conformance.registry import LAYERS, ONE_OF_EACH
 
 NAMES = {
     kg: {
+        "FiniteScalarQuantizer",
         "GumbelEmbedding",
         "GumbelSigmoid",
         "GumbelQuantizer",
@@ -27,6 +28,7 @@ NAMES = {
         "GumbelTopK",
         "SampleArgmaxIndex",
         "TemperatureScheduler",
+        "VectorQuantizer",
         "callbacks",
         "diagnostics",
         "distributions",
@@ -46,6 +48,7 @@ NAMES = {
         "gumbel_sinkhorn",
         "linear_assignment",
         "gumbel_top_k",
+        "nearest_code",
         "sample_argmax_index",
         "sample_embedding",
         "sample_gumbel",
@@ -71,9 +74,15 @@ NAMES = {
         "gradient_report",
     },
     kg.export: {"export_with_sampling", "with_noise_input"},
-    kg.losses: {"bernoulli_kl", "categorical_kl"},
+    kg.losses: {
+        "bernoulli_kl",
+        "bit_entropy_gap",
+        "categorical_kl",
+        "diversity_loss",
+    },
     kg.metrics: {"CategoryUsage", "CodePerplexity"},
     kg.layers: {
+        "FiniteScalarQuantizer",
         "GumbelEmbedding",
         "GumbelQuantizer",
         "GumbelSigmoid",
@@ -82,6 +91,7 @@ NAMES = {
         "GumbelTopK",
         "HardConcreteGate",
         "SampleArgmaxIndex",
+        "VectorQuantizer",
     },
     kg.callbacks: {"ExactBackup", "TemperatureScheduler"},
     kg.schedules: {"ExponentialAnnealing"},
@@ -128,8 +138,9 @@ SIGNATURES = {
         "(num_codes, code_dim, num_groups=1, temperature=1.0, hard=True, *, "
         "estimator='st_gumbel', kl_weight=None, "
         "kernel_initializer='glorot_uniform', use_bias=True, "
-        "embeddings_initializer='uniform', inference=None, noise_scale=1.0, "
-        "seed=None, **kwargs)"
+        "embeddings_initializer='uniform', similarity='projection', "
+        "diversity_weight=0.1, init_from_data=True, restart_after=50, "
+        "inference=None, noise_scale=1.0, seed=None, **kwargs)"
     ),
     kg.GumbelQuantizer.call: (
         "(self, inputs, class_mask=None, temperature=None, training=None, "
@@ -138,6 +149,28 @@ SIGNATURES = {
     kg.GumbelQuantizer.logits: "(self, inputs, class_mask=None)",
     kg.GumbelQuantizer.encode: "(self, inputs, class_mask=None)",
     kg.GumbelQuantizer.decode: "(self, codes)",
+    kg.VectorQuantizer: (
+        "(num_codes, num_groups=1, num_stages=1, *, temperature=1.0, "
+        "noise_scale=0.0, estimator=None, distance='euclidean', "
+        "update='ema', commitment_weight=0.25, decay=0.99, "
+        "init_from_data=True, restart_after=50, stage_dropout=0.0, "
+        "embeddings_initializer='uniform', inference=None, seed=None, "
+        "**kwargs)"
+    ),
+    kg.VectorQuantizer.call: (
+        "(self, inputs, temperature=None, training=None, mask=None)"
+    ),
+    kg.VectorQuantizer.encode: "(self, inputs)",
+    kg.VectorQuantizer.decode: "(self, codes)",
+    kg.FiniteScalarQuantizer: (
+        "(levels, *, temperature=1.0, entropy_weight=None, noise_scale=0.0, "
+        "inference=None, seed=None, **kwargs)"
+    ),
+    kg.FiniteScalarQuantizer.call: (
+        "(self, inputs, temperature=None, training=None, mask=None)"
+    ),
+    kg.FiniteScalarQuantizer.encode: "(self, inputs)",
+    kg.FiniteScalarQuantizer.decode: "(self, codes)",
     kg.GumbelSinkhorn: (
         "(temperature=1.0, num_iterations=20, hard=False, *, inference=None, "
         "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
@@ -172,6 +205,7 @@ SIGNATURES = {
         "(logits, k, temperature=1.0, *, hard=False, axis=-1, "
         "class_mask=None, noise_scale=1.0, seed=None)"
     ),
+    kg.ops.nearest_code: "(vectors, table)",
     kg.ops.sample_argmax_index: CATEGORICAL_FUNCTION,
     kg.ops.sample_embedding: (
         "(logits, table, temperature=1.0, *, estimator='st_gumbel', "
@@ -208,6 +242,8 @@ SIGNATURES = {
     kg.export.with_noise_input: "(model)",
     kg.losses.categorical_kl: "(logits, prior_logits=None, *, axis=-1)",
     kg.losses.bernoulli_kl: "(logits, prior_logits=None)",
+    kg.losses.diversity_loss: "(logits, mask=None)",
+    kg.losses.bit_entropy_gap: "(logits, mask=None)",
     kg.metrics.CategoryUsage: (
         "(num_codes, name='category_usage', dtype=None)"
     ),
@@ -380,6 +416,7 @@ def test_serialised_names_are_stable():
     assert {
         keras.saving.get_registered_name(thing)
         for thing in (
+            kg.FiniteScalarQuantizer,
             kg.GumbelSigmoid,
             kg.GumbelQuantizer,
             kg.GumbelSinkhorn,
@@ -387,6 +424,7 @@ def test_serialised_names_are_stable():
             kg.HardConcreteGate,
             kg.GumbelTopK,
             kg.SampleArgmaxIndex,
+            kg.VectorQuantizer,
             kg.metrics.CategoryUsage,
             kg.metrics.CodePerplexity,
             kg.schedules.ExponentialAnnealing,
@@ -397,6 +435,7 @@ def test_serialised_names_are_stable():
             kg.estimators.StraightThroughGumbel,
         )
     } == {
+        "keras_gumbel>FiniteScalarQuantizer",
         "keras_gumbel>GumbelSigmoid",
         "keras_gumbel>GumbelQuantizer",
         "keras_gumbel>GumbelSinkhorn",
@@ -404,6 +443,7 @@ def test_serialised_names_are_stable():
         "keras_gumbel>HardConcreteGate",
         "keras_gumbel>GumbelTopK",
         "keras_gumbel>SampleArgmaxIndex",
+        "keras_gumbel>VectorQuantizer",
         "keras_gumbel>CategoryUsage",
         "keras_gumbel>CodePerplexity",
         "keras_gumbel>ExponentialAnnealing",

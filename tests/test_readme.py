@@ -76,6 +76,7 @@ def test_the_layers_of_the_table_are_used_as_it_shows():
     inputs = {
         "logits": keras.ops.ones((2, 512)),
         "features": keras.ops.ones((2, 16)),
+        "numbers": keras.ops.ones((2, 3)),
         "matrices": keras.ops.ones((2, 4, 4)),
     }
     used = set()
@@ -91,6 +92,7 @@ def test_the_modes_of_inference_are_those_of_the_table():
     rows = re.findall(r"^\| (`.*`) \| (.*`.*) \| (.*) \|$", text, re.M)
     required = {"GumbelTopK": (2,), "GumbelEmbedding": (3, 2)}
     required["GumbelQuantizer"] = (3, 2)
+    required |= {"VectorQuantizer": (3,), "FiniteScalarQuantizer": ((3,),)}
     named = set()
     for names, meanings, modes in rows:
         defaults = re.findall(r"`\"(\w+)\"`", meanings)

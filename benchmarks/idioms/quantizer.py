@@ -50,7 +50,16 @@ def cases():
         ("DALL-E, soft", 1024, 1, 8192, 64, False),
     ):
         layer = kg.GumbelQuantizer(
-            classes, dim, groups, TEMPERATURE, hard, name="quantizer"
+            classes,
+            dim,
+            groups,
+            TEMPERATURE,
+            hard,
+            # What is pasted does none of this.
+            diversity_weight=None,
+            init_from_data=False,
+            restart_after=None,
+            name="quantizer",
         )
         layer.build((rows, 256))
         weights = [layer.kernel, layer.bias, layer.embeddings]

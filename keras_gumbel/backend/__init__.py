@@ -15,6 +15,9 @@ written with `keras.ops`, so another framework is one more folder like
     check_can_change(variable)  an error where a change could not be kept
     fetch_and_add(variable, amount)  a count, which no two callers read alike
     remat(function)             run again by its gradient, with the same draws
+    replica()                   the number of this replica, and how many are
+    sum_over_replicas(x)        of what each replica has, as `x`
+    value_once(variable)        what it holds, in a block of `remat` once
     hand_on(take, value)        `take(value)`, in a block of `remat` once
     random_bits(shape, key, start)   64 for each number, from one place on
     unchecked(function)         may make infinity and NaN, whoever looks for it

@@ -1,5 +1,8 @@
 """Keras layers, one public class a file."""
 
+from keras_gumbel.layers.finite_scalar_quantizer import (
+    FiniteScalarQuantizer as FiniteScalarQuantizer,
+)
 from keras_gumbel.layers.gumbel_embedding import (
     GumbelEmbedding as GumbelEmbedding,
 )
@@ -15,4 +18,7 @@ from keras_gumbel.layers.hard_concrete_gate import (
 )
 from keras_gumbel.layers.sample_argmax_index import (
     SampleArgmaxIndex as SampleArgmaxIndex,
+)
+from keras_gumbel.layers.vector_quantizer import (
+    VectorQuantizer as VectorQuantizer,
 )

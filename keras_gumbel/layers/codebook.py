@@ -8,6 +8,8 @@ from keras import ops
 from keras_gumbel import numerics
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation import (
+    check_are_vectors,
+    check_choice,
     check_class_mask,
     check_codebook_sizes,
     check_codes_of_groups,
@@ -15,10 +17,13 @@ from keras_gumbel._validation import (
     check_flag,
     check_kind,
     check_known_features,
+    check_restart_after,
     dense,
 )
 from keras_gumbel.layers.logits import LogitsLayer
+from keras_gumbel.layers.moving_codes import MovingCodes
 from keras_gumbel.ops.codebook import likeliest, look_up
+from keras_gumbel.ops.nearest_code import minus_distances
 
 
 class CodebookLayer(LogitsLayer):
@@ -31,6 +36,9 @@ class CodebookLayer(LogitsLayer):
         kernel_initializer: Initializer of the projection.
         use_bias: Whether that has a bias.
         embeddings_initializer: Initializer of the codebooks, as one matrix.
+        similarity: `"projection"` or `"distance"`.
+        init_from_data: Whether codes begin as vectors of the first batches.
+        restart_after: Positive integer, or None.
         **kwargs: Of `LogitsLayer`.
     """
 
@@ -45,9 +53,14 @@ class CodebookLayer(LogitsLayer):
         kernel_initializer: Any,
         use_bias: bool,
         embeddings_initializer: Any,
+        similarity: str,
+        init_from_data: bool,
+        restart_after: int | None,
         **kwargs: Any,
     ) -> None:
         check_codebook_sizes(num_codes, code_dim, num_groups)
+        check_choice(similarity, "similarity", ("projection", "distance"))
+        check_restart_after(restart_after)
         super().__init__(**kwargs)
         self.num_codes = int(num_codes)
         self.code_dim = int(code_dim)
@@ -58,6 +71,9 @@ class CodebookLayer(LogitsLayer):
             "initializer",
         )
         self.use_bias = check_flag(use_bias, "use_bias")
+        self.similarity = similarity
+        self.init_from_data = check_flag(init_from_data, "init_from_data")
+        self.restart_after = restart_after and int(restart_after)
         self.embeddings_initializer = check_kind(
             keras.initializers.get(embeddings_initializer),
             "embeddings_initializer",
@@ -68,14 +84,17 @@ class CodebookLayer(LogitsLayer):
         """Create the projection and the codebooks."""
         check_known_features(inputs_shape)
         features, rows = inputs_shape[-1], self.num_groups * self.num_codes
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(features, rows),
-            initializer=self.kernel_initializer,
-            autocast=False,
-        )
-        self.bias = None
-        if self.use_bias:
+        self.kernel = self.bias = None
+        if self.similarity == "distance":
+            check_are_vectors(features, self.code_dim)
+        else:
+            self.kernel = self.add_weight(
+                name="kernel",
+                shape=(features, rows),
+                initializer=self.kernel_initializer,
+                autocast=False,
+            )
+        if self.kernel is not None and self.use_bias:
             self.bias = self.add_weight(
                 name="bias",
                 shape=(rows,),
@@ -95,6 +114,11 @@ class CodebookLayer(LogitsLayer):
             initializer=codebooks,
             autocast=False,
         )
+        self._moving = MovingCodes(
+            self,
+            init_from_data=self.init_from_data,
+            restart_after=self.restart_after,
+        )
         # What Keras holds every later call to.
         self.input_spec = keras.InputSpec(min_ndim=1, axes={-1: features})
         self.built = True
@@ -112,18 +136,24 @@ class CodebookLayer(LogitsLayer):
         mask forbids. Of tensors, as `encode` is.
         """
         inputs = dense(inputs, "inputs")
-        check_features(inputs, self.kernel.shape[0] if self.built else None)
+        features = self.input_spec.axes[-1] if self.built else None
+        check_features(inputs, features)
         if not self.built:
             self.build(tuple(inputs.shape))
         dtype = keras.backend.result_type(
             inputs.dtype, self.variable_dtype, "float32"
         )
-        logits = ops.matmul(
-            ops.cast(inputs, dtype), ops.cast(self.kernel, dtype)
-        )
-        if self.bias is not None:
-            logits = logits + ops.cast(self.bias, dtype)
-        shape = *ops.shape(inputs)[:-1], self.num_groups, self.num_codes
+        x, lead = ops.cast(inputs, dtype), ops.shape(inputs)[:-1]
+        shape = *lead, self.num_groups, self.num_codes
+        if self.similarity == "distance":
+            x = ops.reshape(x, (*lead, self.num_groups, -1))
+            scale = ops.cast(self._moving.sharpness, dtype)
+            logits = scale * minus_distances(x, ops.cast(self._tables, dtype))
+        else:
+            kernel, bias = self._moving.projection(dtype)
+            logits = ops.matmul(x, kernel)
+            if bias is not None:
+                logits = logits + bias
         logits = ops.reshape(logits, shape)
         if class_mask is None:
             return logits
@@ -167,7 +197,7 @@ class CodebookLayer(LogitsLayer):
     def _tables(self) -> Tensor:
         # Wide, and the vectors are cast: tables cast before have their
         # gradient summed in half precision.
-        return numerics.widen(ops.convert_to_tensor(self.embeddings))
+        return self._moving.tables()
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -182,4 +212,7 @@ class CodebookLayer(LogitsLayer):
             "kernel_initializer": serialize(self.kernel_initializer),
             "use_bias": self.use_bias,
             "embeddings_initializer": serialize(self.embeddings_initializer),
+            "similarity": self.similarity,
+            "init_from_data": self.init_from_data,
+            "restart_after": self.restart_after,
         }

@@ -1,6 +1,8 @@
 """Vectors of learned codebooks, chosen by sampling."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, Self
 
 import keras
 from keras import ops
@@ -9,12 +11,15 @@ from keras_gumbel import estimators, numerics
 from keras_gumbel._tracing import is_exported, mask_of
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
+    check_diversity_weight,
+    check_is_outside_of_loops,
     check_kl_weight,
-    check_kl_weight_is_live,
+    check_weight_is_live,
+    dense,
 )
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.codebook import CodebookLayer
-from keras_gumbel.losses import categorical_kl
+from keras_gumbel.losses import categorical_kl, diversity_loss
 from keras_gumbel.metrics import CategoryUsage
 from keras_gumbel.metrics.group_perplexity import GroupPerplexity
 from keras_gumbel.ops._noiseless import mode, noiseless_softmax
@@ -27,6 +32,7 @@ from keras_gumbel.ops.codebook import (
     mix,
 )
 from keras_gumbel.ops.gumbel_softmax import gumbel_softmax
+from keras_gumbel.ops.penalty import is_in_inner_graph
 from keras_gumbel.ops.sample_embedding import sample_codebooks
 from keras_gumbel.ops.straight_through import straight_through
 
@@ -76,6 +82,21 @@ class GumbelQuantizer(CodebookLayer):
         embeddings_initializer: Initializer of the codebooks, given the shape
             `(num_groups * num_codes, code_dim / num_groups)`. Defaults to
             `"uniform"`.
+        similarity: `"projection"` for the logits above, or `"distance"`: the
+            logits are then minus the squared distance of the inputs (in each
+            group, their part) to the codes' vectors, times a number that the
+            first batch sets (30 over its mean squared distance from its
+            mean). The inputs must be of size `code_dim`. Defaults to
+            `"projection"`.
+        diversity_weight: Number >= 0 or a schedule, as for `kl_weight`, of
+            `losses.diversity_loss`, by which codes are used alike over the
+            batch. `None`: no such loss. Defaults to `0.1`.
+        init_from_data: Whether codes begin at vectors of the first batches: a
+            projection then has the logits of the distances to these.
+            Defaults to `True`.
+        restart_after: Positive integer: a code that was not chosen in so many
+            training calls is moved to a vector of the batch, and takes the
+            output that this has had. `None`: codes stay. Defaults to `50`.
         inference: As for `GumbelSoftmax`: `"argmax"` gives the likeliest
             codes' vectors, `"softmax"` the mean ones. `None` is `"argmax"` if
             hard, else `"softmax"`. Defaults to `None`.
@@ -109,6 +130,7 @@ class GumbelQuantizer(CodebookLayer):
         temperature: The live temperature, as of `GumbelSoftmax`.
         kl_weight: The live weight of the loss, a float32 variable:
             assignable, saved, no retracing. None if made so.
+        diversity_weight: That of the diversity, likewise.
         perplexity: Keras metric, the effective number of codes in use: the
             mean over groups of `metrics.CodePerplexity`, between 1 and
             `num_codes`. (wav2vec 2.0 reports the sum: `num_groups` times
@@ -151,7 +173,11 @@ class GumbelQuantizer(CodebookLayer):
         https://arxiv.org/abs/2102.12092
     """
 
-    _live_names = (*CodebookLayer._live_names, "kl_weight")
+    _live_names = (
+        *CodebookLayer._live_names,
+        "kl_weight",
+        "diversity_weight",
+    )
 
     def __init__(
         self,
@@ -166,6 +192,10 @@ class GumbelQuantizer(CodebookLayer):
         kernel_initializer: Any = "glorot_uniform",
         use_bias: bool = True,
         embeddings_initializer: Any = "uniform",
+        similarity: str = "projection",
+        diversity_weight: float | LearningRateSchedule | None = 0.1,
+        init_from_data: bool = True,
+        restart_after: int | None = 50,
         inference: str | None = None,
         noise_scale: float | LearningRateSchedule = 1.0,
         seed: int | keras.random.SeedGenerator | None = None,
@@ -178,6 +208,9 @@ class GumbelQuantizer(CodebookLayer):
             kernel_initializer=kernel_initializer,
             use_bias=use_bias,
             embeddings_initializer=embeddings_initializer,
+            similarity=similarity,
+            init_from_data=init_from_data,
+            restart_after=restart_after,
             temperature=temperature,
             hard=hard,
             inference=inference,
@@ -188,6 +221,10 @@ class GumbelQuantizer(CodebookLayer):
         self._init_estimator(estimator)
         if kl_weight is not None:
             self._add_live_scalar("kl_weight", kl_weight, check_kl_weight)
+        if diversity_weight is not None:
+            self._add_live_scalar(
+                "diversity_weight", diversity_weight, check_diversity_weight
+            )
         groups, codes, name = self.num_groups, self.num_codes, self.name
         self.perplexity = GroupPerplexity(groups, codes, f"{name}_perplexity")
         self.usage = CategoryUsage(groups * codes, f"{name}_usage")
@@ -207,8 +244,19 @@ class GumbelQuantizer(CodebookLayer):
 
     @kl_weight.setter
     def kl_weight(self, value: float) -> None:
-        check_kl_weight_is_live(self.kl_weight)
+        check_weight_is_live(self.kl_weight, "kl_weight")
         self._live["kl_weight"].assign(value)
+
+    @property
+    def diversity_weight(self) -> keras.Variable | None:
+        """The live weight of the diversity, a float32 variable, or None."""
+        live = self._live.get("diversity_weight")
+        return None if live is None else live.variable
+
+    @diversity_weight.setter
+    def diversity_weight(self, value: float) -> None:
+        check_weight_is_live(self.diversity_weight, "diversity_weight")
+        self._live["diversity_weight"].assign(value)
 
     def call(
         self,
@@ -219,24 +267,47 @@ class GumbelQuantizer(CodebookLayer):
         mask: Tensor | None = None,
     ) -> Tensor:
         """Choose codes and give their vectors; add the loss, and count."""
-        logits = self.logits(inputs, class_mask)
-        vectors, codes = self._choose(logits, None, temperature, training)
+        inputs = dense(inputs, "inputs")
         # Keras passes it only where the inputs are the one tensor.
         mask = mask_of(inputs) if mask is None else mask
         unmasked = None if mask is None else for_each_position(mask, inputs)
-        if self.kl_weight is not None:
-            changed = self._add_penalty(
-                "kl_weight",
-                lambda: _mean_kl(logits, unmasked),
-                "`weight * losses.categorical_kl(layer.logits(inputs))`",
-            )
-            if changed is not None:
-                vectors = vectors + ops.cast(changed, vectors.dtype)
+        flat = None if mask is None else ops.reshape(unmasked, (-1,))
+        if not self.built:
+            self.build(tuple(inputs.shape))
+        is_inside = is_in_inner_graph()
+        learns = bool(training) and self.trainable
+        moves = learns and self._moving.states is not None
+        check_is_outside_of_loops(self, moves and is_inside)
+        idle = self._moving.move(inputs, flat) if moves else None
+        logits = self.logits(inputs, class_mask)
+        vectors, codes = self._choose(logits, None, temperature, training)
+        if idle is not None:
+            self._moving.used(idle, codes, flat)
+        vectors = self._penalised(vectors, logits, unmasked)
         if training is not None and not is_exported():
             counts = histogram(codes, unmasked, self.num_codes)
             self.perplexity.add(counts)
             self.usage.add(counts)
         return self._joined(vectors)
+
+    def _penalised(
+        self, vectors: Tensor, logits: Tensor, unmasked: Tensor | None
+    ) -> Tensor:
+        """Add the losses; the vectors, NaN where one is lost in a loop."""
+        penalties: dict[str, tuple[Callable[..., Tensor], str]] = {
+            "kl_weight": (_mean_kl, "categorical_kl"),
+            "diversity_weight": (diversity_loss, "diversity_loss"),
+        }
+        for name, (penalty, instead) in penalties.items():
+            if name in self._live:
+                changed = self._add_penalty(
+                    name,
+                    functools.partial(penalty, logits, unmasked),
+                    f"`weight * losses.{instead}(layer.logits(inputs))`",
+                )
+                if changed is not None:
+                    vectors = vectors + ops.cast(changed, vectors.dtype)
+        return vectors
 
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
@@ -282,11 +353,38 @@ class GumbelQuantizer(CodebookLayer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the live numbers are weights."""
         live = self.kl_weight is not None
+        given = self._live.get("diversity_weight")
         return {
             **super().get_config(),
             "estimator": estimators.serialize(self.estimator),
             "kl_weight": self._live["kl_weight"].config() if live else None,
+            "diversity_weight": given.config() if given else None,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The layer of such a configuration, of an earlier version too."""
+        if isinstance(config, dict) and not _BEFORE.keys() & config.keys():
+            config = {**config, **_BEFORE}
+        return super().from_config(config)
+
+    def _named_states(self) -> dict[str, keras.Variable]:
+        return self._moving.named() if self.built else {}
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the weights; codes of an earlier version's file are set."""
+        super().load_own_variables(store)
+        if self.built and "idle" not in [*store.keys()]:
+            self._moving.settle()
+
+
+# What layers did before they could do anything else.
+_BEFORE = {
+    "similarity": "projection",
+    "diversity_weight": None,
+    "init_from_data": False,
+    "restart_after": None,
+}
 
 
 def _mean_kl(logits: Tensor, unmasked: Tensor | None) -> Tensor:

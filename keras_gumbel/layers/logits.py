@@ -6,24 +6,17 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from keras_gumbel import estimators, numerics
+from keras_gumbel import numerics
 from keras_gumbel._tracing import given_noise, is_sampling, mask_of
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
-    check_backward_temperature,
-    check_can_be_saved,
     check_flag,
     check_keras_mask,
     check_logits,
     dense,
-    is_schedule,
 )
-from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.sampling import SamplingLayer
 from keras_gumbel.numerics.portable import check_can_draw, check_precision
-
-# The live temperature of a backward rule that follows a schedule.
-_OF_RULE = "backward_temperature"
 
 
 class LogitsLayer(SamplingLayer):
@@ -59,22 +52,6 @@ class LogitsLayer(SamplingLayer):
         )
         self.hard = check_flag(hard, "hard")
         self.from_logits = check_flag(from_logits, "from_logits")
-
-    def _init_estimator(self, estimator: str | Estimator) -> None:
-        """The backward rule of hard samples, and what it follows."""
-        self.estimator = estimators.get(estimator)
-        check_can_be_saved(self.estimator)
-        own = self.estimator.backward_temperature
-        if is_schedule(own):
-            self._add_live_scalar(_OF_RULE, own, check_backward_temperature)
-
-    @property
-    def current_estimator(self) -> Estimator:
-        """The estimator, with a number where it follows a schedule."""
-        live = self._live.get(_OF_RULE)
-        return (
-            self.estimator if live is None else self.estimator.at(live.variable)
-        )
 
     @property
     def _inference_modes(self) -> tuple[str | None, ...]:

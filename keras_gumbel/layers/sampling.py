@@ -8,9 +8,12 @@ from typing import Any, ClassVar, Self
 import keras
 from keras import ops
 
+from keras_gumbel import estimators
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     as_it_is,
+    check_backward_temperature,
+    check_can_be_saved,
     check_can_follow,
     check_choice,
     check_config,
@@ -22,7 +25,9 @@ from keras_gumbel._validation import (
     check_not_built,
     check_not_negative,
     check_stream,
+    is_schedule,
 )
+from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers import stored, stream
 from keras_gumbel.layers.live_scalar import LiveScalar, settings
 from keras_gumbel.ops.calls import fetch_and_add, hand_on
@@ -33,6 +38,9 @@ from keras_gumbel.ops.penalty import (
     zero_or_nan,
 )
 from keras_gumbel.ops.symbolic import trace
+
+# The live temperature of a backward rule that follows a schedule.
+_OF_RULE = "backward_temperature"
 
 
 def _check_noise_scale(value: Any) -> None:
@@ -158,6 +166,23 @@ class SamplingLayer(keras.Layer, ABC):
     def noise_scale(self, value: float) -> None:
         self._live["noise_scale"].assign(value)
 
+    def _init_estimator(self, estimator: str | Estimator) -> None:
+        """The backward rule of hard samples, and what it follows."""
+        rule = estimators.get(estimator)
+        check_can_be_saved(rule)
+        self.estimator: Any = rule
+        own = rule.backward_temperature
+        if is_schedule(own):
+            self._add_live_scalar(_OF_RULE, own, check_backward_temperature)
+
+    @property
+    def current_estimator(self) -> Estimator:
+        """The estimator, with a number where it follows a schedule."""
+        live = self._live.get(_OF_RULE)
+        return (
+            self.estimator if live is None else self.estimator.at(live.variable)
+        )
+
     def _add_penalty(
         self, name: str, penalty: Callable[[], Tensor], instead: str
     ) -> Tensor | None:
@@ -240,7 +265,12 @@ class SamplingLayer(keras.Layer, ABC):
         weights = list(in_order.values())
         names = {id(live.variable): name for name, live in self._live.items()}
         names[id(self._iterations)] = stored.ITERATIONS
+        names.update({id(x): name for name, x in self._named_states().items()})
         return dict(zip(stored.keys(weights, names), weights, strict=True))
+
+    def _named_states(self) -> dict[str, keras.Variable]:
+        """Weights that files of earlier versions are without, by name."""
+        return {}
 
     def add_loss(self, loss: Tensor) -> None:
         """Add a loss, once and with its gradient in a block of `remat` too."""
@@ -267,6 +297,7 @@ class SamplingLayer(keras.Layer, ABC):
         scalars = [x for x in self._live_names if x != stored.NOISE_SCALE]
         found = stored.named(found, weights, scalars)
         optional = {*scalars, *self._live, stored.ITERATIONS}
+        optional |= self._named_states().keys()
         super().load_own_variables(stored.numbered(found, weights, optional))
         if scale is not None:
             self.noise_scale.assign(scale)

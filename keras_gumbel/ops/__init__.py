@@ -8,6 +8,7 @@ from keras_gumbel.ops.hard_concrete import hard_concrete as hard_concrete
 from keras_gumbel.ops.linear_assignment import (
     linear_assignment as linear_assignment,
 )
+from keras_gumbel.ops.nearest_code import nearest_code as nearest_code
 from keras_gumbel.ops.noise import (
     sample_gumbel as sample_gumbel,
     sample_logistic as sample_logistic,

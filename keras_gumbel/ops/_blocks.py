@@ -33,12 +33,15 @@ class Block(NamedTuple):
         return backend.with_rows(x, self.start, rows)
 
 
-def _sizes(like: Tensor, groups: int) -> tuple[Size, Size]:
+def _sizes(
+    like: Tensor, groups: int, classes: Size | None
+) -> tuple[Size, Size]:
     """The number of rows, and of those in a block: as many of each group."""
-    rows, classes = ops.shape(like)
+    rows, width = ops.shape(like)
     if is_name(rows):
         # No size of a block is known to be at most that of all.
         return rows, rows
+    classes = width if classes is None else classes
     most = larger(_BLOCK_ELEMENTS // (classes * groups), _BLOCK_ROWS)
     each = rows // groups
     # Rather a block of up to twice the size than a loop over two.
@@ -51,15 +54,25 @@ def for_blocks(
     groups: int,
     step: Callable[[Block, Tensors], Tensors],
     results: Tensors,
+    classes: Size | None = None,
 ) -> Tensors:
-    """`results` after `step` has filled in every block of their rows."""
-    rows, size = _sizes(like, groups)
+    """`results` after `step` has filled in every block of their rows.
+
+    Args:
+        like: A matrix of as many rows.
+        groups: So many rows stay together.
+        step: From a block and the results to these with the block filled in.
+        results: Of as many rows, to be filled in.
+        classes: Elements of a row of the working copies. `None`: as many as
+            `like` has.
+    """
+    rows, size = _sizes(like, groups, classes)
     count = -(-rows // larger(size, 1))
 
     def body(i: Tensor, *results: Tensor) -> Tensors:
         # XLA takes a size that comes from a shape for a constant; not always
         # one that comes from outside the loop.
-        rows, size = _sizes(like, groups)
+        rows, size = _sizes(like, groups, classes)
         # The last block reaches back rather than over the end: what it does
         # a second time comes out the same.
         block = Block(ops.minimum(i * size, rows - size), size)

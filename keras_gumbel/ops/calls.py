@@ -1,6 +1,7 @@
-"""What a call of a layer leaves behind: a count, and a loss."""
+"""What a call of a layer leaves behind: counts, states and losses."""
 
 from keras_gumbel.backend import (
     fetch_and_add as fetch_and_add,
     hand_on as hand_on,
+    value_once as value_once,
 )

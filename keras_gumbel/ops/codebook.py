@@ -61,6 +61,16 @@ def look_up(codes: Tensor, tables: Tensor) -> Tensor:
     return ops.where(ops.expand_dims(known, -1), rows, float("nan"))
 
 
+def plus(total: Tensor | None, rows: Tensor) -> Tensor:
+    """`total + rows`, rounded to the same bits everywhere.
+
+    A chain of plain sums TensorFlow's graphs add up in an order of their own.
+    """
+    if total is None:
+        return rows
+    return ops.where(ops.isnan(rows), rows, total + rows)
+
+
 def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
     """How often each code is among `(..., groups)`, float64.
 
@@ -71,6 +81,46 @@ def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
         counted: Optional bool tensor `(...)`, False for what is left out.
         num_codes: Integer, the codes of each group.
     """
+    place, size = _places(codes, counted, num_codes)
+    ones = ops.ones(ops.shape(place), backend.widest_float())
+    return ops.segment_sum(ones, place, size + 1)[:-1]
+
+
+def uses_and_sums(
+    codes: Tensor,
+    vectors: Tensor | None,
+    counted: Tensor | None,
+    num_codes: int,
+) -> tuple[Tensor, Tensor | None]:
+    """How often each code is used, and the sum of the vectors that use it.
+
+    Float32 `(groups, num_codes)`, and `(groups, num_codes, dim)`.
+
+    Args:
+        codes: `(rows, groups)`; those of -1 are left out.
+        vectors: `(rows, groups, dim)`, float32, or None.
+        counted: Optional bool tensor `(rows,)`, False for what is left out.
+        num_codes: Integer, the codes of each group.
+    """
+    groups = codes.shape[-1]
+    place, size = _places(codes, counted, num_codes)
+    ones = ops.ones(ops.shape(place), "float32")
+    uses = ops.segment_sum(ones, place, size + 1)[:-1]
+    uses = ops.reshape(uses, (groups, num_codes))
+    if vectors is None:
+        return uses, None
+    dim = vectors.shape[-1]
+    sums = ops.segment_sum(ops.reshape(vectors, (-1, dim)), place, size + 1)
+    return uses, ops.reshape(sums[:-1], (groups, num_codes, dim))
+
+
+def _places(
+    codes: Tensor, counted: Tensor | None, num_codes: int
+) -> tuple[Tensor, int]:
+    """Where each code is among those of all groups, and how many there are.
+
+    Those left out have a place of their own, behind the others.
+    """
     groups = codes.shape[-1]
     known = codes >= 0
     if counted is not None:
@@ -78,9 +128,7 @@ def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
     first = ops.arange(groups, dtype="int32") * num_codes
     # A place of its own for those left out, which then goes.
     place = ops.where(known, codes + first, groups * num_codes)
-    place = ops.reshape(place, (-1,))
-    ones = ops.ones(ops.shape(place), backend.widest_float())
-    return ops.segment_sum(ones, place, groups * num_codes + 1)[:-1]
+    return ops.reshape(place, (-1,)), groups * num_codes
 
 
 def for_each_position(mask: Tensor, inputs: Tensor) -> Tensor:

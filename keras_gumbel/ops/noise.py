@@ -99,6 +99,11 @@ def sample_logistic(
     return _sample(_logistic, shape, dtype, seed)
 
 
+def sample_uniform(shape: Sequence[int] | Tensor, seed: Seed) -> Tensor:
+    """Float32 numbers, uniform in the open interval (0, 1)."""
+    return _sample(_uniform, shape, "float32", seed)
+
+
 def _sample(
     draw: Callable[..., Tensor],
     shape: Sequence[int] | Tensor,
@@ -133,6 +138,11 @@ def _gumbel(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
 @backend.compiled
 def _logistic(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
     return ops.cast(_drawn_once(numerics.logistic, shape, key, dtype), dtype)
+
+
+@backend.compiled
+def _uniform(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
+    return _drawn_once(numerics.random_unit, shape, key, dtype)
 
 
 def _drawn_once(

@@ -244,10 +244,42 @@ _QUANTIZER_SETTINGS = {
     ),
     "use_bias": (False, False),
     "embeddings_initializer": _EMBEDDING_SETTINGS["embeddings_initializer"],
+    "similarity": ("distance", "distance"),
+    "diversity_weight": _CATEGORICAL_SETTINGS["temperature"],
+    "init_from_data": (False, False),
+    "restart_after": (7, 7),
     **{
         name: _CATEGORICAL_SETTINGS[name]
         for name in ("inference", "noise_scale", "seed")
     },
+}
+
+_VECTOR_SETTINGS = {
+    "num_codes": (5, 5),
+    "num_groups": (3, 3),
+    "num_stages": (2, 2),
+    "temperature": _CATEGORICAL_SETTINGS["temperature"],
+    "noise_scale": (0.5, 0.5),
+    "estimator": ("reinmax", "reinmax"),
+    "distance": ("cosine", "cosine"),
+    "update": ("loss", "loss"),
+    "commitment_weight": _CATEGORICAL_SETTINGS["temperature"],
+    "decay": (0.9, 0.9),
+    "init_from_data": (False, False),
+    "restart_after": (7, 7),
+    "stage_dropout": (0.5, 0.5),
+    "embeddings_initializer": _EMBEDDING_SETTINGS["embeddings_initializer"],
+    "inference": ("sample", "sample"),
+    "seed": (3, 3),
+}
+
+_SCALAR_SETTINGS = {
+    "levels": ((2, 2), [2, 2]),
+    "temperature": _CATEGORICAL_SETTINGS["temperature"],
+    "entropy_weight": _CATEGORICAL_SETTINGS["temperature"],
+    "noise_scale": (0.5, 0.5),
+    "inference": ("sample", "sample"),
+    "seed": (3, 3),
 }
 
 _SINKHORN_SETTINGS = {
@@ -263,6 +295,13 @@ _SINKHORN_SETTINGS = {
 _SHAPE = (4, 3, 5)
 _SQUARE = (4, 5, 5)
 
+# A `GumbelQuantizer` whose codes move by their gradients alone.
+STAYING = {
+    "diversity_weight": None,
+    "init_from_data": False,
+    "restart_after": None,
+}
+
 # With these weights features are logits, and the vector of a code its one-hot.
 _IDENTITY = {
     "num_codes": 5,
@@ -271,6 +310,7 @@ _IDENTITY = {
     "use_bias": False,
     "embeddings_initializer": "identity",
     "trainable": False,
+    **STAYING,
 }
 
 LAYERS = (
@@ -451,6 +491,43 @@ LAYERS = (
         is_sample=_rows_are_two_hot,
         k=2,
     ),
+    Row(
+        kg.VectorQuantizer,
+        # Every sample is the one-hot of a code.
+        {
+            "num_codes": 5,
+            "noise_scale": 1.0,
+            "estimator": "st_gumbel",
+            "update": "loss",
+            "commitment_weight": 0.0,
+            "init_from_data": False,
+            "restart_after": None,
+            "embeddings_initializer": "identity",
+            "trainable": False,
+        },
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_VECTOR_SETTINGS,
+        hard=True,
+        is_sample=_rows_are_one_hot,
+        takes_class_mask=False,
+        takes_logits=False,
+        weights=3,
+        losses=1,
+        padding=None,
+    ),
+    Row(
+        kg.FiniteScalarQuantizer,
+        {"levels": (5, 5, 5, 5, 5), "noise_scale": 1.0},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_SCALAR_SETTINGS,
+        hard=True,
+        is_sample=_are_numbers,
+        takes_class_mask=False,
+        takes_logits=False,
+        padding=None,
+    ),
 )
 
 
@@ -466,9 +543,24 @@ TRAINED = (
 # Every layer in one variant, in three parts: where a test is dear, one part is
 # in its gate, and the others in those of its neighbours.
 PARTS = (
-    ("GumbelSoftmax-hard", "HardConcreteGate-soft", "GumbelTopK-hard"),
-    ("GumbelQuantizer-hard", "GumbelSigmoid-hard", "SampleArgmaxIndex-soft"),
-    ("GumbelEmbedding-hard", "GumbelSinkhorn-soft", "GumbelSoftmax-soft"),
+    (
+        "GumbelSoftmax-hard",
+        "HardConcreteGate-soft",
+        "GumbelTopK-hard",
+        "VectorQuantizer-st_gumbel",
+    ),
+    (
+        "GumbelQuantizer-hard",
+        "GumbelSigmoid-hard",
+        "SampleArgmaxIndex-soft",
+        "FiniteScalarQuantizer-hard",
+    ),
+    (
+        "GumbelEmbedding-hard",
+        "GumbelSinkhorn-soft",
+        "GumbelSoftmax-soft",
+        "GumbelSoftmax-reinmax",
+    ),
 )
 ONE_OF_EACH = tuple(name for part in zip(*PARTS, strict=True) for name in part)
 

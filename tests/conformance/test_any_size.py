@@ -15,13 +15,13 @@ from tests.harness import in_mode, tensor, to_numpy, value_and_grad
 pytestmark = pytest.mark.tensorflow
 # On no rung of the ladder.
 BATCH, CLASSES = 13, 11
-# The number of classes of these is that of their weights.
-OF_WEIGHTS = ("GumbelEmbedding", "GumbelQuantizer")
+# The number of classes of these is that of their weights, or levels.
+FIXED = ("GumbelEmbedding", "GumbelQuantizer", "FiniteScalarQuantizer")
 
 
 def logits_of(row):
     shape = [BATCH, *row.input_shape[1:]]
-    if row.layer.__name__ not in OF_WEIGHTS:
+    if row.layer.__name__ not in FIXED:
         shape = [CLASSES if size == 5 else size for size in shape]
     return np.random.default_rng(0).normal(size=shape).astype("float32")
 

@@ -67,5 +67,5 @@ def test_forward_mode(row, mode, place):
 
 
 def _may_refuse(row, mode):
-    sampled = row.layer is kg.GumbelQuantizer and mode == "sample"
-    return sampled or row.layer in _BACKWARD_ONLY
+    is_row = row.layer in (kg.GumbelQuantizer, kg.VectorQuantizer)
+    return (is_row and mode == "sample") or row.layer in _BACKWARD_ONLY

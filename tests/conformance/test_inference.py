@@ -24,6 +24,10 @@ def k_largest(x, tau, k=2):
     return 1.0 * (np.argsort(np.argsort(-x, -1), -1) < k)
 
 
+def five_levels(x, rounded=lambda bounded: bounded):
+    return rounded(2 * (1 - 1e-3) * np.tanh(x)) / 2
+
+
 # From logits and a temperature, in float64: the weight of each class, or gate.
 WEIGHTS = {
     kg.GumbelTopK: {
@@ -38,12 +42,22 @@ WEIGHTS = {
         "argmax": lambda x, tau: sinkhorn.hard(x),
         "sinkhorn": sinkhorn.soft,
     },
+    kg.FiniteScalarQuantizer: {
+        "argmax": lambda x, tau: five_levels(x, np.round)
+    },
     # Of gates at log-alpha 0, by which it multiplies.
     kg.HardConcreteGate: {"deterministic": lambda x, tau: x * gates(0.0, 1.0)},
 }
 OF_CLASSES = {
     "argmax": lambda x, tau: reference.one_hot_argmax(x),
     "softmax": reference.softmax,
+}
+
+
+# What the gradient of those that round is of, straight through.
+UNROUNDED = {
+    kg.VectorQuantizer: lambda x: x,
+    kg.FiniteScalarQuantizer: five_levels,
 }
 
 
@@ -113,7 +127,13 @@ def test_gradient_is_that_of_the_relaxation(row, inference):
     )
 
     def loss(x, tau):
-        return np.sum(expected_of(row, relaxed(row), x, tau) * upstream)
+        unrounded = UNROUNDED.get(row.layer)
+        y = (
+            unrounded(x)
+            if unrounded
+            else expected_of(row, relaxed(row), x, tau)
+        )
+        return np.sum(y * upstream)
 
     direction, h = rng.normal(size=x.shape), 1e-6
     up, down = (loss(x + s * h * direction, TAU) for s in (1, -1))
@@ -173,6 +193,8 @@ DRAWS = {
     kg.HardConcreteGate: None,
     kg.GumbelSigmoid: kg.ops.gumbel_sigmoid,
     kg.GumbelQuantizer: None,
+    kg.VectorQuantizer: None,
+    kg.FiniteScalarQuantizer: None,
     kg.GumbelSinkhorn: kg.ops.gumbel_sinkhorn,
     kg.GumbelTopK: lambda x, *tau, **options: kg.ops.gumbel_top_k(
         x, 2, *tau, **options
@@ -206,7 +228,7 @@ def test_training_draws_whatever_inference_says(row):
 
 
 def test_every_layer_has_its_function():
-    """But for two, of which their own tests say what they are made of."""
+    """But for some, of which their own tests say what they are made of."""
     assert DRAWS.keys() == {row.layer for row in LAYERS}
 
 

@@ -19,6 +19,10 @@ from tests.harness import grad, grad_to, in_mode, to_numpy
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
 
+# Whose logits have an axis of groups, and whose calls take no class mask.
+GROUPED = (kg.GumbelQuantizer, kg.VectorQuantizer)
+UNMASKED = (kg.VectorQuantizer, kg.FiniteScalarQuantizer)
+
 # No number of half precision.
 TAU = 0.7003
 
@@ -43,11 +47,17 @@ class Tempered(keras.layers.Layer):
         tau = self.tau
         if self.of_each:
             # As a network gives them, one for each example.
-            ones = keras.ops.ones((x.shape[0], 1, 1))
+            ones = np.ones(_shape_of_each(self.choice, x.shape), "float32")
             tau = keras.ops.softplus(tau * ones)
         if self.by_place:
-            return self.choice(x, None, tau, training=training)
+            masks = () if isinstance(self.choice, UNMASKED) else (None,)
+            return self.choice(x, *masks, tau, training=training)
         return self.choice(x, temperature=tau, training=training)
+
+
+def _shape_of_each(layer, shape):
+    """Of a temperature for each example."""
+    return shape[0], *[1] * (len(shape) - 1 + isinstance(layer, GROUPED))
 
 
 def _loss(y, losses):
@@ -68,6 +78,9 @@ def _logits(row):
 def _create(row, **options):
     if row.layer is kg.HardConcreteGate:
         options["l0_weight"] = 0.1
+    if row.layer is kg.FiniteScalarQuantizer:
+        # It is that of the penalty.
+        options |= {"levels": (2,) * 5, "entropy_weight": 0.1}
     return row.create(seed=3, **options)
 
 
@@ -150,7 +163,8 @@ def test_one_of_each_example_computed_from_a_weight(row):
     logits = _logits(row)
 
     def loss(raw):
-        tau = keras.ops.softplus(raw * np.ones((len(logits), 1, 1), "float32"))
+        ones = np.ones(_shape_of_each(layer, logits.shape), "float32")
+        tau = keras.ops.softplus(raw * ones)
         y = layer(logits, temperature=tau, training=True)
         return _loss(y, layer.losses)
 

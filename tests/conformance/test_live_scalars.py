@@ -162,7 +162,7 @@ def test_what_is_no_such_number_is_refused(row):
 
 
 def test_a_layer_without_a_loss_takes_no_weight_of_it():
-    layer = kg.GumbelQuantizer(5, 5)
+    layer = kg.GumbelQuantizer(5, 5, diversity_weight=None)
     with pytest.raises(ValueError, match=r"`kl_weight`.*None"):
         layer.kl_weight = keras.Variable(0.5)
     assert len(layer.weights) == 1

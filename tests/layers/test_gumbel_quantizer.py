@@ -20,11 +20,18 @@ from tests.variants import slow, slow_rows
 
 FEATURES, CODES, GROUPS, DIM = 6, 4, 2, 3
 
+# Nothing but what a test asks for.
+STAY = {
+    "diversity_weight": None,
+    "init_from_data": False,
+    "restart_after": None,
+}
+
 
 def quantizer(**options):
     """Two groups of four codes, vectors of three numbers each."""
     layer = kg.GumbelQuantizer(
-        CODES, GROUPS * DIM, GROUPS, **{"seed": 3, **options}
+        CODES, GROUPS * DIM, GROUPS, **{"seed": 3, **STAY, **options}
     )
     layer.build((None, FEATURES))
     rng = np.random.default_rng(7)
@@ -699,3 +706,94 @@ def test_arguments_out_of_range(options, exception, message):
 def test_calls_that_do_not_fit(call, exception, message):
     with pytest.raises(exception, match=message):
         call(quantizer())
+
+
+@pytest.mark.parametrize("similarity", ["projection", "distance"])
+@pytest.mark.parametrize("mode", ["eager", *slow("graph", "compiled")])
+def test_by_default_codes_begin_as_data(similarity, mode):
+    """After one call, each vector of the batch has a code of its own."""
+    layer = kg.GumbelQuantizer(
+        64, FEATURES, similarity=similarity, noise_scale=0.0, seed=3
+    )
+    layer.build((None, FEATURES))
+    x = features(64)
+    in_mode(mode, lambda x: layer(x, training=True))(tensor(x))
+    codes = to_numpy(layer.encode(x))
+    assert len(np.unique(codes)) == 64
+    logits = to_numpy(layer.logits(x))[:, 0]
+    distances = np.square(x[:, None] - x[codes[:, 0].argsort()]).sum(axis=-1)
+    spread = np.square(x - x.mean(axis=0)).sum(axis=-1).mean()
+    # Minus the distances, up to what is the same for all codes.
+    wanted = -30.0 / spread * distances
+    wanted -= wanted.mean(axis=-1, keepdims=True)
+    logits -= logits.mean(axis=-1, keepdims=True)
+    np.testing.assert_allclose(logits, wanted, atol=1e-3)
+
+
+def test_dead_codes_are_moved_and_take_the_vector_of_their_row():
+    layer = quantizer(restart_after=2, noise_scale=0.0, hard=True)
+    bias = np.zeros(GROUPS * CODES, "float32")
+    bias[[1, 6]] = -1000.0  # Code 1 of the first group, 2 of the second.
+    layer.bias.assign(bias)
+    x = features(50)
+    for _ in range(2):
+        layer(tensor(x), training=True)
+    assert not (to_numpy(layer.encode(x)) == [1, 2]).any()
+    before = to_numpy(layer(tensor(x)))
+    layer(tensor(x), training=True)
+    codes = to_numpy(layer.encode(x))
+    moved = codes == [1, 2]
+    assert moved.any(axis=0).all()
+    y = to_numpy(layer(tensor(x))).reshape(50, GROUPS, DIM)
+    before = before.reshape(50, GROUPS, DIM)
+    for group in range(GROUPS):
+        given = y[moved[:, group], group][0]
+        near = np.abs(before[:, group] - given).max(axis=-1)
+        assert near.min() < 1e-6
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_diversity_is_that_of_the_mean(masked):
+    layer = quantizer(diversity_weight=0.5)
+    x, mask = features(20), np.arange(20) < 12
+    given = np.where(mask[:, None], x, np.nan) if masked else x
+    layer(
+        tensor(given.astype("float32")),
+        training=True,
+        mask=tensor(mask) if masked else None,
+    )
+    (loss,) = to_numpy(layer.losses)
+    logits = logits_of(layer, x[:12] if masked else x)
+    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    p = (p / p.sum(axis=-1, keepdims=True)).mean(axis=0)
+    perplexity = np.exp(-(p * np.log(p)).sum(axis=-1))
+    wanted = 0.5 * (1 - perplexity.mean() / CODES)
+    np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+
+
+def test_a_file_of_a_fitted_layer_goes_on(tmp_path):
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((FEATURES,))
+    layer = kg.GumbelQuantizer(16, FEATURES, restart_after=2, name="codes")
+    model = keras.Model(inputs, layer(inputs))
+    model.compile("adam", "mean_squared_error")
+    x = features(40)
+    settings = {"epochs": 2, "batch_size": 8, "shuffle": False, "verbose": 0}
+    model.fit(x, x, **settings)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for one in (model, again):
+        one.fit(x, x, **settings)
+    for a, b in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(a), to_numpy(b))
+
+
+def test_configurations_of_before_make_the_layer_of_before():
+    config = quantizer().get_config()
+    for name in ("similarity", *STAY):
+        del config[name]
+    layer = kg.GumbelQuantizer.from_config(config)
+    assert layer.get_config() == quantizer(name=layer.name).get_config()
+    del config["hard"]
+    with pytest.raises(ValueError, match="Missing: \\['hard'\\]"):
+        kg.GumbelQuantizer.from_config(config)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_gumbel as kg
-from tests.conformance.registry import LAYERS, as_array, each_of
+from tests.conformance.registry import LAYERS, STAYING, as_array, each_of
 from tests.frameworks import tf
 from tests.harness import in_mode
 from tests.variants import slow, slow_rows
@@ -76,7 +76,7 @@ def test_every_layer_trains_in_a_cell(row, unroll):
 @ROLLED
 @pytest.mark.parametrize("jit_compile", [False, *slow(True)])
 def test_metrics_count_in_a_loop(jit_compile):
-    layer = kg.GumbelQuantizer(SIZE, SIZE, seed=3)
+    layer = kg.GumbelQuantizer(SIZE, SIZE, seed=3, **STAYING)
     model = recurrent(layer, False, jit_compile=jit_compile)
     model.fit(X, X, verbose=0)
     # Keras calls a cell once more, to learn its outputs' shapes.
@@ -86,7 +86,9 @@ def test_metrics_count_in_a_loop(jit_compile):
 
 PENALISED = {
     "gate": lambda weight: kg.HardConcreteGate(l0_weight=weight),
-    "codes": lambda weight: kg.GumbelQuantizer(SIZE, SIZE, kl_weight=weight),
+    "codes": lambda weight: kg.GumbelQuantizer(
+        SIZE, SIZE, kl_weight=weight, **STAYING
+    ),
 }
 # What it does is up to the layer that all have in common.
 one_penalty = pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class Digest(keras.layers.Layer):
 
 
 def make_model(dropout):
-    """Live scalars, schedules, streams, and a hash of all that was drawn.
+    """Live scalars, schedules, streams, codes, and a hash of what was drawn.
 
     (Of other layers and modes: `tests/conformance/test_resuming.py`.)
     """
@@ -54,6 +54,9 @@ def make_model(dropout):
             Digest(),
             keras.layers.Dense(5),
             kg.GumbelSoftmax(hard=True, seed=2, name="choice"),
+            Digest(),
+            keras.layers.Dense(4),
+            kg.VectorQuantizer(6, num_stages=2, restart_after=3, seed=3),
             Digest(),
             keras.layers.Dense(2),
         ]

@@ -118,6 +118,21 @@ def fetch_and_add(
     return before
 
 
+def value_once(variable: keras.Variable) -> Tensor:
+    """What `variable` holds: a block of `remat` is a function of values."""
+    return variable.value
+
+
+def replica() -> tuple[int, int]:
+    """The number of this replica, and how many: one program has all data."""
+    return 0, 1
+
+
+def sum_over_replicas(x: Tensor) -> Tensor:
+    """The sum over replicas, of which there is one."""
+    return x
+
+
 def set_apart(generator: keras.random.SeedGenerator, name: str) -> None:
     """Have its draws be others than those of any other name, or of none.
 

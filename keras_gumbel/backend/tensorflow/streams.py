@@ -24,7 +24,7 @@ from keras_gumbel.backend.tensorflow.programs import (
     compiled,
     fetch_then_add,
 )
-from keras_gumbel.backend.tensorflow.tensors import bitcast
+from keras_gumbel.backend.tensorflow.tensors import bitcast, read
 from keras_gumbel.backend.tensorflow.tracing import is_vectorised
 
 
@@ -114,6 +114,27 @@ def fetch_and_add(
     XLA locks.
     """
     return replay.once(lambda: _fetched(variable, amount), graph())
+
+
+def value_once(variable: keras.Variable) -> Tensor:
+    """What `variable` holds; in a block of `remat`, when it runs first."""
+    return replay.once(lambda: tf.identity(read(variable)), graph())
+
+
+def replica() -> tuple[Tensor | int, int]:
+    """The number of this replica, and how many there are."""
+    here = tf.distribute.get_replica_context()
+    if here is None or here.num_replicas_in_sync == 1:
+        return 0, 1
+    return here.replica_id_in_sync_group, here.num_replicas_in_sync
+
+
+def sum_over_replicas(x: Tensor) -> Tensor:
+    """The sum of what each replica calls this with, which all do."""
+    if replica()[1] == 1:
+        return x
+    here = tf.distribute.get_replica_context()
+    return here.all_reduce(tf.distribute.ReduceOp.SUM, x)
 
 
 def _fetched(variable: keras.Variable, amount: int | tuple[int, ...]) -> Tensor:

@@ -20,10 +20,12 @@ from torch import distributed
 # Nor are these torch's public names.
 from torch._C import _functorch
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.distributed.nn.functional import all_reduce
 
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel.backend import replay, threefry
 from keras_gumbel.backend.torch import checkpoints
+from keras_gumbel.backend.torch.tensors import read
 
 _PART = "_keras_gumbel_part"
 _ONE_DRAW = (0, 1)
@@ -83,11 +85,8 @@ def _mapped(key: Tensor, vmap: Any) -> Tensor:
 
 def _split(key: Tensor) -> Tensor:
     """That of this process, where several train one model."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return key
-    if distributed.get_world_size() == 1:
-        return key
-    return _part_key(key, _REPLICAS + distributed.get_rank())
+    rank, count = replica()
+    return key if count == 1 else _part_key(key, _REPLICAS + rank)
 
 
 def _drawn_key(seed: Seed) -> Tensor:
@@ -183,6 +182,29 @@ def _fetched_alone(
         added = torch.as_tensor(amount, dtype=state.dtype, device=state.device)
         state.add_(added)
     return before
+
+
+def value_once(variable: keras.Variable) -> Tensor:
+    """What `variable` holds; in a block of `remat`, when it runs first.
+
+    A parameter does not change between the two runs.
+    """
+    value = read(variable)
+    if value.requires_grad:
+        return value
+    return _once(value.clone)
+
+
+def replica() -> tuple[int, int]:
+    """The rank of this process, and how many train one model."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def sum_over_replicas(x: Tensor) -> Tensor:
+    """The sum of what each process calls this with, which all do."""
+    return x if replica()[1] == 1 else all_reduce(x)
 
 
 def set_apart(generator: keras.random.SeedGenerator, name: str) -> None:

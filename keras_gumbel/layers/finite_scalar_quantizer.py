@@ -1,0 +1,333 @@
+"""Numbers rounded to a few levels each: codes without a codebook."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_gumbel import numerics
+from keras_gumbel._tracing import given_noise, is_exported, mask_of
+from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
+from keras_gumbel._validation import (
+    check_features,
+    check_integers,
+    check_is_binary,
+    check_levels,
+    check_not_negative,
+    check_scalars,
+    check_temperature_of_vectors,
+    check_weight_is_live,
+    dense,
+)
+from keras_gumbel.layers.quiet import QuietLayer
+from keras_gumbel.losses import bit_entropy_gap
+from keras_gumbel.metrics import CategoryUsage, CodePerplexity
+from keras_gumbel.numerics.portable import check_can_draw, check_precision
+from keras_gumbel.ops.codebook import for_each_position, histogram
+from keras_gumbel.ops.noise import sample_logistic, sample_uniform
+from keras_gumbel.ops.straight_through import straight_through
+
+# What keeps the bounded number from the end of the last level.
+_EPSILON = 1e-3
+# Of more codes, no counts are kept.
+_MOST_COUNTED = 2**20
+
+
+@keras.saving.register_keras_serializable(package="keras_gumbel")
+class FiniteScalarQuantizer(QuietLayer):
+    """Round each number to one of a few levels; the product is the codebook.
+
+        h = (L - 1) (1 - 1e-3) / 2,  o = 0 for odd L, 1/2 for even L
+        bounded = h tanh(x + tan(o / h)) - o
+        output  = round(bounded) / floor(L / 2)
+
+    Of L levels an odd number is symmetric, -1 to 1; an even one begins at -1
+    and ends one step below 1. Nothing is learned but by the encoder, so no
+    code can die; but nothing moves the levels to the data either.
+
+    Where all levels are 2, the layer is lookup-free quantisation instead:
+
+        output = 1 where x > 0, else -1
+
+    with an entropy penalty that has bits be sure, and codes used alike.
+
+    Args:
+        levels: Sequence of integers of at least 2, the levels of each number;
+            their product is the number of codes.
+        temperature: Positive number or schedule: the penalty's bits are 1
+            with probability sigmoid(4 x / temperature). Defaults to `1.0`.
+        entropy_weight: Number >= 0 or a schedule, where all levels are 2. The
+            layer then adds the loss `entropy_weight` times
+            `losses.bit_entropy_gap` of the logits `4 x / temperature`.
+            `None`: no such loss. Defaults to `None`.
+        noise_scale: Number >= 0 or a schedule. In training, uniform noise in
+            `noise_scale * (-1/2, 1/2)` is added before the rounding, so that
+            of 1 the mean is `bounded` itself. Bits have logistic noise: they
+            are 1 with probability sigmoid(4 x / noise_scale), by which the
+            nearer of -1 and 1 is the likelier. A layer that is made with 0
+            has none for good. Defaults to `0.0`.
+        inference: `"argmax"`, which `None` means, or `"sample"` for noise at
+            inference too. Defaults to `None`.
+        seed: As for `GumbelSoftmax`. Defaults to `None`.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+
+    Call arguments:
+        inputs: Float tensor `(..., len(levels))`.
+        temperature: Optional, in place of the layer's own in this call; a
+            tensor broadcasts to the inputs.
+        training: True for noise.
+        mask: Optional bool tensor `(...)`, False for positions that the loss
+            and the metrics leave out.
+
+    Returns:
+        A tensor of the inputs' shape, in the compute dtype.
+
+    Attributes:
+        perplexity: Keras metric, the effective number of codes in use, as
+            `<name>_perplexity` in the logs. None for more than 2**20 codes.
+        usage: Keras metric, the share of codes in use, likewise.
+        entropy_weight: The live weight of the penalty, or None.
+
+    Gradient:
+        Straight through: as if nothing had been rounded. Of bits, as if the
+        layer were the identity.
+
+    Raises:
+        ValueError: For levels out of range, or inputs that do not fit them.
+        TypeError: For inputs that are no floats.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> layer = kg.FiniteScalarQuantizer((8, 5))
+    >>> x = keras.ops.convert_to_tensor([[-9.0, 0.1], [0.0, 9.0]])
+    >>> layer(x).numpy().tolist()
+    [[-1.0, 0.0], [0.0, 1.0]]
+    >>> layer.encode(x).numpy().tolist()
+    [16, 36]
+
+    Reference:
+        Mentzer, Minnen, Agustsson, Tschannen, "Finite Scalar Quantization:
+        VQ-VAE Made Simple", 2023, https://arxiv.org/abs/2309.15505; Yu et
+        al., "Language Model Beats Diffusion", 2023, section 3.1,
+        https://arxiv.org/abs/2310.05737
+    """
+
+    _live_names = (*QuietLayer._live_names, "entropy_weight")
+
+    def __init__(
+        self,
+        levels: Sequence[int],
+        *,
+        temperature: float | LearningRateSchedule = 1.0,
+        entropy_weight: float | LearningRateSchedule | None = None,
+        noise_scale: float | LearningRateSchedule = 0.0,
+        inference: str | None = None,
+        seed: int | keras.random.SeedGenerator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        levels = check_levels(levels)
+        check_is_binary(levels, entropy_weight)
+        super().__init__(
+            temperature=temperature,
+            noise_scale=noise_scale,
+            inference=inference,
+            seed=seed,
+            **kwargs,
+        )
+        self.levels = levels
+        self.num_codes = math.prod(levels)
+        self._is_binary = set(levels) == {2}
+        if entropy_weight is not None:
+            self._add_live_scalar(
+                "entropy_weight", entropy_weight, _check_entropy_weight
+            )
+        sizes = np.array(levels)
+        # Of each number: its values in order, all numbers one after another.
+        low, half = -(sizes // 2), sizes // 2
+        values = [
+            (low[n] + np.arange(s)) / half[n] for n, s in enumerate(sizes)
+        ]
+        if self._is_binary:
+            values = [np.array([-1.0, 1.0]) for _ in levels]
+        self._values = np.concatenate(values).astype("float32")
+        self._first = np.cumsum([0, *levels[:-1]]).astype("int32")
+        self._place = np.cumprod([1, *levels[:-1]]).astype("int32")
+        self._sizes = sizes.astype("int32")
+        self.perplexity: CodePerplexity | None = None
+        self.usage: CategoryUsage | None = None
+        if self.num_codes <= _MOST_COUNTED:
+            name = self.name
+            self.perplexity = CodePerplexity(
+                self.num_codes, f"{name}_perplexity"
+            )
+            self.usage = CategoryUsage(self.num_codes, f"{name}_usage")
+            self.perplexity.be_held()
+            self.usage.be_held()
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The weights and what else is no metric's, or cannot be."""
+        if self.usage is None or self.perplexity is None:
+            return super().variables
+        held = (*self.perplexity.held, *self.usage.held)
+        return [*super().variables, *held]
+
+    @property
+    def entropy_weight(self) -> keras.Variable | None:
+        """The live weight of the penalty, a float32 variable, or None."""
+        live = self._live.get("entropy_weight")
+        return None if live is None else live.variable
+
+    @entropy_weight.setter
+    def entropy_weight(self, value: float) -> None:
+        check_weight_is_live(self.entropy_weight, "entropy_weight")
+        self._live["entropy_weight"].assign(value)
+
+    def build(self, inputs_shape: Shape) -> None:
+        """Check the shape; there is nothing to create."""
+        check_scalars(inputs_shape, self.levels)
+        self.built = True
+
+    def compute_output_shape(self, inputs_shape: Shape) -> Shape:
+        """The shape of the inputs."""
+        return tuple(inputs_shape)
+
+    def call(
+        self,
+        inputs: Tensor,
+        temperature: Tensor | None = None,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Round, and add the penalty of bits."""
+        check_precision(self.name, self.compute_dtype)
+        x = self._wide(inputs)
+        tau = self.current_temperature(temperature, training)
+        check_temperature_of_vectors(tau, x.shape, None)
+        mask = mask_of(inputs) if mask is None else mask
+        counted = None if mask is None else for_each_position(mask, x)
+        soft = x if self._is_binary else self._bounded(x)
+        digits = self._digits(self._noisy(soft, training))
+        output = self._shown(digits, soft)
+        changed = None
+        if self.entropy_weight is not None and not is_exported():
+            logits = 4.0 * x / numerics.positive_or_nan(tau, x.dtype)
+            changed = self._add_penalty(
+                "entropy_weight",
+                lambda: bit_entropy_gap(logits, counted),
+                "`weight * losses.bit_entropy_gap(logits)`",
+            )
+        counts = training is not None and not is_exported()
+        if counts and self.usage is not None and self.perplexity is not None:
+            codes = ops.expand_dims(self._numbers(digits, x), -1)
+            found = histogram(codes, counted, self.num_codes)
+            self.perplexity.add(found)
+            self.usage.add(found)
+        if training:
+            output = self._unless_noisy(output)
+        if changed is not None:
+            output = output + ops.cast(changed, output.dtype)
+        return ops.cast(output, self.compute_dtype)
+
+    def _wide(self, inputs: Tensor) -> Tensor:
+        inputs = dense(inputs, "inputs")
+        check_features(inputs, None)
+        check_scalars(tuple(inputs.shape), self.levels)
+        return numerics.widen(inputs)
+
+    def _bounded(self, x: Tensor) -> Tensor:
+        """Numbers that round to the levels, the lowest -floor(L / 2)."""
+        half = (np.array(self.levels) - 1) * (1 - _EPSILON) / 2
+        offset = np.where(np.array(self.levels) % 2, 0.0, 0.5)
+        shift = np.tan(offset / half)
+        half, offset, shift = (
+            ops.convert_to_tensor(one, x.dtype) for one in (half, offset, shift)
+        )
+        return ops.tanh(x + shift) * half - offset
+
+    def _noisy(self, soft: Tensor, training: bool | None) -> Tensor:
+        """What is rounded: with noise where that is asked for."""
+        if not self._is_noisy:
+            return soft
+        noise = given_noise(self, soft)
+        if noise is None and not self._draws(training):
+            return soft
+        scale = numerics.scale_or_nan(self.noise_scale, soft)
+        if noise is None:
+            check_can_draw(self.name)
+            shape, seed = ops.shape(soft), self.seed_generator
+            if self._is_binary:
+                noise = sample_logistic(shape, seed=seed)
+            else:
+                noise = sample_uniform(shape, seed) - 0.5
+        noise = ops.cast(noise, soft.dtype)
+        return soft + scale * (noise / 4.0 if self._is_binary else noise)
+
+    def _digits(self, soft: Tensor) -> Tensor:
+        """Which level each number has, int32; 0 for NaN."""
+        if self._is_binary:
+            return ops.cast(soft > 0, "int32")
+        soft = ops.where(ops.isnan(soft), 0.0, soft)
+        digits = ops.cast(ops.round(soft), "int32") + self._sizes // 2
+        # What a user's noise may go beyond.
+        return ops.clip(digits, 0, self._sizes - 1)
+
+    def _shown(self, digits: Tensor, soft: Tensor) -> Tensor:
+        """The values of digits, with the gradient of what was rounded."""
+        values = ops.take(ops.convert_to_tensor(self._values), self._at(digits))
+        half = 1 if self._is_binary else self._sizes // 2
+        scaled = soft / ops.convert_to_tensor(half, soft.dtype)
+        values = ops.cast(values, soft.dtype)
+        values = ops.where(ops.isnan(soft), soft, values)
+        return straight_through(values, scaled)
+
+    def _at(self, digits: Tensor) -> Tensor:
+        return digits + self._first
+
+    def _numbers(self, digits: Tensor, x: Tensor) -> Tensor:
+        """The digits as one integer, the first counting least."""
+        codes = ops.sum(digits * self._place, axis=-1)
+        return ops.where(ops.any(ops.isnan(x), axis=-1), -1, codes)
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Return the code of each vector, int32 `(...)`, without noise.
+
+        In [0, num_codes), the first number counting least; -1 for NaN.
+        """
+        x = self._wide(inputs)
+        soft = x if self._is_binary else self._bounded(x)
+        return self._numbers(self._digits(soft), x)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return the vectors `(..., len(levels))` of integer codes `(...)`.
+
+        In the compute dtype, bit for bit the layer's output at inference. A
+        code out of range is an error where its value is known, and otherwise
+        gives NaN.
+        """
+        codes = dense(codes, "codes")
+        check_integers(codes, self.num_codes)
+        codes = ops.expand_dims(ops.cast(codes, "int32"), -1)
+        known = (codes >= 0) & (codes < self.num_codes)
+        inside = ops.where(known, codes, 0)
+        digits = ops.mod(ops.floor_divide(inside, self._place), self._sizes)
+        values = ops.take(ops.convert_to_tensor(self._values), self._at(digits))
+        values = ops.where(known, values, float("nan"))
+        return ops.cast(values, self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; the live numbers are weights."""
+        live = self._live.get("entropy_weight")
+        return {
+            **super().get_config(),
+            "levels": list(self.levels),
+            "entropy_weight": None if live is None else live.config(),
+        }
+
+
+def _check_entropy_weight(value: Any) -> None:
+    check_not_negative(value, "entropy_weight")

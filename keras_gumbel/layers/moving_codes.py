@@ -1,0 +1,193 @@
+"""Codes of a projection or a distance that are moved onto data."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gumbel import numerics
+from keras_gumbel._typing import Tensor
+from keras_gumbel.layers.code_states import (
+    CodeStates,
+    after,
+    assign,
+    is_unset,
+    state,
+)
+from keras_gumbel.ops.calls import value_once
+from keras_gumbel.ops.codebook import likeliest, look_up, uses_and_sums
+from keras_gumbel.ops.restarts import Moves, sum_over_replicas, uniform
+
+# How many of the mean squared distance of a batch from its mean a logit is:
+# enough that a vector is nearly always given its own code.
+_SHARPNESS = 30.0
+_LEAST = 1e-12
+
+
+class MovingCodes:
+    """What a codebook layer adds to its weights, to move codes.
+
+    A weight that trains is not set in a call: where Keras trains by values,
+    that would be lost. So what moves is added to it.
+
+    Args:
+        layer: A codebook layer with its weights.
+        init_from_data: Whether codes begin as vectors of the first batches.
+        restart_after: Positive integer, or None.
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        *,
+        init_from_data: bool,
+        restart_after: int | None,
+    ) -> None:
+        self._layer = layer
+        self.states: CodeStates | None = None
+        self._shifts: dict[str, keras.Variable] = {}
+        self._sharpness = None
+        if layer.similarity == "distance":
+            # Below 0 until it is known.
+            initial = -1.0 if init_from_data else 1.0
+            self._sharpness = state(layer, "sharpness", (), initial)
+        if not init_from_data and restart_after is None:
+            return
+        self.states = CodeStates(
+            layer,
+            (layer.num_groups, layer.num_codes),
+            init_from_data=init_from_data,
+            restart_after=restart_after,
+        )
+        for name in ("kernel", "bias", "embeddings"):
+            weight = getattr(layer, name)
+            if weight is not None:
+                shift = state(layer, f"{name}_shift", weight.shape, 0.0)
+                self._shifts[name] = shift
+
+    def named(self) -> dict[str, keras.Variable]:
+        """The variables by the names that files have them under."""
+        found = {f"{name}_shift": x for name, x in self._shifts.items()}
+        if self.states is not None:
+            found["idle"] = self.states.idle
+        if self._sharpness is not None:
+            found["sharpness"] = self._sharpness
+        return found
+
+    def settle(self) -> None:
+        """Take all codes for set, as those of an older file are."""
+        if self.states is not None:
+            idle = self.states.idle
+            idle.assign(ops.zeros(idle.shape))
+
+    def _value(self, name: str) -> Tensor | None:
+        weight = getattr(self._layer, name)
+        if weight is None:
+            return None
+        wide = numerics.widen(ops.convert_to_tensor(weight))
+        if name not in self._shifts:
+            return wide
+        return wide + value_once(self._shifts[name])
+
+    def projection(self, dtype: str) -> tuple[Tensor, Tensor | None]:
+        """Kernel and bias, with what moved."""
+        kernel, bias = self._value("kernel"), self._value("bias")
+        return (
+            ops.cast(kernel, dtype),
+            None if bias is None else ops.cast(bias, dtype),
+        )
+
+    def tables(self) -> Tensor:
+        """The codebooks, with what moved; float32 at least."""
+        return self._value("embeddings")
+
+    @property
+    def sharpness(self) -> Tensor:
+        """What squared distances are multiplied by."""
+        found = value_once(self._sharpness)
+        return ops.where(found < 0, 1.0, found)
+
+    def move(self, inputs: Tensor, counted: Tensor | None) -> Tensor | None:
+        """Put the codes that are due on vectors of the batch.
+
+        Returns:
+            The counts, for `used`; None where no code moves.
+        """
+        layer = self._layer
+        features = layer.input_spec.axes[-1]
+        x = ops.reshape(numerics.widen(inputs), (-1, features))
+        x = ops.cast(ops.stop_gradient(x), "float32")
+        sharpness = self._sharpness_of(x, counted)
+        if self._sharpness is not None:
+            now = value_once(self._sharpness)
+            sharpness = ops.where(now < 0, sharpness, now)
+            assign(self._sharpness, sharpness)
+        if self.states is None:
+            return None
+        idle = self.states.read()
+        unit = uniform((layer.num_groups,), layer.seed_generator)
+        moves = self.states.choose(idle, counted, ops.shape(x)[0], unit)
+        if layer.similarity == "distance":
+            groups = ops.reshape(x, (ops.shape(x)[0], layer.num_groups, -1))
+            tables = ops.stop_gradient(self.tables())
+            self._shift("embeddings", moves.of(groups, tables))
+        else:
+            self._split(x, moves, idle)
+            self._point(x, moves, sharpness)
+        return ops.where(moves.settled, 0.0, idle)
+
+    def _point(self, x: Tensor, moves: Moves, sharpness: Tensor) -> None:
+        """Logits 2 s v . x - s |v|**2, the nearest v having the largest."""
+        layer = self._layer
+        kernel, bias = self.projection("float32")
+        codes = layer.num_groups, layer.num_codes
+        rows = ops.reshape(ops.transpose(kernel), (*codes, x.shape[-1]))
+        vectors = moves.of(x[:, None], rows / (2 * sharpness))
+        # The others to their last bit.
+        due = moves.due[..., None]
+        rows = ops.where(due, 2 * sharpness * vectors, rows)
+        square = sharpness * ops.sum(ops.square(vectors), axis=-1)
+        rows = ops.reshape(rows, (-1, x.shape[-1]))
+        self._shift("kernel", ops.transpose(rows))
+        if bias is not None:
+            before = ops.reshape(bias, codes)
+            moved = ops.where(moves.due, -square, before)
+            self._shift("bias", ops.reshape(moved, (-1,)))
+
+    def _split(self, x: Tensor, moves: Moves, idle: Tensor) -> None:
+        """A dead code takes the vector that its row has had until now.
+
+        One that was never set keeps what it was initialised with.
+        """
+        layer, tables = self._layer, ops.stop_gradient(self.tables())
+        codes = likeliest(layer.logits(x))
+        given = look_up(codes, tables)
+        found = moves.of(ops.cast(given, "float32"), tables)
+        found = ops.where(is_unset(idle)[..., None], tables, found)
+        self._shift("embeddings", found)
+
+    def _shift(self, name: str, value: Tensor) -> None:
+        weight = ops.convert_to_tensor(getattr(self._layer, name))
+        assign(self._shifts[name], value - numerics.widen(weight))
+
+    def _sharpness_of(self, x: Tensor, counted: Tensor | None) -> Tensor:
+        """By the mean squared distance of all replicas' rows from the mean."""
+        real = ops.all(ops.isfinite(x), axis=-1)
+        if counted is not None:
+            real = real & counted
+        x = ops.where(real[:, None], x, 0.0)
+        count = ops.sum(ops.cast(real, "float32"))
+        count = ops.maximum(sum_over_replicas(count), 1.0)
+        mean = sum_over_replicas(ops.sum(x, axis=0)) / count
+        apart = ops.where(real[:, None], x - mean, 0.0)
+        spread = sum_over_replicas(ops.sum(ops.square(apart))) / count
+        return _SHARPNESS / ops.maximum(spread, _LEAST)
+
+    def used(self, idle: Tensor, codes: Tensor, counted: Tensor | None) -> None:
+        """Keep which codes a call has used."""
+        groups = self._layer.num_groups
+        codes = ops.reshape(codes, (-1, groups))
+        uses, _ = uses_and_sums(codes, None, counted, self._layer.num_codes)
+        uses = sum_over_replicas(uses)
+        if self.states is not None:
+            self.states.write(after(idle, uses > 0))

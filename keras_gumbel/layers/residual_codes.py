@@ -1,0 +1,316 @@
+"""What a layer has that codes vectors in stages: codebooks, codes, counts."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gumbel import numerics
+from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
+from keras_gumbel._validation import (
+    check_choice,
+    check_codes_of_groups,
+    check_divides,
+    check_features,
+    check_flag,
+    check_fraction,
+    check_kind,
+    check_not_negative,
+    check_restart_after,
+    check_stage_sizes,
+    dense,
+)
+from keras_gumbel.layers.code_states import CodeStates, Stage, assign, state
+from keras_gumbel.layers.quiet import QuietLayer
+from keras_gumbel.metrics import CategoryUsage
+from keras_gumbel.metrics.group_perplexity import GroupPerplexity
+from keras_gumbel.ops.calls import value_once
+from keras_gumbel.ops.codebook import histogram, look_up, plus
+from keras_gumbel.ops.nearest_code import nearest_codes
+
+# A vector of this length and less has no direction.
+_SHORTEST = 1e-12
+
+
+class ResidualCodes(QuietLayer):
+    """Base of the layers with codebooks for what earlier stages leave.
+
+    Args:
+        num_codes: Positive integer, the codes of each group and stage.
+        num_groups: Positive integer.
+        num_stages: Positive integer.
+        distance: `"euclidean"` or `"cosine"`.
+        update: `"loss"` or `"ema"`.
+        decay: Of the moving averages, in [0, 1).
+        init_from_data: Whether codes begin as vectors of the first batches.
+        restart_after: Positive integer, or None.
+        commitment_weight: Number >= 0, or a schedule.
+        embeddings_initializer: Initializer of the codebooks, as one matrix.
+        **kwargs: Of `QuietLayer`.
+    """
+
+    _live_names = (*QuietLayer._live_names, "commitment_weight")
+
+    def __init__(
+        self,
+        num_codes: int,
+        num_groups: int,
+        num_stages: int,
+        *,
+        distance: str,
+        update: str,
+        decay: float,
+        init_from_data: bool,
+        restart_after: int | None,
+        commitment_weight: float | LearningRateSchedule,
+        embeddings_initializer: Any,
+        **kwargs: Any,
+    ) -> None:
+        check_stage_sizes(num_codes, num_groups, num_stages)
+        check_choice(distance, "distance", ("euclidean", "cosine"))
+        check_choice(update, "update", ("ema", "loss"))
+        check_fraction(decay, "decay", below_one=True)
+        check_restart_after(restart_after)
+        super().__init__(**kwargs)
+        self.num_codes = int(num_codes)
+        self.num_groups = int(num_groups)
+        self.num_stages = int(num_stages)
+        self.distance = distance
+        self.update = update
+        self.decay = float(decay)
+        self.init_from_data = check_flag(init_from_data, "init_from_data")
+        self.restart_after = restart_after and int(restart_after)
+        self.embeddings_initializer = check_kind(
+            keras.initializers.get(embeddings_initializer),
+            "embeddings_initializer",
+            "initializer",
+        )
+        self._add_live_scalar(
+            "commitment_weight", commitment_weight, _check_commitment_weight
+        )
+        self._make_metrics()
+
+    def _make_metrics(self) -> None:
+        """Of each stage, in the logs of `fit`."""
+        several = self.num_stages > 1
+        ends = [f"_{n + 1}" if several else "" for n in range(self.num_stages)]
+        sizes = self.num_groups, self.num_codes
+        self.perplexity = [
+            GroupPerplexity(*sizes, f"{self.name}_perplexity{end}")
+            for end in ends
+        ]
+        self.usage = [
+            CategoryUsage(sizes[0] * sizes[1], f"{self.name}_usage{end}")
+            for end in ends
+        ]
+        for metric in (*self.perplexity, *self.usage):
+            metric.be_held()
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The weights and what else is no metric's, or cannot be."""
+        counts = (*self.perplexity, *self.usage)
+        held = [variable for metric in counts for variable in metric.held]
+        return [*super().variables, *held]
+
+    @property
+    def commitment_weight(self) -> keras.Variable:
+        """The live weight of the commitment loss, a float32 variable."""
+        return self._live["commitment_weight"].variable
+
+    @commitment_weight.setter
+    def commitment_weight(self, value: float) -> None:
+        self._live["commitment_weight"].assign(value)
+
+    def build(self, inputs_shape: Shape) -> None:
+        """Create the codebooks, and what is kept of each code."""
+        check_divides(inputs_shape, self.num_groups)
+        codes = self.num_stages, self.num_groups, self.num_codes
+        dim = (inputs_shape[-1] or 0) // self.num_groups
+        rows = self.num_stages * self.num_groups * self.num_codes
+
+        # From a matrix, which every initializer knows.
+        def codebooks(shape: Shape, dtype: str | None = None) -> Tensor:
+            table = self.embeddings_initializer((rows, dim), dtype=dtype)
+            return ops.reshape(table, shape)
+
+        by_loss = self.update == "loss"
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(*codes, dim),
+            initializer=codebooks,
+            trainable=by_loss,
+            autocast=False,
+        )
+        self._states = self._shift = None
+        moves = self.init_from_data or self.restart_after is not None
+        if moves:
+            self._states = CodeStates(
+                self,
+                codes,
+                init_from_data=self.init_from_data,
+                restart_after=self.restart_after,
+            )
+        if moves and by_loss:
+            # Where Keras trains by values, no call can set what trains.
+            self._shift = state(self, "shift", (*codes, dim), 0.0)
+        self._averages = None
+        if not by_loss:
+            weight = 1.0 - self.decay
+            embeddings = self.embeddings
+            self._averages = (
+                state(self, "counts", codes, weight),
+                state(
+                    self,
+                    "sums",
+                    (*codes, dim),
+                    lambda shape, dtype=None: ops.cast(
+                        weight * ops.cast(embeddings, "float32"), dtype
+                    ),
+                ),
+            )
+        self.input_spec = keras.InputSpec(
+            min_ndim=1, axes={-1: inputs_shape[-1]}
+        )
+        self.built = True
+
+    def compute_output_shape(self, inputs_shape: Shape) -> Shape:
+        """The shape of the inputs."""
+        return tuple(inputs_shape)
+
+    @property
+    def tables(self) -> Tensor:
+        """The codes `(num_stages, num_groups, num_codes, dim / num_groups)`.
+
+        As they are chosen, float32: moved codes in their places, and for the
+        cosine distance those of the first stage of length 1.
+        """
+        table = ops.convert_to_tensor(self.embeddings)
+        table = numerics.widen(table)
+        if self._shift is not None:
+            table = table + ops.convert_to_tensor(self._shift)
+        first, *others = ops.unstack(table)
+        return ops.stack([self._on_sphere(first), *others])
+
+    def _read(self) -> list[Stage]:
+        """Each stage, as it is when a training call begins."""
+        if self._averages is None:
+            table = numerics.widen(ops.convert_to_tensor(self.embeddings))
+        else:
+            table = numerics.widen(value_once(self.embeddings))
+        if self._shift is not None:
+            table = table + value_once(self._shift)
+        parts = [table]
+        parts.append(self._states and self._states.read())
+        parts += map(value_once, self._averages or ())
+        return [
+            Stage(*(None if x is None else x[n] for x in parts))
+            for n in range(self.num_stages)
+        ]
+
+    def _write(self, stages: list[Stage]) -> None:
+        """Keep what a training call changed."""
+        if self._states is not None:
+            self._states.write(ops.stack([x.idle for x in stages]))
+        tables = ops.stack([x.table for x in stages])
+        if self._averages is not None:
+            counts, sums = self._averages
+            assign(counts, ops.stack([x.counts for x in stages]))
+            assign(sums, ops.stack([x.sums for x in stages]))
+            assign(self.embeddings, ops.cast(tables, self.embeddings.dtype))
+        elif self._shift is not None:
+            embeddings = ops.convert_to_tensor(self.embeddings)
+            assign(self._shift, tables - numerics.widen(embeddings))
+
+    def _vectors(self, inputs: Tensor) -> Tensor:
+        """The inputs as `(rows, num_groups, dim / num_groups)`, wide."""
+        inputs = dense(inputs, "inputs")
+        dim = None
+        if self.built:
+            dim = self.num_groups * self.embeddings.shape[-1]
+        check_features(inputs, dim)
+        if not self.built:
+            self.build(tuple(inputs.shape))
+        x = numerics.widen(inputs)
+        size = self.embeddings.shape[-1]
+        return self._on_sphere(ops.reshape(x, (-1, self.num_groups, size)))
+
+    def _on_sphere(self, x: Tensor) -> Tensor:
+        """Unit vectors of these directions, where those are compared."""
+        if self.distance == "euclidean":
+            return x
+        square = ops.sum(ops.square(x), axis=-1, keepdims=True)
+        return x / ops.sqrt(ops.maximum(square, _SHORTEST))
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Return the nearest codes, int32 `(..., num_stages * num_groups)`.
+
+        Those of one stage after the other; of ties the first. Without noise
+        and without a gradient. -1 for a vector that is not finite.
+        """
+        rest, codes = self._vectors(inputs), []
+        for table in ops.unstack(self.tables):
+            codes.append(nearest_codes(rest, ops.cast(table, rest.dtype)))
+            rest = rest - ops.cast(look_up(codes[-1], table), rest.dtype)
+        shape = *ops.shape(inputs)[:-1], self.num_stages * self.num_groups
+        return ops.reshape(ops.concatenate(codes, axis=-1), shape)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return the vectors `(..., dim)` of codes as `encode` gives them.
+
+        In the compute dtype, bit for bit the layer's output at inference.
+        Codes of the first stages alone give the sum of these. A code out of
+        range is an error where its value is known, and otherwise gives NaN.
+        """
+        codes = dense(codes, "codes")
+        check_codes_of_groups(
+            codes, self._some_stages(codes), self.num_codes, self.built
+        )
+        lead = ops.shape(codes)[:-1]
+        stages = self._some_stages(codes) // self.num_groups
+        codes = ops.reshape(codes, (-1, stages, self.num_groups))
+        tables = ops.unstack(self.tables)[:stages]
+        total = None
+        for n, table in enumerate(tables):
+            total = plus(total, look_up(codes[:, n], table))
+        return self._joined(total, lead)
+
+    def _some_stages(self, codes: Tensor) -> int:
+        """How many codes a vector has here: of some stages, or of all."""
+        given = codes.shape[-1] if len(codes.shape) else None
+        sizes = [self.num_groups * (n + 1) for n in range(self.num_stages)]
+        return given if given in sizes else sizes[-1]
+
+    def _joined(self, vectors: Tensor, lead: Shape) -> Tensor:
+        """Rows of groups as vectors of the inputs' shape, in their dtype."""
+        dim = self.num_groups * self.embeddings.shape[-1]
+        vectors = ops.reshape(vectors, (*lead, dim))
+        return ops.cast(vectors, self.compute_dtype)
+
+    def _count(self, stage: int, codes: Tensor, counted: Tensor | None) -> None:
+        """Have the metrics of a stage know which codes were chosen."""
+        counts = histogram(codes, counted, self.num_codes)
+        self.perplexity[stage].add(counts)
+        self.usage[stage].add(counts)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; the live numbers are weights."""
+        return {
+            **super().get_config(),
+            "num_codes": self.num_codes,
+            "num_groups": self.num_groups,
+            "num_stages": self.num_stages,
+            "distance": self.distance,
+            "update": self.update,
+            "commitment_weight": self._live["commitment_weight"].config(),
+            "decay": self.decay,
+            "init_from_data": self.init_from_data,
+            "restart_after": self.restart_after,
+            "embeddings_initializer": keras.initializers.serialize(
+                self.embeddings_initializer
+            ),
+        }
+
+
+def _check_commitment_weight(value: Any) -> None:
+    check_not_negative(value, "commitment_weight")

@@ -1,0 +1,404 @@
+"""Vectors of codebooks that stay alive: the nearest ones, or a sample."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_gumbel import estimators, numerics
+from keras_gumbel._tracing import given_noise, is_exported, mask_of
+from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
+from keras_gumbel._validation import (
+    check_fraction,
+    check_is_outside_of_loops,
+    check_temperature_of_vectors,
+)
+from keras_gumbel.estimators import Estimator
+from keras_gumbel.layers.code_states import Stage, after
+from keras_gumbel.layers.residual_codes import ResidualCodes
+from keras_gumbel.numerics.portable import check_can_draw, check_precision
+from keras_gumbel.ops.codebook import (
+    for_each_position,
+    likeliest,
+    look_up,
+    plus,
+    uses_and_sums,
+)
+from keras_gumbel.ops.nearest_code import minus_distances, nearest_codes
+from keras_gumbel.ops.noise import sample_uniform
+from keras_gumbel.ops.penalty import is_in_inner_graph
+from keras_gumbel.ops.restarts import sum_over_replicas, uniform
+from keras_gumbel.ops.sample_embedding import sample_codebooks
+from keras_gumbel.ops.straight_through import straight_through
+
+
+@keras.saving.register_keras_serializable(package="keras_gumbel")
+class VectorQuantizer(ResidualCodes):
+    """Replace vectors by their nearest codes, and keep the codes alive.
+
+        code = argmin_k |x - c_k|**2,  output = c_code
+
+    With groups, each codes an equal part of the vector by a codebook of its
+    own. With stages, each codes what the ones before have left, and the
+    output is the sum: the error falls from stage to stage, and the codes of
+    one vector are a coarse-to-fine identifier.
+
+    A code begins as a vector of the first batches. One that no vector was
+    nearest to for `restart_after` training calls is moved onto a vector of
+    the batch. Without the two, most codes of a large codebook are never used.
+
+    Args:
+        num_codes: Positive integer, the codes of each group and stage.
+        num_groups: Positive integer that divides the size of the vectors.
+            Defaults to `1`.
+        num_stages: Positive integer. Defaults to `1`.
+        temperature: Positive number or schedule, of the estimator's backward
+            rule. Defaults to `1.0`.
+        noise_scale: Number >= 0 or schedule. Above 0, training draws the code
+            from softmax(-|x - c_k|**2 / noise_scale). A layer made with 0 has
+            no noise for good, and stores nothing of the size
+            (rows, num_codes). Defaults to `0.0`.
+        estimator: An estimator for the gradient to the inputs (and, through
+            the output, to the codes), as for `GumbelSoftmax`; `None` for the
+            identity, which is VQ-VAE's. Defaults to `None`.
+        distance: `"euclidean"`, or `"cosine"`: inputs and codes are then
+            scaled to length 1 (in each group), the output of one stage too;
+            later stages code what is left of that by its distance. Defaults
+            to `"euclidean"`.
+        update: How codes learn: `"ema"`, by moving averages (below), or
+            `"loss"`, by the loss |sg(x) - c|**2 and the optimizer. Defaults
+            to `"ema"`.
+        commitment_weight: Number >= 0 or schedule, of the loss
+            |x - sg(c)|**2, which is a mean over vectors and their entries and
+            a sum over stages. Defaults to `0.25`.
+        decay: Number in [0, 1), of the moving averages. Defaults to `0.99`.
+        init_from_data: Whether codes begin as vectors of the first batches.
+            Defaults to `True`.
+        restart_after: Positive integer, the training calls that a code may go
+            unused, or None. Defaults to `50`.
+        stage_dropout: Number in [0, 1], the probability with which an
+            example, in training, goes through a random number of stages
+            only, each number from 1 on being as likely. Defaults to `0.0`.
+        embeddings_initializer: Initializer of the codebooks, given the shape
+            `(num_stages * num_groups * num_codes, dim / num_groups)`.
+            Defaults to `"uniform"`.
+        inference: `"argmax"`, which `None` means, for the nearest code, or
+            `"sample"`. Defaults to `None`.
+        seed: As for `GumbelSoftmax`. Defaults to `None`.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+
+    Call arguments:
+        inputs: Float tensor `(..., dim)`.
+        temperature: Optional, in place of the layer's own in this call; a
+            tensor broadcasts to `(..., num_groups, 1)`.
+        training: True to learn codes, unless the layer is frozen
+            (`trainable = False`), and for noise and stage dropout.
+        mask: Optional bool tensor `(...)`, False for positions, such as
+            padding, that losses, averages, restarts and metrics leave out.
+
+    Returns:
+        A tensor of the inputs' shape in the compute dtype.
+
+    Attributes:
+        embeddings: `(num_stages, num_groups, num_codes, dim / num_groups)`.
+            By `"loss"` it is the part of the codes that trains.
+        tables: The codes as they are chosen, in that shape.
+        commitment_weight: The live weight of the loss, a float32 variable.
+        perplexity: A Keras metric for each stage, the effective number of
+            codes in use, in the logs as `<name>_perplexity`, with `_1`,
+            `_2`, ... where there are several.
+        usage: Likewise the share of codes in use, `<name>_usage`.
+
+    Moving averages, with n vectors of a batch that chose the code:
+        N <- decay N + (1 - decay) n
+        m <- decay m + (1 - decay) (sum of these vectors)
+        c = m / N
+
+    Replicas of a strategy sum n and the vectors over all of them, and choose
+    restarts together: their codebooks stay identical.
+
+    Gradient:
+        To the inputs by the identity: as if nothing had been coded. Biased.
+        By an estimator, in training: as of the sampled one-hot times the
+        codebook, from the logits -|x - c_k|**2. The losses have their own.
+
+    Raises:
+        ValueError: For an argument out of range; for inputs that groups do
+            not divide; in training inside a loop of another layer.
+        TypeError: For arguments of another type, integer inputs among them.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> layer = kg.VectorQuantizer(16, num_stages=2, seed=1)
+    >>> x = keras.random.normal((100, 8), seed=2)
+    >>> y = layer(x, training=True)
+    >>> codes = layer.encode(x)
+    >>> codes.shape
+    TensorShape([100, 2])
+    >>> bool(keras.ops.all(layer.decode(codes) == layer(x)))
+    True
+
+    Reference:
+        van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation
+        Learning", 2017, eq. 1 to 3 and appendix A.1,
+        https://arxiv.org/abs/1711.00937; Zeghidour et al., "SoundStream",
+        2021 (stages, their dropout, restarts),
+        https://arxiv.org/abs/2107.03312
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        num_groups: int = 1,
+        num_stages: int = 1,
+        *,
+        temperature: float | LearningRateSchedule = 1.0,
+        noise_scale: float | LearningRateSchedule = 0.0,
+        estimator: str | Estimator | None = None,
+        distance: str = "euclidean",
+        update: str = "ema",
+        commitment_weight: float | LearningRateSchedule = 0.25,
+        decay: float = 0.99,
+        init_from_data: bool = True,
+        restart_after: int | None = 50,
+        stage_dropout: float = 0.0,
+        embeddings_initializer: Any = "uniform",
+        inference: str | None = None,
+        seed: int | keras.random.SeedGenerator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            num_codes,
+            num_groups,
+            num_stages,
+            temperature=temperature,
+            noise_scale=noise_scale,
+            distance=distance,
+            update=update,
+            commitment_weight=commitment_weight,
+            decay=decay,
+            init_from_data=init_from_data,
+            restart_after=restart_after,
+            embeddings_initializer=embeddings_initializer,
+            inference=inference,
+            seed=seed,
+            **kwargs,
+        )
+        check_fraction(stage_dropout, "stage_dropout")
+        self.stage_dropout = float(stage_dropout)
+        if estimator is None:
+            self.estimator = None
+        else:
+            self._init_estimator(estimator)
+
+    def call(
+        self,
+        inputs: Tensor,
+        temperature: Tensor | None = None,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Give the codes' vectors; learn the codebooks when training."""
+        check_precision(self.name, self.compute_dtype)
+        is_inside = is_in_inner_graph()
+        learns = bool(training) and self.trainable
+        check_is_outside_of_loops(self, learns and is_inside)
+        x = self._vectors(inputs)
+        lead = ops.shape(inputs)[:-1]
+        tau = self.current_temperature(temperature, training)
+        check_temperature_of_vectors(tau, inputs.shape, self.num_groups)
+        tau = self._of_rows(tau, lead)
+        counted = self._counted(inputs, mask)
+        depth = self._depth(lead) if training else None
+        stages = self._read() if learns else self._fixed()
+        rest, coded = x, []
+        total: Tensor = None
+        for n, stage in enumerate(stages):
+            kept = None if depth is None else depth > n
+            here = _both(counted, kept)
+            if learns:
+                stage = self._settled(stage, rest, here)
+            table = stage.table if n else self._on_sphere(stage.table)
+            table = ops.cast(table, rest.dtype)
+            rows, codes = self._choose(rest, table, tau, training)
+            coded.append((rest, look_up(codes, table), here))
+            if learns:
+                stages[n] = self._learned(stage, rest, codes, here)
+            if training is not None and not is_exported():
+                self._count(n, codes, here)
+            rest = rest - ops.stop_gradient(rows)
+            rows = ops.cast(rows, "float32")
+            if kept is not None:
+                rows = ops.where(kept[:, None, None], rows, 0.0)
+            total = plus(total, rows)
+        if learns:
+            self._write(stages)
+        changed = None
+        if not is_exported() and (training or not is_inside):
+            changed = self._add_losses(coded, is_inside)
+        if self.estimator is None or not self._draws(training):
+            total = straight_through(total, ops.cast(x, total.dtype))
+        if training:
+            total = self._unless_noisy(total)
+        if changed is not None:
+            total = total + ops.cast(changed, total.dtype)
+        return self._joined(total, lead)
+
+    def _counted(self, inputs: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Which rows are no padding; None where all are."""
+        # Keras passes it only where the inputs are the one tensor.
+        mask = mask_of(inputs) if mask is None else mask
+        if mask is None:
+            return None
+        inputs = ops.convert_to_tensor(inputs)
+        return ops.reshape(for_each_position(mask, inputs), (-1,))
+
+    def _of_rows(self, temperature: Tensor, lead: Shape) -> Tensor:
+        """The temperature of each row and group; one for all stays that."""
+        if not getattr(temperature, "shape", ()):
+            return temperature
+        temperature = ops.convert_to_tensor(temperature)
+        shape = *lead, self.num_groups, 1
+        each = ops.broadcast_to(temperature, shape)
+        return ops.reshape(each, (-1, self.num_groups, 1))
+
+    def _depth(self, lead: Shape) -> Tensor | None:
+        """How many stages each row goes through; None where all do."""
+        if self.stage_dropout == 0.0:
+            return None
+        # One number an example, which tells whether and how many.
+        unit = sample_uniform(tuple(lead[:1]), self.seed_generator)
+        some = 1.0 + ops.floor(unit / self.stage_dropout * self.num_stages)
+        depth = ops.minimum(some, float(self.num_stages))
+        depth = ops.reshape(depth, (*lead[:1], *[1] * len(lead[1:])))
+        return ops.reshape(ops.broadcast_to(depth, lead), (-1,))
+
+    def _fixed(self) -> list[Stage]:
+        """The stages of a call that is no training."""
+        return [Stage(table) for table in ops.unstack(self.tables)]
+
+    def _settled(
+        self, stage: Stage, rest: Tensor, counted: Tensor | None
+    ) -> Stage:
+        """The stage, its dead codes on vectors of the batch."""
+        if self._states is None:
+            return stage
+        rest = ops.cast(ops.stop_gradient(rest), stage.table.dtype)
+        unit = uniform((self.num_groups,), self.seed_generator)
+        rows = ops.shape(rest)[0]
+        moves = self._states.choose(stage.idle, counted, rows, unit)
+        return stage.moved(moves, rest, self.decay)
+
+    def _choose(
+        self,
+        rest: Tensor,
+        table: Tensor,
+        temperature: Tensor,
+        training: bool | None,
+    ) -> tuple[Tensor, Tensor]:
+        """The rows of codes `(rows, groups)`, and these."""
+        draws = self._draws(training)
+        if self.estimator is None:
+            # The sample alone: the gradient goes another way.
+            rest, table = ops.stop_gradient(rest), ops.stop_gradient(table)
+        if not self._is_noisy and (self.estimator is None or not draws):
+            codes = nearest_codes(rest, table)
+            return look_up(codes, table), codes
+        logits = minus_distances(rest, table)
+        noise = given_noise(self, logits)
+        if noise is not None:
+            scale = numerics.scale_or_nan(self.noise_scale, logits)
+            logits = logits + scale * ops.cast(noise, logits.dtype)
+            codes = likeliest(logits)
+            return look_up(codes, table), codes
+        if not draws:
+            codes = nearest_codes(rest, table)
+            return look_up(codes, table), codes
+        check_can_draw(self.name)
+        if self.estimator is None:
+            # By one random number a row.
+            rule: str | Estimator = "st"
+            temperature = 1.0
+        else:
+            rule = self.current_estimator
+        return sample_codebooks(
+            logits,
+            table,
+            temperature,
+            estimator=rule,
+            noise_scale=self.noise_scale,
+            seed=self.seed_generator,
+        )
+
+    def _add_losses(
+        self, coded: list[tuple[Tensor, Tensor, Tensor]], is_inside: bool
+    ) -> Tensor | None:
+        """Add the encoder's commitment, and perhaps the loss of the codes.
+
+        Of what each stage was given, the vectors that it has for that, and
+        which rows count. Returns what `_add_penalty` does.
+        """
+        fixed = ops.stop_gradient
+        changed = self._add_penalty(
+            "commitment_weight",
+            lambda: sum(_mean_square(x, fixed(c), own) for x, c, own in coded),
+            "`weight * mean((inputs - stop_gradient(outputs))**2)`",
+        )
+        if self.update == "loss" and self.trainable and not is_inside:
+            losses = [_mean_square(fixed(x), c, own) for x, c, own in coded]
+            self.add_loss(sum(losses))
+        return changed
+
+    def _learned(
+        self,
+        stage: Stage,
+        rest: Tensor,
+        codes: Tensor,
+        counted: Tensor | None,
+    ) -> Stage:
+        """The stage after this batch: which codes it used, and by what."""
+        rest = ops.cast(ops.stop_gradient(rest), "float32")
+        uses, sums = uses_and_sums(
+            codes,
+            rest if self.update == "ema" else None,
+            counted,
+            self.num_codes,
+        )
+        uses = sum_over_replicas(uses)
+        if stage.idle is not None:
+            stage = stage._replace(idle=after(stage.idle, uses > 0))
+        if self.update == "loss":
+            return stage
+        return stage.averaged(uses, sum_over_replicas(sums), self.decay)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; the live numbers are weights."""
+        rule = self.estimator
+        return {
+            **super().get_config(),
+            "stage_dropout": self.stage_dropout,
+            "estimator": None if rule is None else estimators.serialize(rule),
+        }
+
+
+def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """Where both are True; None is True everywhere."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a & b
+
+
+def _mean_square(a: Tensor, b: Tensor, counted: Tensor | None) -> Tensor:
+    """The mean square difference of the rows that count; 0 where none does."""
+    difference = ops.cast(a - b, "float32")
+    if counted is not None:
+        # What is masked may be anything, NaN too.
+        difference = ops.where(counted[:, None, None], difference, 0.0)
+    square = ops.square(difference)
+    each = ops.mean(square, axis=tuple(range(1, len(square.shape))))
+    if counted is None:
+        rows = ops.maximum(ops.cast(ops.shape(each)[0], "float32"), 1.0)
+        return ops.sum(each) / rows
+    rows = ops.maximum(ops.sum(ops.cast(counted, "float32")), 1.0)
+    return ops.sum(each) / rows

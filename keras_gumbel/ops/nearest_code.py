@@ -1,0 +1,159 @@
+"""The nearest row of a table, for codebooks."""
+
+import functools
+from collections.abc import Callable
+
+from keras import ops
+
+from keras_gumbel import backend, numerics
+from keras_gumbel._tracing import portable_format
+from keras_gumbel._typing import Tensor, Tensors
+from keras_gumbel._validation import check_codebook, check_vectors, dense
+from keras_gumbel.numerics import categorical
+from keras_gumbel.ops._blocks import Block, for_blocks
+from keras_gumbel.ops._ladder import rung
+from keras_gumbel.ops.codebook import likeliest
+
+# So many codes at once: a block of scores stays in cache.
+_BLOCK_CODES = 1024
+
+
+def nearest_code(vectors: Tensor, table: Tensor) -> Tensor:
+    """Return the index of the nearest row of `table`, the first on ties.
+
+        argmin_k |vector - table_k|**2
+
+    The distances are computed in float64, block by block: nothing of the
+    size (rows, num_codes) is kept. (LiteRT and ONNX files compute them in
+    float32, and all at once.)
+
+    Args:
+        vectors: Float tensor `(..., dim)`.
+        table: Float tensor `(num_codes, dim)`, one row a code.
+
+    Returns:
+        An int32 tensor `(...)`, -1 for a vector that is not finite, and for
+        all where a code is NaN. It has no gradient.
+
+    Raises:
+        ValueError: For a `table` whose shape does not fit.
+        TypeError: For arguments that are not floats.
+
+    Example:
+
+    >>> import keras, keras_gumbel as kg
+    >>> table = keras.ops.convert_to_tensor([[0.0, 0.0], [1.0, 1.0]])
+    >>> vectors = keras.ops.convert_to_tensor([[0.1, 0.2], [2.0, 0.9]])
+    >>> kg.ops.nearest_code(vectors, table).numpy().tolist()
+    [0, 1]
+
+    Reference:
+        van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation
+        Learning", 2017, eq. 1, https://arxiv.org/abs/1711.00937
+    """
+    vectors, table = dense(vectors, "vectors"), dense(table, "table")
+    check_vectors(vectors)
+    check_codebook(table, vectors)
+    codes = nearest_codes(
+        ops.expand_dims(vectors, -2), ops.expand_dims(table, 0)
+    )
+    return ops.squeeze(codes, -1)
+
+
+def nearest_codes(vectors: Tensor, tables: Tensor) -> Tensor:
+    """`nearest_code` of several tables at once.
+
+    Args:
+        vectors: Float tensor `(..., groups, dim)`.
+        tables: Float tensor `(groups, num_codes, dim)`.
+
+    Returns:
+        The codes `(..., groups)`, int32.
+    """
+    if portable_format():
+        return likeliest(minus_distances(vectors, tables))
+    groups, _, dim = tables.shape
+    lead = ops.shape(vectors)[:-2]
+    x = ops.reshape(vectors, (-1, groups * dim))
+    rows = ops.shape(x)[0]
+    goal = rung(rows, rows * groups * dim)
+    if backend.programs_are_sized() or None in vectors.shape:
+        # As all programs, it serves a range of sizes.
+        x = backend.enlarged(x, (goal, groups * dim), 0.0)
+    codes = _program((groups, tables.shape[1], dim))(x, tables)
+    codes = backend.corner(codes, (rows, groups))
+    return ops.reshape(codes, (*lead, groups))
+
+
+def minus_distances(vectors: Tensor, tables: Tensor) -> Tensor:
+    """Minus the squared distances, `(..., groups, num_codes)`.
+
+    Plain operations, in the dtype of the two, with their gradient.
+    """
+    products = ops.einsum("...gd,gkd->...gk", vectors, tables)
+    of_codes = ops.sum(ops.square(tables), axis=-1)
+    of_vectors = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
+    return 2 * products - of_codes - of_vectors
+
+
+@functools.cache
+def _program(shape: tuple[int, int, int]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Compiled once for each shape of the tables, and any number of rows."""
+    groups, codes, dim = shape
+
+    def forward(x: Tensor, tables: Tensor) -> Tensors:
+        tables = ops.cast(tables, "float64")
+
+        def step(block: Block, filled: Tensors) -> Tensors:
+            rows = ops.reshape(block.of(x), (-1, groups, dim))
+            rows = ops.cast(ops.transpose(rows, (1, 0, 2)), "float64")
+            found = _of_block(rows, tables)
+            return (block.put(filled[0], ops.transpose(found)),)
+
+        none = ops.zeros((ops.shape(x)[0], groups), "int32")
+        most = min(codes, _BLOCK_CODES) * groups
+        return for_blocks(x, 1, step, (none,), most)
+
+    def backward(dy: Tensor, *_: Tensor) -> tuple[None, None]:
+        del dy
+        return None, None
+
+    return backend.with_gradient(backend.compiled(forward), backward)
+
+
+def _of_block(rows: Tensor, tables: Tensor) -> Tensor:
+    """The nearest codes, int32 (groups, rows), of rows (groups, rows, dim)."""
+    groups, codes, dim = tables.shape
+    blocks = -(-codes // _BLOCK_CODES)
+    if blocks == 1:
+        return _known(*_best(rows, tables))
+    size = -(-codes // blocks)
+
+    def step(n: Tensor, score: Tensor, best: Tensor) -> Tensors:
+        # The last block reaches back: what it finds again is no better.
+        first = ops.minimum(n * size, codes - size)
+        zero = ops.zeros_like(first)
+        run = ops.slice(tables, (zero, first, zero), (groups, size, dim))
+        found, place = _best(rows, run)
+        better = found > score
+        best = ops.where(better, place + first, best)
+        return n + 1, ops.where(better, found, score), best
+
+    shape = ops.shape(rows)[:2]
+    score = ops.full(shape, -float("inf"), "float64")
+    start = ops.cast(0, "int32"), score, ops.zeros(shape, "int32")
+    return _known(*ops.while_loop(lambda n, *_: n < blocks, step, start)[1:])
+
+
+def _best(rows: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest x . c - |c|**2 / 2, infinity for NaN; and its place."""
+    scores = ops.matmul(rows, ops.transpose(tables, (0, 2, 1)))
+    scores = scores - ops.sum(ops.square(tables), axis=-1)[:, None] / 2
+    scores = numerics.nan_to_inf(scores)
+    place = ops.squeeze(categorical.first_argmax(scores, 2), 2)
+    return ops.max(scores, axis=-1), place
+
+
+def _known(score: Tensor, place: Tensor) -> Tensor:
+    """The place, or -1 where there is no distance to tell by."""
+    return ops.where(ops.isinf(score), -1, place)
