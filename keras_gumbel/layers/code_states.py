@@ -1,5 +1,8 @@
 """What a layer knows of each of its codes, to keep them alive."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -87,9 +90,39 @@ def state(
     return weight
 
 
+# What was assigned to variables in this call, by their ids.
+_ASSIGNED: contextvars.ContextVar[dict[int, Tensor] | None]
+_ASSIGNED = contextvars.ContextVar("assigned", default=None)
+
+
+@contextlib.contextmanager
+def read_as_assigned() -> Iterator[None]:
+    """In this context `read` gives what `assign` set.
+
+    A block of `remat` sets its states when it ends.
+    """
+    token = _ASSIGNED.set({})
+    try:
+        yield
+    finally:
+        _ASSIGNED.reset(token)
+
+
 def assign(variable: keras.Variable, value: Tensor) -> None:
     """Set a state; in a block of `remat` once."""
-    hand_on(variable.assign, ops.stop_gradient(value))
+    value = ops.stop_gradient(value)
+    assigned = _ASSIGNED.get()
+    if assigned is not None:
+        assigned[id(variable)] = ops.cast(value, variable.dtype)
+    hand_on(variable.assign, value)
+
+
+def read(variable: keras.Variable) -> Tensor:
+    """The value of a state, the same in both runs of a block of `remat`."""
+    assigned = _ASSIGNED.get() or {}
+    if id(variable) in assigned:
+        return assigned[id(variable)]
+    return value_once(variable)
 
 
 class Stage(NamedTuple):

@@ -18,6 +18,7 @@ from keras_gumbel._validation import (
     dense,
 )
 from keras_gumbel.estimators import Estimator
+from keras_gumbel.layers.code_states import read_as_assigned
 from keras_gumbel.layers.codebook import CodebookLayer
 from keras_gumbel.losses import categorical_kl, diversity_loss
 from keras_gumbel.metrics import CategoryUsage
@@ -278,9 +279,10 @@ class GumbelQuantizer(CodebookLayer):
         learns = bool(training) and self.trainable
         moves = learns and self._moving.states is not None
         check_is_outside_of_loops(self, moves and is_inside)
-        idle = self._moving.move(inputs, flat) if moves else None
-        logits = self.logits(inputs, class_mask)
-        vectors, codes = self._choose(logits, None, temperature, training)
+        with read_as_assigned():
+            idle = self._moving.move(inputs, flat) if moves else None
+            logits = self.logits(inputs, class_mask)
+            vectors, codes = self._choose(logits, None, temperature, training)
         if idle is not None:
             self._moving.used(idle, codes, flat)
         vectors = self._penalised(vectors, logits, unmasked)

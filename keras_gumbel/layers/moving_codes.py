@@ -12,9 +12,9 @@ from keras_gumbel.layers.code_states import (
     after,
     assign,
     is_unset,
+    read,
     state,
 )
-from keras_gumbel.ops.calls import value_once
 from keras_gumbel.ops.codebook import likeliest, look_up, uses_and_sums
 from keras_gumbel.ops.restarts import Moves, sum_over_replicas, uniform
 
@@ -87,7 +87,7 @@ class MovingCodes:
         wide = numerics.widen(ops.convert_to_tensor(weight))
         if name not in self._shifts:
             return wide
-        return wide + value_once(self._shifts[name])
+        return wide + read(self._shifts[name])
 
     def projection(self, dtype: str) -> tuple[Tensor, Tensor | None]:
         """Kernel and bias, with what moved."""
@@ -104,7 +104,7 @@ class MovingCodes:
     @property
     def sharpness(self) -> Tensor:
         """What squared distances are multiplied by."""
-        found = value_once(self._sharpness)
+        found = read(self._sharpness)
         return ops.where(found < 0, 1.0, found)
 
     def move(self, inputs: Tensor, counted: Tensor | None) -> Tensor | None:
@@ -119,7 +119,7 @@ class MovingCodes:
         x = ops.cast(ops.stop_gradient(x), "float32")
         sharpness = self._sharpness_of(x, counted)
         if self._sharpness is not None:
-            now = value_once(self._sharpness)
+            now = read(self._sharpness)
             sharpness = ops.where(now < 0, sharpness, now)
             assign(self._sharpness, sharpness)
         if self.states is None:

@@ -1,4 +1,4 @@
-"""Training that stops goes on to the same codebooks, to the last bit."""
+"""Training that stops, and blocks that run again, learn the same codebooks."""
 
 import keras
 import numpy as np
@@ -68,3 +68,36 @@ def test_it_goes_on_bit_for_bit(make, tmp_path):
     found = trained(make, tmp_path / "backup")
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class Block(keras.layers.Layer):
+    """What is within `wrap`."""
+
+    def __init__(self, make, wrap):
+        super().__init__()
+        self.dense = keras.layers.Dense(DIM)
+        self.codes = make()
+        self.run = wrap(self.inner)
+
+    def inner(self, x, training=None):
+        return self.codes(self.dense(x), training=training)
+
+    def call(self, x, training=None):
+        return self.run(x, training=training)
+
+
+@pytest.mark.parametrize("make", [vectors, projection, *slow(by_loss, bits)])
+def test_a_block_that_runs_again_learns_the_same(make):
+    x = np.random.default_rng(0).normal(size=(BATCH * STEPS, 4))
+    x = x.astype("float32")
+    found = []
+    for wrap in (kg.remat, lambda function: function):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [keras.Input((4,)), Block(make, wrap), keras.layers.Dense(2)]
+        )
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.fit(x, x[:, :2], BATCH, epochs=2, shuffle=False, verbose=0)
+        found.append([as_array(weight) for weight in model.variables])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
