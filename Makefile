@@ -33,13 +33,13 @@ $(VENV)/.%: setup.cfg pyproject.toml keras_gumbel/_version.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $@
 
-demo: $(VENV)/.examples  ## two examples, small enough for two cores
+demo: $(VENV)/.examples  ## an example and a study, small enough for two cores
 	$(BIN)/python examples/differentiable_argmax.py
-	$(BIN)/python examples/categorical_vae.py --output $(DEMO)
+	$(BIN)/python studies/categorical_vae.py --output $(DEMO)
 
 demo-estimators: $(VENV)/.examples  ## every estimator, tried: ten minutes
-	$(BIN)/python examples/gradient_report.py --output $(DEMO)
-	$(BIN)/python examples/choose_an_estimator.py --output $(DEMO)
+	$(BIN)/python studies/gradient_report.py --output $(DEMO)
+	$(BIN)/python studies/choose_an_estimator.py --output $(DEMO)
 
 docs: $(VENV)/.test  ## the site, into site/; any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -136,7 +136,7 @@ def test_every_file_that_a_page_names_exists(page):
     paths += [
         ROOT / path
         for path in re.findall(
-            r"`((?:examples|tests|benchmarks|docs|keras_gumbel)/[\w./-]*)`",
+            r"`((?:examples|studies|tests|benchmarks|docs|keras_gumbel)/[\w./-]*)`",
             text,
         )
     ]

@@ -64,7 +64,7 @@ def test_simplex(run, tmp_path):
 
 def test_says_that_plotly_is_missing(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "plotly", None)
-    script = ROOT / "examples" / "simplex.py"
+    script = ROOT / "studies" / "simplex.py"
     spec = importlib.util.spec_from_file_location("simplex", script)
     simplex = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(simplex)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def example():
-    path = ROOT / "examples" / "hard_lstm.py"
+    path = ROOT / "studies" / "hard_lstm.py"
     spec = importlib.util.spec_from_file_location("hard_lstm", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

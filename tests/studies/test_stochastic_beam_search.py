@@ -16,7 +16,7 @@ LETTERS, LENGTH, COUNT = (0, 5, 14, 20), 3, 20_000
 
 @pytest.fixture
 def example(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.syspath_prepend(ROOT / "studies")
     return importlib.import_module("stochastic_beam_search")
 
 

@@ -1,4 +1,4 @@
-"""How the tests run an example."""
+"""How the tests run a study."""
 
 import subprocess
 import sys
@@ -10,10 +10,10 @@ from .reading import ROOT
 
 @pytest.fixture
 def run(tmp_path):
-    """The standard output of an example, run away from the repository."""
+    """The standard output of a study, run away from the repository."""
 
-    def run_example(name, *arguments):
-        script = ROOT / "examples" / name
+    def run_study(name, *arguments):
+        script = ROOT / "studies" / name
         process = subprocess.run(
             [sys.executable, script, "--smoke", *arguments],
             cwd=tmp_path,
@@ -24,4 +24,4 @@ def run(tmp_path):
         assert process.returncode == 0, process.stdout + process.stderr
         return process.stdout
 
-    return run_example
+    return run_study

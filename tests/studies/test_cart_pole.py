@@ -26,7 +26,7 @@ def test_cart_pole(run, tmp_path):
 
 
 def test_transitions_are_those_of_the_carts():
-    path = ROOT / "examples" / "cart_pole.py"
+    path = ROOT / "studies" / "cart_pole.py"
     spec = importlib.util.spec_from_file_location("cart_pole", path)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
