@@ -79,7 +79,7 @@ $(MATRIX:%=%/.installed): .venv-%/.installed: tests/matrix/%.txt setup.cfg
 	.venv-$*/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
-test-matrix: $(MATRIX:%=%/.installed)  ## `test` with each; README's table
+test-matrix: $(MATRIX:%=%/.installed)  ## `test` with each; a table in docs/install.md
 	.venv-newest/bin/python -m tests.matrix.run
 
 # `build` makes the wheel from the sdist. It is then tried where nothing but

@@ -18,7 +18,12 @@ from matplotlib.figure import Figure
 
 import keras_gumbel as kg
 
-SIZE, STATES, GAMMA, RUNS, BATCH, HIDDEN = 5, 25, 0.95, 5, 64, 32
+SIZE = 5
+STATES = 25
+GAMMA = 0.95
+RUNS = 5
+BATCH = 64
+HIDDEN = 32
 ENDS = {24: 1, 7: -1, 11: -1, 18: -1}  # rewards: the goal, three pits
 draw = functools.partial(kg.ops.gumbel_softmax, hard=True)
 ACTORS = {  # what the critic is shown (or none), and whether it is linear
@@ -28,7 +33,8 @@ ACTORS = {  # what the critic is shown (or none), and whether it is linear
     "straight-through, linear": (draw, True),
     "softmax, linear": (ops.softmax, True),
 }
-TO, state = np.zeros((STATES, 4, STATES), "float32"), np.arange(STATES)
+TO = np.zeros((STATES, 4, STATES), "float32")
+state = np.arange(STATES)
 for n, move in enumerate(((-1, 0), (0, 1), (1, 0), (0, -1))):
     cell = np.stack(np.divmod(state, SIZE), axis=-1) + move
     TO[state, n, np.clip(cell, 0, SIZE - 1) @ (SIZE, 1)] = 1
@@ -39,8 +45,15 @@ TO[:, :, [*ENDS]] = 0  # the walk is over
 
 class ActorCritic:
     def __init__(self, shown, linear: bool) -> None:
-        self.shown, self.linear, normal = shown, linear, keras.random.normal
-        inputs, outputs = (STATES, 4) if linear else (STATES + 4, 1)
+        self.shown = shown
+        self.linear = linear
+        normal = keras.random.normal
+        if linear:
+            inputs = STATES
+            outputs = 4
+        else:
+            inputs = STATES + 4
+            outputs = 1
         shapes = (RUNS, inputs, HIDDEN), (RUNS, HIDDEN, outputs)
         self.critic = [keras.Variable(normal(shape) / 3) for shape in shapes]
         self.logits = keras.Variable(ops.zeros((RUNS, STATES, 4)))
@@ -88,19 +101,23 @@ class ActorCritic:
 
 
 def main(output: Path, names, updates: int) -> None:
-    best, figure = np.zeros(STATES), Figure((8, 4), layout="constrained")
+    best = np.zeros(STATES)
+    figure = Figure((8, 4), layout="constrained")
     for _ in range(1000):
         best = np.max(REWARD + GAMMA * TO @ best, axis=1)
     print(f"optimal return {best[0]:.3f}; of actors, and Q's error of a blend")
-    axis, steps = figure.subplots(), np.linspace(0, updates, 21, dtype=int)
+    axis = figure.subplots()
+    steps = np.linspace(0, updates, 21, dtype=int)
     for name in names:
         keras.utils.set_random_seed(0)
-        actor, rows = ActorCritic(*ACTORS[name]), []
+        actor = ActorCritic(*ACTORS[name])
+        rows = []
         for step in range(updates + 1):
             if step in steps:
                 rows.append(actor.measure())
             actor.update()
-        mean, std = np.mean(rows, axis=-1), np.std(rows, axis=-1)
+        mean = np.mean(rows, axis=-1)
+        std = np.std(rows, axis=-1)
         print(f"{name:>24}", *map("{:.3f} +- {:.3f}".format, mean[-1], std[-1]))
         axis.errorbar(steps * BATCH, mean[:, 0], std[:, 0], label=name)
     axis.axhline(best[0], color="black", linestyle="--", label="optimal")

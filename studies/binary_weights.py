@@ -24,7 +24,9 @@ class Binary(layers.Layer):
 
     def __init__(self, units: int, how: str = "sign", clip=None) -> None:
         super().__init__()
-        self.units, self.how, self.clip = units, how, clip
+        self.units = units
+        self.how = how
+        self.clip = clip
         self.gate = kg.GumbelSigmoid(hard=True, from_logits=how == "Gumbel")
 
     def build(self, shape) -> None:
@@ -56,7 +58,8 @@ ROWS = {
 
 
 def train(layer, width: int, x, digits, epochs: int) -> keras.Sequential:
-    parts, steps = [keras.Input((64,))], len(x) // 64
+    parts = [keras.Input((64,))]
+    steps = len(x) // 64
     for units in (width, width, 10):
         norm = layers.BatchNormalization(momentum=0.9)
         parts += layer(units), norm, layers.ReLU()
@@ -77,9 +80,17 @@ def settle(model: keras.Sequential, x) -> None:
 
 
 def main(output: Path, seeds: int, smoke: bool) -> None:
-    epochs, seeds, rows = (10, 1, [*ROWS][::2]) if smoke else (30, seeds, ROWS)
+    if smoke:
+        epochs = 10
+        seeds = 1
+        rows = [*ROWS][::2]
+    else:
+        epochs = 30
+        rows = ROWS
     x, digits = load_digits(return_X_y=True)
-    x, found, kernels = x.astype("float32") / 16, {}, {}
+    x = x.astype("float32") / 16
+    found = {}
+    kernels = {}
     for seed in range(seeds):
         keras.utils.set_random_seed(seed)
         data, test, labels, truth = train_test_split(x, digits, test_size=360)

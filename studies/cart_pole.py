@@ -21,7 +21,10 @@ try:
     import gymnasium
 except ImportError:
     raise SystemExit("No gymnasium: pip install 'keras-gumbel[rl]'") from None
-RUNS, CARTS, GAMMA, UNITS = 5, 8, 0.99, (0.4, 0.5, 5, 0.5)
+RUNS = 5
+CARTS = 8
+GAMMA = 0.99
+UNITS = (0.4, 0.5, 5, 0.5)
 draw = functools.partial(kg.ops.gumbel_softmax, hard=True)
 SHOWN = {"sample": draw, "softmax": ops.softmax, "score": None}  # to the critic
 NAMES = "sample", "softmax", "score", "sample, linear", "softmax, linear"
@@ -50,10 +53,12 @@ def network(w, x):
 
 class ActorCritic:
     def __init__(self, name: str) -> None:
-        self.shown, self.linear = SHOWN[name.split(",")[0]], "linear" in name
+        self.shown = SHOWN[name.split(",")[0]]
+        self.linear = "linear" in name
         sizes = (5, 64, 64, 2) if self.linear else (7, 64, 64, 1)
         self.actor = weights(5, 64, 64, 2)
-        self.critic, self.target = weights(*sizes), weights(*sizes)
+        self.critic = weights(*sizes)
+        self.target = weights(*sizes)
         self.adam = keras.optimizers.Adam(0.003)
         self.adam.build(self.actor + self.critic)
 
@@ -86,24 +91,29 @@ class ActorCritic:
 
 
 def main(output: Path, names, steps: int) -> None:
-    axis = (figure := Figure((8, 4.5), layout="constrained")).subplots()
+    figure = Figure((8, 4.5), layout="constrained")
+    axis = figure.subplots()
     axis.set(xlabel=f"tenths of {CARTS * steps} steps", ylabel="return")
     for name in names:
         keras.utils.set_random_seed(0)
-        agent, seen, found = ActorCritic(name), [], []
+        agent = ActorCritic(name)
+        seen = []
+        found = []
         for row in islice(transitions(agent.act, seed=0), steps + 1):
             seen.append(row)
             rows = np.concatenate(random.choices(seen, k=16), axis=1)
             if len(seen) % (steps // 10) == 1:
                 test = islice(transitions(agent.act, seed=1), 499)
                 stood = np.cumprod([row[..., 11] for row in test], axis=0)
-                s, a = rows[..., :4], rows[..., 4:6]
+                s = rows[..., :4]
+                a = rows[..., 4:6]
                 odds = a, 1 - a, 0 * a + 0.5
                 q, other, even = (agent.q(agent.critic, s, p) for p in odds)
                 gap = np.abs(even - (q + other) / 2).mean(axis=1) / (1 - GAMMA)
                 found.append([1 + stood.sum(axis=0).mean(axis=1), gap])
             agent.update(rows)
-        mean, std = np.mean(found, axis=-1), np.std(found, axis=-1)
+        mean = np.mean(found, axis=-1)
+        std = np.std(found, axis=-1)
         print(f"{name:>24}", *map("{:.2f} +- {:.2f}".format, mean[-1], std[-1]))
         axis.errorbar(range(11), mean[:, 0], std[:, 0], label=name, capsize=3)
     axis.legend()

@@ -10,17 +10,31 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from gradient_report import report as report_polynomial
 from keras import layers, ops
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
 import keras_gumbel as kg
 
+NUMBERS = np.linspace(0, 1, 4, dtype="float32")
 CODES = np.eye(8, dtype="float32")[np.indices([8] * 4).reshape(4, -1).T]
 WAYS = np.log([math.comb(16, k) for k in range(17)])
 HARD = ("st_gumbel", "gumbel_rao", "st", "reinmax", "gapped_st")
 RULES = {"soft": {}} | {x: {"hard": True, "estimator": x} for x in HARD}
+
+
+def report_polynomial(temperatures: list[float], path: Path) -> None:
+    """Six choices among four numbers, whose mean square is a polynomial."""
+    logits = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
+
+    def distance(z):  # samples (m, 6, 4) -> (m,)
+        return ops.mean((ops.sum(z * NUMBERS, axis=-1) - 0.45) ** 2, axis=-1)
+
+    found = kg.diagnostics.gradient_report(
+        distance, logits, None, temperatures, 10_000
+    )
+    print(f"6 choices of 4 numbers, power 2: {found}\n", flush=True)
+    found.plot(path)
 
 
 def nats(x, y):  # of log-odds y for the counts 16 x, less what `WAYS` adds
@@ -36,8 +50,10 @@ class VAE(keras.Model):
         super().__init__()
         code = [layers.Dense(4 * 8), layers.Reshape((4, 8))]
         self.encoder = keras.Sequential([layers.Dense(128, "relu"), *code])
-        self.hidden, self.pixels = layers.Dense(128, "relu"), layers.Dense(64)
-        self.method, self.temperature = method, temperature
+        self.hidden = layers.Dense(128, "relu")
+        self.pixels = layers.Dense(64)
+        self.method = method
+        self.temperature = temperature
 
     def decode(self, z):  # (..., 4, 8) -> (..., 64)
         z = ops.reshape(z, (*ops.shape(z)[:-2], 4 * 8))
@@ -61,7 +77,8 @@ class VAE(keras.Model):
 
     def call(self, x, training=None):
         logits = self.encoder(x)
-        q, log_q = ops.softmax(logits), ops.log_softmax(logits)
+        q = ops.softmax(logits)
+        log_q = ops.log_softmax(logits)
         kl = ops.sum(q * (log_q + math.log(8)), (1, 2))
         sample = training and self.method != "exact"
         loss = (self.estimated if sample else self.enumerated)(x, logits) + kl
@@ -80,12 +97,18 @@ def train(x, seed: int, epochs: int, method: str, temperature=None) -> VAE:
 
 def main(output: Path, smoke: bool) -> None:
     grid = [0.5] if smoke else [0.1, 0.3, 0.5, 1.0, 1.3]
-    epochs, seeds = (1, []) if smoke else (10, [1, 2])
+    if smoke:
+        epochs = 1
+        seeds = []
+    else:
+        epochs = 10
+        seeds = [1, 2]
     x = np.random.default_rng(0).permutation(load_digits().data) / 16
     x, valid, test = np.split(np.float32(x), [1200, 1500])
     output.mkdir(parents=True, exist_ok=True)
-    report_polynomial(2, grid, 10_000, output / "gradients_polynomial.png")
-    vae, few = train(x, 0, 1, "exact"), test[:10]
+    report_polynomial(grid, output / "gradients_polynomial.png")
+    vae = train(x, 0, 1, "exact")
+    few = test[:10]
     report = kg.diagnostics.gradient_report(
         lambda z: nats(few, vae.decode(z)), vae.encoder(few), None, grid, 10_000
     )
@@ -94,7 +117,8 @@ def main(output: Path, smoke: bool) -> None:
     no_code = elbo(lambda x: nats(x, np.log(p / (1 - p))), test)
     print(f"VAE: {report}\n\nELBO in nats; of test without code {no_code:.1f}")
     print("method, temperature, training, test; validation by", *grid)
-    axes = (figure := Figure((8, 3.5), layout="constrained")).subplots()
+    figure = Figure((8, 3.5), layout="constrained")
+    axes = figure.subplots()
     for method in (*RULES, "score_function", "exact"):
         choices = grid if method in RULES else ["-"]
         tried = {t: train(x, 0, epochs, method, t) for t in choices}

@@ -17,7 +17,10 @@ from sklearn.datasets import load_sample_images
 
 import keras_gumbel as kg
 
-CELL, CROP, EDGE = 4, 128, 480  # pixels; columns from EDGE on are for tests
+# pixels; columns from EDGE on are for tests
+CELL = 4
+CROP = 128
+EDGE = 480
 
 
 def logit_laplace(x, y):  # nats a number, less a constant
@@ -32,7 +35,8 @@ def colours(y):
 
 def network(quantizer, width: int) -> keras.Sequential:
     near = {"kernel_size": 3, "padding": "same", "activation": "relu"}
-    image, code = keras.Input((None, None, 3)), keras.Input((None, None, 32))
+    image = keras.Input((None, None, 3))
+    code = keras.Input((None, None, 32))
     x = layers.Conv2D(width, 2 * CELL, CELL, "same", activation="relu")(image)
     x += layers.Conv2D(width, **near)(x)
     x = layers.LayerNormalization()(layers.Conv2D(32, 1)(x))
@@ -84,7 +88,8 @@ def main(output: Path, seed: int, smoke: bool, **options) -> None:
         options |= {"steps": 100, "width": 16, "beta": 6.6}
     model, history = train(images, seed, **options)
     written_and_read(model, images, output / "discrete_vae.npz")
-    test, code = images[:, :, EDGE:], model.layers[1]
+    test = images[:, :, EDGE:]
+    code = model.layers[1]
     tiles = {"photograph": test}
     tiles["relaxed codes"] = colours(model(test, training=True))
     code.temperature = 1e-6  # as good as hard

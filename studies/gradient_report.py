@@ -65,7 +65,12 @@ def report(power: int, temperatures: list[float], samples: int, path: Path):
 def main(output: Path, smoke: bool) -> None:
     output.mkdir(parents=True, exist_ok=True)
     temperatures = [1.0] if smoke else [0.1, 0.5, 1.0]
-    samples, steps = (1000, 200) if smoke else (100_000, 5000)
+    if smoke:
+        samples = 1000
+        steps = 200
+    else:
+        samples = 100_000
+        steps = 5000
     for name, power in {"quadratic": 2, "cubic": 3}.items():
         report(power, temperatures, samples, output / f"gradients_{name}.png")
         print("settles, with the temperatures above, at")

@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 
 import keras_gumbel as kg
 
-UNITS, SYMBOLS, LENGTHS = 4, 4, (20, 80, 320, 1280)
+UNITS = 4
+SYMBOLS = 4
+LENGTHS = (20, 80, 320, 1280)
 KINDS = {  # hard, noise_scale, coupled
     "soft": (False, 0.0, False),
     "hard": (True, 0.0, False),
@@ -36,7 +38,8 @@ class GatedCell(layers.Layer):
         super().__init__(**kwargs)
         self.config = {"units": units, "hard": hard, "coupled": coupled}
         self.config["noise_scale"] = noise_scale
-        self.state_size, self.output_size = [units, units], 4 * units
+        self.state_size = [units, units]
+        self.output_size = 4 * units
         self.mix = layers.Dense(4 * units)
         self.gate = kg.GumbelSigmoid(hard=hard, noise_scale=noise_scale)
 
@@ -61,7 +64,8 @@ def latch(count: int, length: int, rng):
     """Symbols with their marks, the last that was marked, the marks."""
     symbols = rng.integers(SYMBOLS, size=(count, length))
     marks = rng.uniform(size=symbols.shape) < 0.15
-    marks[:, 0], marks[:, LENGTHS[0] :] = True, False
+    marks[:, 0] = True
+    marks[:, LENGTHS[0] :] = False
     x = np.concatenate([np.eye(SYMBOLS)[symbols], marks[..., None]], axis=-1)
     last = np.maximum.accumulate(marks * np.arange(length), axis=1)
     return x, np.take_along_axis(symbols, last, axis=1), marks
@@ -74,7 +78,8 @@ def measure(kind: str, seed: int, steps: int):
     rnn = layers.RNN(GatedCell(UNITS, *KINDS[kind]), return_sequences=True)
     read = layers.Dense(SYMBOLS, "softmax")
     model = keras.Model(inputs, read(rnn(inputs)[..., :UNITS]))
-    adam, loss = keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy"
+    adam = keras.optimizers.Adam(0.01)
+    loss = "sparse_categorical_crossentropy"
     model.compile(adam, loss, steps_per_execution=50, jit_compile=True)
     x, answers, _ = latch(128 * steps, LENGTHS[0], np.random.default_rng(seed))
     model.fit(x, answers, 128, verbose=0)
@@ -94,8 +99,10 @@ def main(output: Path, kinds, seeds: int, steps: int) -> None:
     print("accuracies; gates exact, cells kept; f at marks, elsewhere; and i")
     for n, kind in enumerate(kinds):
         runs = [measure(kind, seed, steps) for seed in range(seeds)]
-        rows, (_, gates, marks) = [row for row, *_ in runs], runs[0]
-        mean, spread = np.mean(rows, axis=0), np.std(rows, axis=0)
+        rows = [row for row, *_ in runs]
+        (_, gates, marks) = runs[0]
+        mean = np.mean(rows, axis=0)
+        spread = np.std(rows, axis=0)
         cells = map("{:.3f} +- {:.3f}".format, mean[:4], spread)
         print(f"{kind:>22}", *cells, *map("{:.2f}".format, mean[4:]), sep="  ")
         curves.errorbar(LENGTHS, mean[:4], spread[:4], label=kind)

@@ -29,7 +29,8 @@ NAMES = (*SHORT, "hard, 0.1", "soft", "random")
 
 def examples(x, rng) -> tuple[list, np.ndarray]:
     """Views (n, 3, 64) and which is informative; its share of shuffled."""
-    which, shuffled = rng.integers(3, size=len(x)), rng.uniform(size=len(x))
+    which = rng.integers(3, size=len(x))
+    shuffled = rng.uniform(size=len(x))
     informative = np.arange(3)[:, None] == which[:, None, None]
     views = np.where(informative, x[:, None], rng.permutation(x)[:, None])
     share = np.where(informative, shuffled[:, None, None], 1.0)
@@ -49,7 +50,8 @@ def dense(equation: str, activation, *shape: int):
 
 def network(names) -> tuple[keras.Model, keras.Model]:
     """To digits, (batch, s, 10); to picks, probabilities, temperatures."""
-    n, of = len(names), np.array(names)[:, None]
+    n = len(names)
+    of = np.array(names)[:, None]
     inputs = views, which = keras.Input((3, 64)), keras.Input((), dtype="int32")
     codes = dense("bvi,svio->bsvo", "relu", n, 3, 64)(views)
     wide = dense("bsvi,svio->bsvo", "leaky_relu", n, 3, 32)(codes)
@@ -97,7 +99,8 @@ def main(output: Path, names, seeds: int, epochs: int) -> None:
     accuracy, picks, heat = figure.subplots(1, 3)
     print("accuracy: likeliest, drawn; largest p; quarters: picks, temperature")
     for n, name in enumerate(names):
-        mean, spread = runs[:, n].mean(axis=0), runs[:, n].std(axis=0)
+        mean = runs[:, n].mean(axis=0)
+        spread = runs[:, n].std(axis=0)
         cells = map("{:.3f} +- {:.3f}".format, mean[:3], spread)
         print(f"{name:>12}", *cells, *map("{:.2f}".format, mean[3:]), sep="  ")
         accuracy.errorbar(mean[:2], [name] * 2, xerr=spread[:2], fmt="o-")

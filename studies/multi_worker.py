@@ -49,7 +49,8 @@ def work(index: int, ports: list[str], log: Path, steps: int) -> None:
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    saved, part = log.with_name("saved.keras"), log.with_name("part.keras")
+    saved = log.with_name("saved.keras")
+    part = log.with_name("part.keras")
     with strategy.scope():
         model = keras.saving.load_model(saved) if saved.exists() else network()
 
@@ -83,9 +84,14 @@ def supervise(logs: list[Path], steps: int, kill_at: int) -> int:
         ports = [f"127.0.0.1:{one.getsockname()[1]}" for one in free]
         tasks = [(index, ports, log, steps) for index, log in enumerate(logs)]
         workers = [process(None, work, args=task) for task in tasks]
-        any(map(socket.socket.close, free))
-        any(map(process.start, workers))
-        while None in (ends := [worker.exitcode for worker in workers]):
+        for one in free:
+            one.close()
+        for worker in workers:
+            worker.start()
+        while True:
+            ends = [worker.exitcode for worker in workers]
+            if None not in ends:
+                break
             if any(ends):
                 break  # the others fail soon, or wait for ever
             if not lost and logs[-1].read_text().count("\n") > kill_at:
@@ -103,7 +109,8 @@ def main(count: int, steps: int) -> None:
     for name, kill_at in ("undisturbed", 2 * steps), ("killed", 5 * EVERY // 2):
         with tempfile.TemporaryDirectory() as folder:
             logs = [Path(folder, f"{index}.log") for index in range(count)]
-            any(map(Path.touch, logs))
+            for log in logs:
+                log.touch()
             print(name, "lost:", supervise(logs, steps, kill_at))
             for log in logs:
                 *rows, end = map(str.split, log.read_text().splitlines())

@@ -72,7 +72,8 @@ def report(name, left, accuracy, weights, note="") -> None:
 def draw(found: dict, path: Path) -> None:
     figure = Figure(figsize=(11, 2.8), layout="constrained")
     maps, curve = figure.subfigures(1, 2, width_ratios=(2, 1))
-    axes, axis = maps.subplots(1, len(found)), curve.subplots()
+    axes = maps.subplots(1, len(found))
+    axis = curve.subplots()
     for image, (name, row) in zip(axes, found.items(), strict=True):
         gates, left, accuracy = row
         image.imshow(gates.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
@@ -98,8 +99,10 @@ def main(output: Path, epochs: int, l0_weights: tuple[float, ...]) -> None:
     for l0_weight in l0_weights:
         model = gated(l0_weight, x, digits, epochs)
         pixels, small = pruned(model)
-        before, after = model(test).numpy(), small(test[:, pixels]).numpy()
-        before, after = before.argmax(-1), after.argmax(-1)
+        before = model(test).numpy()
+        after = small(test[:, pixels]).numpy()
+        before = before.argmax(-1)
+        after = after.argmax(-1)
         left = [len(pixels), *(layer.units for layer in small.layers[:-1])]
         accuracy = np.mean(after == truth)
         note = f"{np.sum(before == after)} of {len(test)} predictions the same"
@@ -115,5 +118,10 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, default="demo-output")
     parser.add_argument("--smoke", action="store_true")
     given = parser.parse_args()
-    epochs, l0_weights = (20, (0.1,)) if given.smoke else (100, L0_WEIGHTS)
+    if given.smoke:
+        epochs = 20
+        l0_weights = (0.1,)
+    else:
+        epochs = 100
+        l0_weights = L0_WEIGHTS
     main(given.output, epochs, l0_weights)

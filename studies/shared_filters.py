@@ -19,7 +19,10 @@ from sklearn.model_selection import train_test_split
 
 import keras_gumbel as kg
 
-FRAGMENTS, FILTERS, SLOPE = 8, 16, 6.0  # logits are SLOPE times the scores
+# logits are SLOPE times the scores
+FRAGMENTS = 8
+FILTERS = 16
+SLOPE = 6.0
 
 
 class Lego(layers.Layer):
@@ -27,14 +30,17 @@ class Lego(layers.Layer):
 
     def __init__(self, units: int, how: str = "argmax") -> None:
         super().__init__()
-        self.units, self.how = units, how
+        self.units = units
+        self.how = how
         self.choice = kg.GumbelSoftmax(hard=True)
 
     def build(self, shape) -> None:
-        size, each = shape[-1] // FRAGMENTS, (FRAGMENTS, self.units, FILTERS)
+        size = shape[-1] // FRAGMENTS
+        each = (FRAGMENTS, self.units, FILTERS)
         self.filters = self.add_weight((FILTERS, size))
         self.coefficients = self.add_weight(each)
-        start, free = initializers.RandomNormal(0, 1), self.how != "fixed"
+        start = initializers.RandomNormal(0, 1)
+        free = self.how != "fixed"
         self.scores = self.add_weight(each, start, trainable=free)
         self.start = np.argmax(self.scores, axis=-1)
         chosen = FRAGMENTS * self.units  # a number for each, and which filter
@@ -54,7 +60,8 @@ class Lego(layers.Layer):
 
 
 def train(layer, width: int, x, digits, epochs: int) -> keras.Sequential:
-    parts, steps = [keras.Input((64,))], len(x) // 64
+    parts = [keras.Input((64,))]
+    steps = len(x) // 64
     for units in (width, width, 10):
         norm = layers.BatchNormalization(momentum=0.9)
         parts += layer(units), norm, layers.ReLU()
@@ -81,16 +88,25 @@ ROWS = {
 
 
 def main(output: Path, seeds: int, smoke: bool) -> None:
-    epochs, seeds, rows = (10, 1, [*ROWS][::2]) if smoke else (20, seeds, ROWS)
+    if smoke:
+        epochs = 10
+        seeds = 1
+        rows = [*ROWS][::2]
+    else:
+        epochs = 20
+        rows = ROWS
     x, digits = load_digits(return_X_y=True)
-    x, found, legos = x.astype("float32") / 16, {}, {}
+    x = x.astype("float32") / 16
+    found = {}
+    legos = {}
     for seed in range(seeds):
         keras.utils.set_random_seed(seed)
         data, test, labels, truth = train_test_split(x, digits, test_size=360)
         for name in rows:
             model = train(*ROWS[name], data, labels, epochs)
             right = np.mean(np.argmax(model(test), axis=-1) == truth)
-            parts, moved = model.layers[::3], np.nan
+            parts = model.layers[::3]
+            moved = np.nan
             each = [getattr(p, "bits", 32 * p.count_params()) for p in parts]
             if isinstance(parts[0], Lego):
                 moved = np.mean([part.moved() for part in parts])

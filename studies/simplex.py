@@ -24,7 +24,8 @@ CORNERS = np.array([[0, 0], [1, 0], [0.5, 0.75**0.5]])  # in the picture
 def quadrature(temperature: float, n: int):
     """Points (n * n, 3) of the simplex, and the probability about each."""
     # The density of the plane of log(z1 / z3), log(z2 / z3) is that of log z.
-    step, centre = 40 / n / temperature, np.array([[0.33], [0.67]]) - n / 2
+    step = 40 / n / temperature
+    centre = np.array([[0.33], [0.67]]) - n / 2
     a, b = (np.mgrid[:n, :n].reshape(2, -1) + centre) * step
     log_z = np.stack([a, b, np.zeros(n * n)], axis=-1)
     log_z -= np.logaddexp.reduce(log_z, axis=-1, keepdims=True)
@@ -83,7 +84,8 @@ def page(samples: dict, path: Path) -> None:
         from plotly import graph_objects
     except ImportError:
         return print("no page without Plotly: pip install 'keras-gumbel[plot]'")
-    figure, steps = graph_objects.Figure(), []
+    figure = graph_objects.Figure()
+    steps = []
     for t, z in samples.items():
         marker = {"color": log10_density(t, z), "coloraxis": "coloraxis"}
         options = {"mode": "markers", "marker": marker, "visible": t == 1}
@@ -96,7 +98,12 @@ def page(samples: dict, path: Path) -> None:
 
 
 def main(output: Path, smoke: bool) -> None:
-    n, size = (20_000, 1000) if smoke else (200_000, 1500)
+    if smoke:
+        n = 20_000
+        size = 1000
+    else:
+        n = 200_000
+        size = 1500
     samples = {}
     print(
         "temp.       nearest corner       inside  mean   total, peaks, convex"

@@ -19,7 +19,8 @@ import keras_gumbel as kg
 
 # One layer, three ways: noise is all that tells the first two apart.
 CHOICES = {"softmax": {"noise_scale": 0.0}, "soft": {}, "hard": {"hard": True}}
-FOUR, TWO = np.float32([0.1, 0.2, 0.3, 0.4]), np.float32([0.6, 0.4])
+FOUR = np.float32([0.1, 0.2, 0.3, 0.4])
+TWO = np.float32([0.6, 0.4])
 HEAD = " choice  temp. "
 
 
@@ -45,8 +46,10 @@ def one_choice(cases, n):
     exact = kg.diagnostics.exact_gradient(quadratic, np.log(FOUR))
     for name, t in cases:
         z, _, gradients = draws(name, t, FOUR, quadratic, n)
-        law, top = np.bincount(z.argmax(-1), minlength=4) / n, z.max(-1)
-        off, gradients = np.abs(law - FOUR).sum() / 2, gradients - exact
+        law = np.bincount(z.argmax(-1), minlength=4) / n
+        top = z.max(-1)
+        off = np.abs(law - FOUR).sum() / 2
+        gradients = gradients - exact
         bias = np.linalg.norm(gradients.mean(0)) / np.linalg.norm(exact)
         variance = gradients.var(0).sum() / np.sum(exact**2)
         row = f"{top.mean():8.3f}{np.mean(top == 1):9.1%}{off:9.4f}{bias:8.3f}"

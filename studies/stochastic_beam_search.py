@@ -12,17 +12,59 @@ all 256 texts of 4 letters out of 4, where it is known, and at temperatures.
 """
 
 import argparse
+import re
 from functools import partial
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
+from keras import layers, ops
 from matplotlib.figure import Figure
-from text_generation import ONE_HOT, Writer, prose
 
 import keras_gumbel as kg
+
+LENGTH = 32
+ONE_HOT = np.eye(27, dtype="float32")  # a space, and a to z
+CROSS_ENTROPY = keras.losses.CategoricalCrossentropy(from_logits=True)
+
+
+def prose() -> tuple[np.ndarray, np.ndarray]:
+    """The manual without what it says twice: 9 parts of 10, and the rest."""
+    paragraphs = {p for topic in topics.values() for p in topic.split("\n\n")}
+    order = np.random.default_rng(0).permutation(sorted(paragraphs))
+    text = re.sub("[^a-z]+", " ", " ".join(order).lower())
+    numbers = np.frombuffer(text.encode(), "uint8") % 32  # a space 0, a 1
+    return np.split(numbers, [len(numbers) * 9 // 10])
+
+
+def windows(text, seed: int, count: int = 64):  # and what comes next
+    rng = np.random.default_rng(seed)
+    while True:
+        start = rng.integers(len(text) - LENGTH, size=(count, 1))
+        x = ONE_HOT[text[start + np.arange(LENGTH + 1)]]
+        yield x[:, :-1], x[:, 1:]
+
+
+class Writer(keras.Model):  # one-hot (batch, time, 27) to the next's logits
+    def __init__(self, units: int, seed: int = 0) -> None:
+        keras.utils.set_random_seed(seed)
+        super().__init__()
+        self.cell = layers.GRUCell(units)
+        self.head = layers.Dense(27)
+        self.rnn = layers.RNN(self.cell, return_sequences=True)
+
+    def call(self, x):
+        return self.head(self.rnn(x))
+
+    def learn(self, text, steps: int, loss=CROSS_ENTROPY):
+        rate = keras.optimizers.schedules.CosineDecay(1e-2, steps)
+        self.compile(keras.optimizers.Adam(rate), loss)
+        batches = windows(text, np.random.randint(2**31))
+        self.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
+        return self
+
 
 SEED = keras.random.SeedGenerator(0)
 NAMES = ("with replacement", "stochastic beam", "normalised", "beam search")
@@ -42,7 +84,8 @@ def search(writer, count, k, length, heat=1.0, noise=True, few=range(27)):
     texts = ops.zeros((count, 1, 0), "int32")
     log_p = ops.zeros((count, 1))
     perturbed = kg.ops.sample_gumbel((count, 1), seed=SEED)
-    state, x = ops.zeros((count, 1, writer.cell.units)), ONE_HOT[[[0]] * count]
+    state = ops.zeros((count, 1, writer.cell.units))
+    x = ONE_HOT[[[0]] * count]
     for _ in range(length):
         rows = (ops.reshape(y, (-1, y.shape[-1])) for y in (x, state))
         state = ops.reshape(writer.cell(*rows)[0], (*log_p.shape, -1))
@@ -53,7 +96,8 @@ def search(writer, count, k, length, heat=1.0, noise=True, few=range(27)):
         score, log_p = (ops.reshape(y, (count, -1)) for y in (score, log_p))
         perturbed, place = ops.top_k(score, min(k, score.shape[1]))
         log_p = ops.take_along_axis(log_p, place, axis=1)
-        parent, last = place[..., None] // len(few), place[..., None] % len(few)
+        parent = place[..., None] // len(few)
+        last = place[..., None] % len(few)
         texts = ops.take_along_axis(texts, parent, axis=1)
         texts = ops.concatenate([texts, last], axis=-1)
         state = ops.take_along_axis(state, parent, axis=1)
@@ -62,7 +106,8 @@ def search(writer, count, k, length, heat=1.0, noise=True, few=range(27)):
 
 
 def entropies(log_p, perturbed):  # the last of the texts is the limit
-    log_p, limit = np.float64(log_p[:, :-1]), np.float64(perturbed[:, -1:])
+    log_p = np.float64(log_p[:, :-1])
+    limit = np.float64(perturbed[:, -1:])
     weights = np.exp(log_p) / -np.expm1(-np.exp(log_p - limit))
     total = np.sum(weights * -log_p, axis=1)
     return total, total / np.sum(weights, axis=1)
@@ -74,8 +119,10 @@ def distinct(texts) -> float:
 
 def compare(name: str, find, sizes, repeats: int):  # a row for each size
     k = sizes[-1]
-    (texts, drawn, _), (beams, *scores) = find(repeats * k, 1), find(repeats, k)
-    drawn, texts = np.reshape(drawn, (-1, k)), np.reshape(texts, beams.shape)
+    (texts, drawn, _) = find(repeats * k, 1)
+    (beams, *scores) = find(repeats, k)
+    drawn = np.reshape(drawn, (-1, k))
+    texts = np.reshape(texts, beams.shape)
     best = np.array(find(1, 256, noise=False)[1])  # here and there all texts
     truth = -np.mean(drawn) if "temp" in name else -np.sum(np.exp(best) * best)
     print(f"{name}, entropy {truth:.3f}\n  k  errors; distinct; bias / error")
@@ -92,7 +139,12 @@ def compare(name: str, find, sizes, repeats: int):  # a row for each size
 
 def main(output: Path, smoke: bool) -> None:
     writer = Writer(128).learn(prose()[0], 40 if smoke else 1200)
-    sizes, repeats = ((4, 16), 200) if smoke else ((2, 4, 8, 16, 32, 64), 500)
+    if smoke:
+        sizes = (4, 16)
+        repeats = 200
+    else:
+        sizes = (2, 4, 8, 16, 32, 64)
+        repeats = 500
     cases = {"all 256 texts": partial(search, writer, length=4, few=FEW)}
     for heat in () if smoke else (0.1, 0.3, 1.0):
         how = {"length": 12, "heat": ops.convert_to_tensor(heat)}

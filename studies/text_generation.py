@@ -4,8 +4,8 @@ A GRU learns the prose of Python's own manual (`pydoc_data.topics`, which every
 CPython brings): small letters and spaces, each told from those before it. It
 then writes by itself: what a Gumbel-softmax layer samples is the next input.
 
-The model of `gumbel_in_the_loss.py`, where the sample does harm, of
-`text_feedback.py`, which trains through it, and `stochastic_beam_search.py`.
+The same model is in `gumbel_in_the_loss.py`, where the sample does harm, in
+`text_feedback.py`, which trains through it, and in `stochastic_beam_search.py`.
 """
 
 import argparse
@@ -55,7 +55,8 @@ class Writer(keras.Model):  # one-hot (batch, time, 27) to the next's logits
     def __init__(self, units: int, seed: int = 0) -> None:
         keras.utils.set_random_seed(seed)
         super().__init__()
-        self.cell, self.head = layers.GRUCell(units), layers.Dense(27)
+        self.cell = layers.GRUCell(units)
+        self.head = layers.Dense(27)
         self.rnn = layers.RNN(self.cell, return_sequences=True)
 
     def call(self, x):
@@ -76,8 +77,10 @@ class Writer(keras.Model):  # one-hot (batch, time, 27) to the next's logits
 class Writing(layers.Layer):  # a cell that is fed the character it chose
     def __init__(self, writer: Writer, choice: kg.GumbelSoftmax) -> None:
         super().__init__()
-        self.writer, self.choice = writer, choice
-        self.state_size, self.output_size = (27, writer.cell.units), 27
+        self.writer = writer
+        self.choice = choice
+        self.state_size = (27, writer.cell.units)
+        self.output_size = 27
         choice.build((None, 27))
 
     def call(self, _, states):
@@ -97,7 +100,8 @@ def main(output: Path, steps: int) -> None:
     manual, held_out = prose()
     writer = Writer(128).learn(manual, steps)
     print(f"{len(manual)} characters, {writer.bits(held_out):.3f} bits each")
-    shares, scales = [], (0.0, 0.25, 0.5, 0.75, 1.0)
+    shares = []
+    scales = (0.0, 0.25, 0.5, 0.75, 1.0)
     for scale in scales:
         choice = kg.GumbelSoftmax(hard=True, noise_scale=scale, seed=0)
         texts = write(writer, choice, ops.tile(ONE_HOT[:1], (500, 1)))

@@ -88,7 +88,8 @@ def main(epochs: int, output: pathlib.Path) -> None:
         tiles = cut(images, grid)
         rng = np.random.default_rng(0)
         tiles = tiles[rng.permutation(len(tiles))]
-        training, test = tiles[:1437], tiles[1437:]
+        training = tiles[:1437]
+        test = tiles[1437:]
         model = train(grid, training, epochs)
         scrambled = shuffle(test, rng)
         restored = model.predict(scrambled, verbose=0)

@@ -17,6 +17,51 @@ def test_is_documented(path):
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
+def assigns_several(node):
+    """`a, b = 1, 2`, and not `a, b = function()`."""
+    return (
+        isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Tuple)
+        and isinstance(node.value, ast.Tuple)
+    )
+
+
+def calls_in_passing(node):
+    """`any(map(...))`, of which the value is not used."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func) in ("any", "all")
+    )
+
+
+def statements_that_hide(tree):
+    return [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if assigns_several(node) or calls_in_passing(node)
+    ]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_says_one_thing_a_statement(path):
+    tree = ast.parse(path.read_text())
+    assert statements_that_hide(tree) == []
+    # Each is read by itself.
+    siblings = {other.stem for other in STUDIES}
+    imported = {
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert not siblings & imported
+
+
+def test_several_things_in_a_statement_are_found():
+    hidden = "a, b = 1, 2\nany(map(print, []))\nc, d = f()\n"
+    assert len(statements_that_hide(ast.parse(hidden))) == 2
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_has_a_page_in_the_gallery(path):
     gallery = ROOT / "docs" / "gallery"

@@ -1,4 +1,4 @@
-import importlib
+import importlib.util
 import itertools
 import re
 
@@ -15,9 +15,12 @@ LETTERS, LENGTH, COUNT = (0, 5, 14, 20), 3, 20_000
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "studies")
-    return importlib.import_module("stochastic_beam_search")
+def example():
+    path = ROOT / "studies" / "stochastic_beam_search.py"
+    spec = importlib.util.spec_from_file_location("beam_search", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def make_writer(example):
