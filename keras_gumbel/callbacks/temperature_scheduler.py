@@ -147,8 +147,9 @@ class TemperatureScheduler(keras.callbacks.Callback):
             warnings.warn(
                 "Callbacks run once for `steps_per_execution="
                 f"{self.model.steps_per_execution}` batches, so the "
-                "temperature changes no oftener. For every batch give the "
-                "schedule to the layer: GumbelSoftmax(temperature=schedule).",
+                "temperature also changes only once for as many. For every "
+                "batch give the schedule to the layer: "
+                "GumbelSoftmax(temperature=schedule).",
                 stacklevel=2,
             )
 
@@ -218,8 +219,8 @@ class TemperatureScheduler(keras.callbacks.Callback):
         if new:
             raise ValueError(
                 "TemperatureScheduler found layers that the first batch has "
-                "made, and could not set them for it. Build the model before "
-                "`fit`: call it on a batch. "
+                "made, too late to set their temperature for that batch. Build "
+                "the model before `fit`: call it on a batch. "
                 f"Received: layers that were made late: {new}"
             )
 

@@ -14,7 +14,8 @@ def exact_gradient(objective: Objective, logits: Tensor) -> np.ndarray:
         p = softmax(logits),  D = z as a one-hot
 
     Args:
-        objective: As for `exact_expectation`. Its own gradient is not used.
+        objective: Function of samples, as in `exact_expectation`. Its own
+            gradient is not used.
         logits: As for `exact_expectation`.
 
     Returns:

@@ -66,7 +66,7 @@ class HardConcreteGate(SamplingLayer):
             `keras.optimizers.schedules.LearningRateSchedule` of the training
             calls of this layer, counted from 0. Defaults to `2 / 3`.
         l0_weight: Number >= 0, the loss of one open gate, or a
-            `LearningRateSchedule` as for the temperature. Defaults to `0.0`.
+            `LearningRateSchedule` of the training calls. Defaults to `0.0`.
         stretch: Two numbers, gamma < 0 and zeta > 1, between which a gate
             lies before it is clipped. Defaults to `(-0.1, 1.1)`.
         log_alpha_initializer: Initializer of the gates' locations, in nats.
@@ -76,8 +76,9 @@ class HardConcreteGate(SamplingLayer):
             `None` means): the noise-free gates. `"sample"`: a sample as in
             training. Defaults to `None`.
         noise_scale: Number >= 0, dimensionless, or a `LearningRateSchedule`
-            as for the temperature. Defaults to `1.0`.
-        seed: As for `GumbelSoftmax`. Defaults to `None`.
+            of the training calls. Multiplies the noise. Defaults to `1.0`.
+        seed: Integer, `keras.random.SeedGenerator`, or None to follow
+            `keras.utils.set_random_seed`. Defaults to `None`.
         **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
@@ -102,8 +103,8 @@ class HardConcreteGate(SamplingLayer):
         l0_weight: The live weight of the loss, a float32 variable:
             assignable, saved with the weights, no retracing.
         temperature: The live temperature, likewise.
-        noise_scale: The live scale of the noise, likewise, but that it is in
-            `variables` and not in `weights`.
+        noise_scale: The live scale of the noise, also a float32 variable. It
+            is in `variables` but not in `weights`.
 
     Gradient:
         Exact for the sample: to `log_alpha`, to the inputs, and to a

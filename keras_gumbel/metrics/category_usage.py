@@ -32,7 +32,7 @@ class CategoryUsage(CodeCounts):
             it is float32, too.) Defaults to `None`.
 
     Call arguments:
-        codes: As for `CodePerplexity`: integers, or rows of floats.
+        codes: Integer codes, or rows of floats `(..., num_codes)`.
         sample_weight: As for `CodePerplexity`; what has the weight 0 was not
             seen.
 

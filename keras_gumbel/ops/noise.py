@@ -75,8 +75,10 @@ def sample_logistic(
 
     Args:
         shape: The shape of the result, integers or an integer tensor.
-        dtype: As for `sample_gumbel`.
-        seed: As for `sample_gumbel`.
+        dtype: The result's dtype, a float. Defaults to `"float32"`.
+        seed: An integer for the same noise at every call, a
+            `keras.random.SeedGenerator` for its stream, None to follow
+            `keras.utils.set_random_seed`.
 
     Returns:
         A tensor of the given shape and dtype. It has no gradient.
