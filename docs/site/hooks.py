@@ -17,6 +17,7 @@ SHOWN = (
     "benchmarks/README.md",
     "benchmarks/results/*.md",
     "benchmarks/results/*.png",
+    "examples/*.ipynb",
     "examples/*.py",
     "studies/*.py",
 )
