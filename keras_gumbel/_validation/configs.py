@@ -1,4 +1,4 @@
-"""What comes out of a file, which may not be one that this package wrote."""
+"""Check what a file holds, which this package may not have written."""
 
 import inspect
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ def check_config(cls: type, config: Any) -> None:
 
 
 def check_is_whole(made: Any, config: dict[str, Any]) -> None:
-    """What was made of a configuration was told all that it has.
+    """Check that a configuration had every argument of its object.
 
     A constructor of `(*args, **kwargs)` names nothing that a class above it
     must be told; `get_config` does.
@@ -75,7 +75,7 @@ def check_flag(value: Any, name: str) -> bool:
 
 
 def check_function(value: Any, name: str) -> None:
-    """What can be called."""
+    """Check that a value can be called."""
     if not callable(value):
         raise TypeError(
             f"`{name}` must be a function, a layer or a model. Received: "

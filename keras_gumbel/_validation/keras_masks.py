@@ -1,4 +1,4 @@
-"""What Keras passes beside its tensors: which positions are padding."""
+"""Masks that Keras passes beside its tensors, False where there is padding."""
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor

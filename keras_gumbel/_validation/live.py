@@ -19,7 +19,7 @@ from keras_gumbel._validation.tensors import dtype_name
 def live_value(
     value: Any, name: str, check: Callable[[Any], None]
 ) -> Tensor | float:
-    """What a live scalar is to become: a number, or a float32 tensor.
+    """Return the new value of a live scalar: a number, or a float32 tensor.
 
     Args:
         value: A number, or a scalar float tensor or variable, whose number it

@@ -34,8 +34,8 @@ class ExactBackup(keras.callbacks.Callback):
     layer's noise is in it, that of `keras.layers.Dropout` too, which Keras
     leaves out.
 
-    Not in a backup is what other callbacks remember, such as `EarlyStopping`
-    how long it has waited, and `History`.
+    A backup does not hold the state of other callbacks, such as how long
+    `EarlyStopping` has waited, and the `History`.
 
     Put it last in the list of callbacks: what one after it changes at the end
     of an epoch is lost.
@@ -243,7 +243,7 @@ class ExactBackup(keras.callbacks.Callback):
 
 
 def _noise_by_name(model: keras.Model) -> dict[str, keras.Variable]:
-    """What Keras leaves out of its files.
+    """The state that Keras leaves out of its files.
 
     The states of all generators, two integers each, and live scalars.
     """

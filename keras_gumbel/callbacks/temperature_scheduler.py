@@ -198,7 +198,7 @@ class TemperatureScheduler(keras.callbacks.Callback):
         ]
 
     def _check_alone(self) -> None:
-        """Of two that set one layer, the later would undo the earlier."""
+        """Raise if two set one layer: the later would undo the earlier."""
         set_already = {id(x) for other in self._peers() for x in other._found}
         twice = [x.name for x in self._found if id(x) in set_already]
         if twice:

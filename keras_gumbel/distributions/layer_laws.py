@@ -1,4 +1,4 @@
-"""What a layer samples, as a distribution of TensorFlow Probability."""
+"""The distribution of a layer's samples, in TensorFlow Probability."""
 
 from collections.abc import Callable
 from typing import Any

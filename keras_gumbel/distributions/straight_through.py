@@ -119,7 +119,7 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
 
     @property
     def temperature(self) -> Tensor:
-        """Of the gradient, one for each distribution of the batch."""
+        """The gradient's temperature, one per distribution of the batch."""
         return self._temperature
 
     @property

@@ -1,4 +1,4 @@
-"""What an estimator is, and how a name becomes one."""
+"""The base of estimators, and how a name becomes one."""
 
 import copy
 import dataclasses
@@ -227,7 +227,7 @@ def register(cls: type[Estimator]) -> type[Estimator]:
 
 
 def names() -> tuple[str, ...]:
-    """What `get` knows, in the order of registration."""
+    """Return the names that `get` knows, in the order of registration."""
     return tuple(_BY_NAME)
 
 

@@ -1,4 +1,4 @@
-"""What both ways of exporting need to know of a model."""
+"""The sampling layers of a model, for both ways of exporting."""
 
 import keras
 

@@ -182,7 +182,7 @@ class HardConcreteGate(SamplingLayer):
 
     @property
     def resolved_inference(self) -> str:
-        """What it does when not training."""
+        """The mode when not training."""
         if is_sampling():
             return "sample"
         return self.inference or "deterministic"

@@ -1,4 +1,4 @@
-"""What a call of a layer leaves behind: a count, and a loss."""
+"""Traces of a layer's call: a count, and a loss."""
 
 from keras_gumbel.backend import (
     fetch_and_add as fetch_and_add,

@@ -135,7 +135,7 @@ def noiseless_sinkhorn(
     hard: bool,
     class_mask: Tensor | None = None,
 ) -> Tensor:
-    """What remains without noise: the best permutation, or its relaxation."""
+    """Return the best permutation, or its relaxation, without noise."""
     check_integer(num_iterations, "num_iterations", minimum=1)
     target = portable_format()
     # OpenVINO alone has the loops of the best permutation.
@@ -214,7 +214,7 @@ class _Permutation(Op):
         )
 
     def perturbed(self, draw: Draw) -> Tensor:
-        """What is matched: +inf in place of NaN."""
+        """Return the scores to match, with +inf in place of NaN."""
         near = _near(draw.logits(), draw.noise_scale)
         draw = draw._replace(logits=lambda: near)
         return numerics.add_noise(draw, numerics.gumbel, numerics.nan_to_inf)
@@ -226,7 +226,7 @@ class _Permutation(Op):
 
 @dataclasses.dataclass(frozen=True)
 class _NoiselessPermutation(_Permutation):
-    """Of the logits themselves."""
+    """The permutation of the logits themselves."""
 
     def perturbed(self, draw: Draw) -> Tensor:
         return numerics.nan_to_inf(_near(draw.logits(), 1.0))

@@ -204,7 +204,7 @@ class _Subset(Op):
         return tuple(map(rows.back, found))
 
     def perturbed(self, draw: Draw) -> Tensor:
-        """What the largest are looked for among: +inf in place of NaN."""
+        """Return the scores to search, with +inf in place of NaN."""
         # Of k classes any may be chosen, however far below the largest.
         return numerics.perturb(draw, numerics.less)
 
@@ -219,7 +219,7 @@ class _SubsetInOrder(_Subset):
 
 @dataclasses.dataclass(frozen=True)
 class _NoiselessSubset(_Subset):
-    """Of the logits, in operations that every format has."""
+    """The subset of the logits, in operations that every format has."""
 
     forward_is_compiled: ClassVar[bool] = False
 

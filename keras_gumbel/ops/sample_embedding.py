@@ -264,6 +264,6 @@ def _to_one_hot(d_rows: Tensor, table: Tensor, groups: int) -> Tensor:
 
 
 def _kept_again(estimator: Estimator, draw: Draw) -> Tensor:
-    """What the forward pass did not keep; the noise is drawn again."""
+    """Compute again what the forward pass did not keep, noise included."""
     _, kept = estimator.forward(draw)
     return draw.logits() if kept is None else kept
