@@ -23,7 +23,7 @@ _SCHEDULERS: weakref.WeakSet["TemperatureScheduler"] = weakref.WeakSet()
 
 
 class TemperatureScheduler(keras.callbacks.Callback):
-    """Sets the temperature of a model's sampling layers as it trains.
+    """Set the temperature of a model's sampling layers as it trains.
 
         temperature = schedule(step + initial_step)
 

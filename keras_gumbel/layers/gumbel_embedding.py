@@ -15,17 +15,17 @@ from keras_gumbel.ops.sample_embedding import sample_embedding
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class GumbelEmbedding(CategoricalLayer):
-    """The vector of a sampled class, from a table that is learned.
+    """Look up the vector of a sampled class, in a table that is learned.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
     and give the likeliest class's vector unless `inference` says otherwise.
 
         embeddings[index],  index ~ Categorical(softmax(logits))
 
-    It equals `GumbelSoftmax(hard=True)` followed by a `Dense` without bias,
-    in value and gradients, at the cost of the sampling alone: the row is
-    gathered, and nothing of the logits' size is kept for the backward pass.
-    Meant for codebooks and vocabularies of thousands of classes.
+    Use it for codebooks and vocabularies of thousands of classes. It equals
+    `GumbelSoftmax(hard=True)` followed by a `Dense` without bias, in value and
+    gradients, at the cost of the sampling alone: it gathers the row, and keeps
+    nothing of the logits' size for the backward pass.
 
     Args:
         input_dim: Positive integer, the number of classes.

@@ -14,7 +14,7 @@ from keras_gumbel.ops.gumbel_sigmoid import gumbel_sigmoid
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class GumbelSigmoid(LogitsLayer):
-    """Gates, each 0 or 1 by chance, inside a network that still trains.
+    """Open or close gates at random, inside a network that still trains.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
     and give the noise-free gates unless `inference="sample"`.

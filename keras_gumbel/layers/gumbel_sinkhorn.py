@@ -14,15 +14,15 @@ from keras_gumbel.ops.gumbel_sinkhorn import gumbel_sinkhorn, noiseless_sinkhorn
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class GumbelSinkhorn(LogitsLayer):
-    """A permutation inside a network that still trains.
+    """Choose a permutation, inside a network that still trains.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
     and give the noise-free permutation unless `inference="sample"`.
 
         perturbed = logits + noise_scale * gumbel
-        soft:  perturbed / temperature, its rows and columns normalised in
-               turn, `num_iterations` times: each column sums to 1, each row
-               nearly
+        soft:  exp(perturbed / temperature), with rows and columns normalised
+               in turn, `num_iterations` times: each column sums to 1, each
+               row approximately
         hard:  the permutation matrix P with the largest sum(P * perturbed)
 
     To sort `items` of shape (batch, n, d) by the result P, row i being item

@@ -34,7 +34,7 @@ def _check_l0_weight(value: Any) -> None:
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class HardConcreteGate(SamplingLayer):
-    """Gates on features, which an L0 penalty closes for good.
+    """Multiply features by learned gates, which an L0 penalty closes for good.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
     and multiply by the noise-free gates unless `inference="sample"`.
@@ -46,16 +46,15 @@ class HardConcreteGate(SamplingLayer):
         output:     inputs * z
         loss:       l0_weight * sum P(z != 0)
 
-    Every example has noise of its own, which is shared over the axes that are
-    not gated: a channel is kept or dropped as a whole. The loss is the
-    expected number of gates that are not 0, which counts features whatever
-    their weights are; it is added in training and in evaluation. A gate that
-    ends at exactly 0 says that its feature can be removed. The loss is added
-    once a call: a layer that is shared, or under `TimeDistributed`, adds it for
-    each. Out of a loop, such as that of `keras.layers.RNN`, no loss gets:
-    unroll the loop, or leave `l0_weight` at 0 and add
-    `weight * layer.expected_active()` outside. (There a weight that is changed
-    after tracing gives NaN.)
+    Each example has noise of its own, shared over the axes that are not gated:
+    a channel is kept or dropped as a whole. The loss is the expected number of
+    gates that are not 0, whatever the size of their weights, in training and in
+    evaluation. If a gate ends at exactly 0, its feature can be removed. Each
+    call adds the loss, so that a layer that is shared, or under
+    `TimeDistributed`, adds it several times. A loss cannot leave a loop, such
+    as that of `keras.layers.RNN`: unroll the loop, or leave `l0_weight` at 0
+    and add `weight * layer.expected_active()` outside. (There a weight that
+    changes after tracing gives NaN.)
 
     Args:
         axis: Integer or sequence of integers, the axes that are gated, as
