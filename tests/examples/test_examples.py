@@ -84,12 +84,14 @@ def test_sorting():
 
 def test_annealing():
     example = run("annealing")
-    losses = example.losses
-    assert losses["annealed"] < 0.8 * losses["constant"]
-    assert losses["inside"] < 0.8 * losses["constant"]
-    seen = example.history["temperature"]
-    last = example.EPOCHS * -(-len(example.x) // example.BATCH) - 1
-    assert seen[-1] == pytest.approx(float(example.cosine(last)), rel=1e-4)
+    gaps = {name: hard - soft for name, (soft, hard) in example.found.items()}
+    # Blends carry what hard codes cannot, and cold ones are hard.
+    assert gaps["constant"] > 0
+    assert abs(gaps["annealed"]) < 0.3 * gaps["constant"]
+    assert abs(gaps["inside"]) < 0.3 * gaps["constant"]
+    seen = example.history.history["temperature"]
+    last = float(example.cosine(example.STEPS - 1))
+    assert seen[-1] == pytest.approx(last, rel=1e-4)
     for name in ("annealed", "inside"):
         live = example.models[name].get_layer("code").temperature
         assert float(as_array(live)) == pytest.approx(0.1, abs=2e-3)
@@ -103,7 +105,7 @@ import tensorflow as tf
 served = tf.saved_model.load(sys.argv[1] + "/served")
 x = np.load(sys.argv[1] + "/x.npy")
 np.save(sys.argv[1] + "/likeliest.npy", served.serve(x))
-sys.exit("keras" in sys.modules or "keras_gumbel" in sys.modules)
+sys.exit("keras_gumbel" in sys.modules)
 """
 
 
