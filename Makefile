@@ -33,13 +33,13 @@ $(VENV)/.%: setup.cfg pyproject.toml keras_gumbel/_version.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $@
 
-demo: $(VENV)/.examples  ## two examples, small enough for two cores
+demo: $(VENV)/.examples  ## an example and a study, small enough for two cores
 	$(BIN)/python examples/differentiable_argmax.py
-	$(BIN)/python examples/categorical_vae.py --output $(DEMO)
+	$(BIN)/python studies/categorical_vae.py --output $(DEMO)
 
 demo-estimators: $(VENV)/.examples  ## every estimator, tried: ten minutes
-	$(BIN)/python examples/gradient_report.py --output $(DEMO)
-	$(BIN)/python examples/choose_an_estimator.py --output $(DEMO)
+	$(BIN)/python studies/gradient_report.py --output $(DEMO)
+	$(BIN)/python studies/choose_an_estimator.py --output $(DEMO)
 
 docs: $(VENV)/.test  ## the site, into site/; any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -85,7 +85,7 @@ $(MATRIX:%=%/.installed): .venv-%/.installed: tests/matrix/%.txt setup.cfg
 	.venv-$*/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
-test-matrix: $(MATRIX:%=%/.installed)  ## `test` with each; README's table
+test-matrix: $(MATRIX:%=%/.installed)  ## `test` with each; a table in docs/install.md
 	.venv-newest/bin/python -m tests.matrix.run
 
 # `build` makes the wheel from the sdist. It is then tried where nothing but

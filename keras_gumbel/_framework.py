@@ -32,7 +32,7 @@ def _found() -> str:
 
 
 def _setting() -> str:
-    """What Keras is set to, or will be: as it reads it itself."""
+    """Return the backend that Keras is set to, or will be, as it reads it."""
     if "keras" in sys.modules:
         import keras
 

@@ -1,4 +1,4 @@
-"""What a call is made for, which no argument of it says.
+"""The purpose of a call, which no argument of it says.
 
 The format of the file that it is traced for; and what a caller asks of all
 sampling layers, to take its noise or to sample: contexts of one thread alone.

@@ -20,18 +20,20 @@ _SMALL, _TERMS = 0.25, 14
 def categorical_kl(
     logits: Tensor, prior_logits: Tensor | None = None, *, axis: int = -1
 ) -> Tensor:
-    """Divergence of a categorical distribution from its prior, in nats.
+    """Return the divergence of a categorical distribution from its prior.
+
+    In nats, as the KL term of an ELBO with discrete latents:
 
         KL(q || p) = sum_k q_k log(q_k / p_k)
         q = softmax(logits),  p = softmax(prior_logits), or 1 / K
 
-    The term of an ELBO for discrete latents. Hard samples keep the bound with
-    it. Relaxed ones do not: theirs is the divergence between the relaxed
-    distributions, of `keras_gumbel.distributions`.
+    With hard samples the ELBO stays a bound. With relaxed samples it does not:
+    use the divergence between the relaxed distributions of
+    `keras_gumbel.distributions` there.
 
     Computed as sum_k (q_k log(q_k / p_k) - q_k + p_k), in which no term is
-    negative, so that small divergences keep their digits. In float32,
-    whatever the dtype of the logits; in float64 for float64.
+    negative, so that small divergences keep their digits; in float32, or
+    float64 for float64 logits.
 
     Args:
         logits: Float tensor, unnormalised log-probabilities in nats. -inf
@@ -108,7 +110,7 @@ def bernoulli_kl(logits: Tensor, prior_logits: Tensor | None = None) -> Tensor:
         KL(q || p) = q log(q / p) + (1 - q) log((1 - q) / (1 - p))
         q = sigmoid(logits),  p = sigmoid(prior_logits), or 1 / 2
 
-    Each entry is a gate of its own, as for `GumbelSigmoid`: sum over the
+    Each entry is a gate of its own, as in `GumbelSigmoid`: sum over the
     gates of an example for the term of an ELBO. Hard gates keep the bound
     with it; relaxed ones do not, as for `categorical_kl`.
 

@@ -11,16 +11,16 @@ from keras_gumbel._validation import check_are_values, check_function
 def remat(function: Callable[..., Any]) -> Callable[..., Any]:
     """Have `function` run again in the backward pass, with the same draws.
 
-    As `keras.remat` (gradient checkpointing): of all that is made within
-    `function` nothing is kept for the backward pass, which makes it again.
-    That takes less memory, and the time of one more forward pass. Here the
-    second run is of the same sample as the first:
+    Use it in place of `keras.remat` (gradient checkpointing) around layers that
+    sample. It keeps nothing of what `function` computes for the backward pass,
+    which runs it again: less memory, for the time of one more forward pass.
+    Here the second run draws the same sample as the first:
 
         the keys of its noise are those of the first run, kept between the two;
         streams, counts of training calls and metrics move once a call;
         losses that sampling layers add are added once, with their gradient
 
-    so that the gradient is what it is without `remat`. `keras.remat` and
+    so that the gradient equals the one without `remat`. `keras.remat` and
     `tf.recompute_grad` draw anew in the second run, and give the gradient of
     another sample.
 
@@ -41,7 +41,7 @@ def remat(function: Callable[..., Any]) -> Callable[..., Any]:
             `tf.function` within it, as `keras.layers.RNN` does.
 
     Gradient:
-        That of `function`.
+        The gradient of `function`.
 
     Example:
 

@@ -21,7 +21,7 @@ from keras_gumbel._validation import (
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class ExponentialAnnealing(keras.optimizers.schedules.LearningRateSchedule):
-    """Exponential decay to a floor, in steps.
+    """Lower the temperature exponentially, in steps, to a floor.
 
         temperature(step) = max(
             minimum,

@@ -10,8 +10,11 @@ import pytest
 
 DEFAULT_SEED = 17
 BACKEND = keras.config.backend()
-# What is TensorFlow's own, or of the examples and exports that ask for it.
-NOT_WITHOUT_TENSORFLOW = ("examples", "export", "distributions", "resuming")
+# What is TensorFlow's own, or of the programs and exports that ask for it.
+NOT_WITHOUT_TENSORFLOW = (
+    *("examples", "studies"),
+    *("export", "distributions", "resuming"),
+)
 # And what the modules import that ask for it.
 OF_TENSORFLOW = re.compile(
     r"^(?:import|from) (?:tensorflow|playwright"

@@ -693,7 +693,10 @@ MUTANTS = (
 def place_of(tests_of: str | None) -> Path:
     """A copy of this tree, with the tests of another commit if it is named."""
     copy = Path(tempfile.mkdtemp(prefix="mutants-"))
-    names = ("keras_gumbel", "tests", "docs", "examples", "benchmarks")
+    names = (
+        *("keras_gumbel", "tests", "docs"),
+        *("examples", "studies", "benchmarks"),
+    )
     for name in names:
         shutil.copytree(ROOT / name, copy / name)
     for file in ROOT.glob("*.*"):

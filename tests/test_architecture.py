@@ -1,7 +1,8 @@
-"""The arrows between the parts of the package, read from its imports."""
+"""The arrows between the parts of the package, and what is said of them."""
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -238,3 +239,32 @@ def test_the_checker_can_fail(file, line, complaint, tmp_path):
     found = list(violations(root))
     assert found
     assert all(complaint in one for one in found)
+
+
+PAGE = (ROOT.parent / "ARCHITECTURE.md").read_text()
+TREE = PAGE.split("```")[1]
+
+
+def test_every_part_of_the_package_is_in_the_tree():
+    parts = {path.name for path in ROOT.iterdir() if path.suffix == ".py"}
+    parts |= {path.parent.name + "/" for path in ROOT.glob("*/__init__.py")}
+    assert sorted(part for part in parts if part not in TREE) == []
+
+
+def test_every_name_in_the_tree_is_there():
+    """Files by their names; folders; and the modules of `numerics`."""
+    files = {path.name for path in ROOT.parent.rglob("*.py")}
+    assert {*re.findall(r"\b\w+\.py\b", TREE)} <= files
+    top = ROOT.parent
+    folders = [*ROOT.rglob("*/"), *top.glob("[a-z]*/"), *top.glob("[a-z]*/*/")]
+    named = {*re.findall(r"(?<![\w/])(\w+)/", TREE)}
+    assert named <= {folder.name for folder in folders if folder.is_dir()}
+    rows = re.findall(r"^ {4}([a-z_]+(?:  [a-z_]+)*)(?: {3,}|$)", TREE, re.M)
+    modules = {name for row in rows for name in row.split()}
+    assert len(modules) > 10
+    assert modules <= {path.stem for path in (ROOT / "numerics").glob("*.py")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_file_is_long(path):
+    assert len(path.read_text().splitlines()) <= 300

@@ -12,6 +12,7 @@ from tests.variants import slow
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
+REFERENCE = ROOT / "docs" / "api" / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 MARKDOWN = [*sorted(ROOT.glob("*.md")), *PAGES[1:]]
 # Pages whose blocks compile much, or train a model, stop, and go on.
@@ -71,7 +72,7 @@ def test_every_python_block_runs(page_and_namespace):
 
 def test_the_layers_of_the_table_are_used_as_it_shows():
     shown = re.findall(
-        r"^\| `(kg\.\w+\(.*?\)\(\w+\))`", README.read_text(), re.M
+        r"^\| `(kg\.\w+\(.*?\)\(\w+\))`", REFERENCE.read_text(), re.M
     )
     inputs = {
         "logits": keras.ops.ones((2, 512)),
@@ -138,7 +139,7 @@ def test_every_file_that_a_page_names_exists(page):
     paths += [
         ROOT / path
         for path in re.findall(
-            r"`((?:examples|tests|benchmarks|docs|keras_gumbel)/[\w./-]*)`",
+            r"`((?:examples|studies|tests|benchmarks|docs|keras_gumbel)/[\w./-]*)`",
             text,
         )
     ]

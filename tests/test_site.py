@@ -150,6 +150,43 @@ def test_every_picture_of_the_gallery_is_shown(site, browser):
         page.close()
 
 
+WIDTHS = """() => ({
+    page: document.documentElement.scrollWidth,
+    wide: [...document.querySelectorAll("article table, article img")]
+        .filter(e => e.closest(".md-typeset__scrollwrap") === null)
+        .map(e => Math.ceil(e.getBoundingClientRect().right)),
+})"""
+
+
+@pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
+def test_every_page_fits_its_width(site, browser, width):
+    """A table of many columns may scroll by itself on a phone."""
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    wide = {}
+    with served(site) as home:
+        for path in sorted(site.rglob("*.html")):
+            page.goto(home + path.relative_to(site).as_posix())
+            found = page.evaluate(WIDTHS)
+            right = max([found["page"], *found["wide"]])
+            if right > width + 1:
+                wide[path.name] = right
+    page.close()
+    assert wide == {}
+
+
+def test_the_gallery_has_thumbnails(site, browser):
+    with served(site) as home:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(f"{home}docs/gallery/index.html")
+        heights = page.evaluate(
+            "() => [...document.querySelectorAll('article img')]"
+            ".map(i => i.getBoundingClientRect().height)"
+        )
+        page.close()
+    assert len(heights) >= 20
+    assert all(0 < height <= 240 for height in heights)
+
+
 def test_search_finds(site, browser):
     with served(site) as home:
         page = browser.new_page()

@@ -1,4 +1,4 @@
-"""README's table of versions, setup.cfg's bounds and the pins agree."""
+"""The table of versions, setup.cfg's bounds and the pins agree."""
 
 import configparser
 import datetime
@@ -11,6 +11,7 @@ from packaging.version import Version
 import keras_gumbel as kg
 from tests.matrix.versions import (
     COLUMNS,
+    GUIDE,
     ROOT,
     SETS,
     pins,
@@ -41,8 +42,8 @@ def test_the_newest_is_the_last_below_the_upper_bound(package):
     assert limit == bound(package, "<")
 
 
-def test_the_table_of_readme_is_of_these_versions():
-    rows = read_table((ROOT / "README.md").read_text())
+def test_the_table_is_of_these_versions():
+    rows = read_table(GUIDE.read_text())
     assert len(rows) == len(SETS)
     for name, row in zip(SETS, rows, strict=True):
         for column, package in COLUMNS.items():
@@ -74,11 +75,11 @@ def test_a_release_is_dated_and_cited():
     assert datetime.date.fromisoformat(date) <= datetime.date.today()
 
 
-def test_the_table_of_readme_is_of_a_run_that_passed():
+def test_the_table_is_of_a_run_that_passed():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     pythons = SpecifierSet(config["options"]["python_requires"])
-    for row in read_table((ROOT / "README.md").read_text()):
+    for row in read_table(GUIDE.read_text()):
         assert row["Python"] in pythons
         assert row["failed"] == "0"
         assert int(row["passed"]) > 10 * int(row["skipped"])

@@ -17,7 +17,9 @@ SHOWN = (
     "benchmarks/README.md",
     "benchmarks/results/*.md",
     "benchmarks/results/*.png",
+    "examples/*.ipynb",
     "examples/*.py",
+    "studies/*.py",
 )
 
 
@@ -38,7 +40,7 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, **kwargs):
     """A page of the gallery, and the program that it tells of."""
     source = Path(page.file.src_uri)
-    program = ROOT / "examples" / f"{source.stem}.py"
+    program = ROOT / "studies" / f"{source.stem}.py"
     if source.parent.as_posix() != "docs/gallery" or not program.exists():
         return markdown
     code = program.read_text().rstrip()

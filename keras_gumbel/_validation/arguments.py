@@ -1,4 +1,4 @@
-"""What the arguments of every sample become, once they are checked."""
+"""The arguments of every sample, once they are checked."""
 
 from typing import Any, NamedTuple
 

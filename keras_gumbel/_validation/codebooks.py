@@ -1,4 +1,4 @@
-"""What a quantizer takes: features, codes, and its own sizes."""
+"""Checks of what a quantizer takes: features, codes, and its own sizes."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What comes out of a file, which may not be one that this package wrote."""
+"""Check what a file holds, which this package may not have written."""
 
 import inspect
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ def check_config(cls: type, config: Any) -> None:
 
 
 def check_is_whole(made: Any, config: dict[str, Any]) -> None:
-    """What was made of a configuration was told all that it has.
+    """Check that a configuration had every argument of its object.
 
     A constructor of `(*args, **kwargs)` names nothing that a class above it
     must be told; `get_config` does.
@@ -58,8 +58,8 @@ def _check_nothing_is_missing(
     if missing:
         raise ValueError(
             f"`config` of {cls.__name__} must have every argument of the "
-            "constructor, as `get_config` gives them: a default in place of "
-            f"one that is lost would be another {cls.__name__}. "
+            "constructor, as `get_config` gives them. A missing argument would "
+            "silently change the layer. "
             f"Missing: {missing}. Received: config={config}"
         )
 
@@ -75,7 +75,7 @@ def check_flag(value: Any, name: str) -> bool:
 
 
 def check_function(value: Any, name: str) -> None:
-    """What can be called."""
+    """Check that a value can be called."""
     if not callable(value):
         raise TypeError(
             f"`{name}` must be a function, a layer or a model. Received: "
@@ -88,7 +88,7 @@ def check_are_values(arguments: Any) -> None:
     for x in keras.tree.flatten(arguments):
         if keras.utils.is_keras_tensor(x):
             raise TypeError(
-                "What `kg.remat` gives must be called with tensors. Call it "
+                "The result of `kg.remat` must be called with tensors. Call it "
                 "in the `call` of a layer or model of yours, in place of a "
                 f"`keras.Input`. Received: {x!r}"
             )
@@ -128,8 +128,8 @@ def check_stored(
     unknown = sorted({*stored} - {*weights} - {*optional})
     if missing or unknown:
         raise ValueError(
-            "The file must hold the weights that the layer has (one that is "
-            "not built has only live scalars). "
+            "The file must hold the weights of the layer. (A layer that is not "
+            "built has only live scalars.) "
             f"Received: missing {missing}, unknown {unknown}"
         )
 

@@ -31,7 +31,7 @@ def check_stretch(stretch: Any) -> None:
     ):
         raise ValueError(
             "`stretch` must be two finite numbers, one below 0 and one above "
-            "1: only so is a gate exactly 0 or 1 with some probability. "
+            "1, so that gates can be exactly 0 and exactly 1. "
             f"Received: stretch={stretch!r}"
         )
 

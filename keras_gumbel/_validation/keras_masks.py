@@ -1,4 +1,4 @@
-"""What Keras passes beside its tensors: which positions are padding."""
+"""Masks that Keras passes beside its tensors, False where there is padding."""
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor
@@ -10,7 +10,7 @@ def check_keras_mask(mask: Tensor, shape: Shape) -> None:
     dtype = dtype_name(mask)
     if dtype != "bool":
         raise TypeError(
-            "`mask`, that of Keras, must be bool, False where there is "
+            "`mask`, Keras's own, must be bool, False where there is "
             f"padding. Received: mask of dtype {dtype}"
         )
     if backend.rank(mask) is None:
@@ -24,7 +24,7 @@ def check_keras_mask(mask: Tensor, shape: Shape) -> None:
         size in (goal, 1, None) or goal is None for size, goal in pairs
     ):
         raise ValueError(
-            "`mask`, that of Keras, must have the shape of the logits or of "
+            "`mask`, Keras's own, must have the shape of the logits or of "
             "their first axes: it is aligned from the left. (`class_mask` is "
             "the one that broadcasts.) Received: mask of shape "
             f"{sizes}, logits of shape {target}"

@@ -19,7 +19,7 @@ from keras_gumbel._validation.tensors import dtype_name
 def live_value(
     value: Any, name: str, check: Callable[[Any], None]
 ) -> Tensor | float:
-    """What a live scalar is to become: a number, or a float32 tensor.
+    """Return the new value of a live scalar: a number, or a float32 tensor.
 
     Args:
         value: A number, or a scalar float tensor or variable, whose number it
@@ -132,8 +132,8 @@ def check_not_built(
     names = ", ".join(f"`{one}`" for one in live)
     raise AttributeError(
         f"`{name}` of {type(layer).__name__} cannot be set once the layer is "
-        "built: programs that were traced with it would not know. Make a new "
-        f"layer with it. (What is live, {names}, can be assigned.) "
+        "built: programs that are already traced would not follow. Make a new "
+        f"layer with it. (Live settings, {names}, can be assigned.) "
         f"Received: {name}={value!r}, layer={layer.name!r}"
     )
 
@@ -151,7 +151,7 @@ def check_no_penalty(layer: Any, name: str, weight: Any, instead: str) -> None:
         return
     raise ValueError(
         f"`{name}` must be 0 inside a loop or a branch of another layer, such "
-        "as `keras.layers.RNN`, out of which no loss gets. Unroll the loop "
+        "as `keras.layers.RNN`: a loss cannot leave it. Unroll the loop "
         f"(`unroll=True`), or add {instead} to the loss outside of it. "
         f"Received: {name}={weight!r}, layer={layer.name!r}"
     )

@@ -208,7 +208,7 @@ def check_index_is_exact(shape: tuple[int | None, ...], axis: int) -> None:
     if classes is not None and classes > MOST_NUMBERS:
         raise ValueError(
             "`logits` must have at most 2**24 classes for an index in float32, "
-            "which larger numbers are rounded in. "
+            "which rounds larger numbers. "
             "`keras_gumbel.ops.gumbel_top_k(logits, 1, hard=True)` gives the "
             "class as an integer too. "
             f"Received: logits of shape {tuple(shape)}, axis={axis}"

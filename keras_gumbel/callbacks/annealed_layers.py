@@ -61,11 +61,12 @@ def _check_model_holds(
     if strangers:
         names = [layer.name for layer in strangers]
         raise ValueError(
-            "`layers` has layers that the model in training does not hold; "
-            "perhaps they belong to the model that it was loaded or copied "
-            f"from. Name them, layers={names}: names hold for a loaded model, "
-            "too. Or take the layers from the model that is trained. (A layer "
-            "outside of any model has to become an attribute of this one.) "
+            "`layers` has layers that the model in training does not hold. "
+            "They may belong to the model that it was loaded or copied from: "
+            f"then name them, layers={names}, since a name also finds the "
+            "layer of a loaded model. Or take the layers from the model that "
+            "is trained. (A layer outside of any model must become an "
+            "attribute of this one.) "
             f"Received: layers={strangers!r}"
         )
 

@@ -20,32 +20,31 @@ _UNFINISHED = "unfinished"
 
 
 class ExactBackup(keras.callbacks.Callback):
-    """Goes on with a training run that was killed, as if it had not been.
+    """Resume a training run that was killed, bit for bit.
 
     It writes a backup before the first epoch and at the end of each, and
-    `fit` goes on from the last one that is there. The weights at the end are
-    those of a run that was never disturbed, bit for bit, if the data are (see
+    `fit` resumes from the last one. The final weights equal those of an
+    uninterrupted run, bit for bit, if the data resume as well (see
     `epochs_done`).
 
-    `keras.callbacks.BackupAndRestore(save_freq="epoch")` does the same where
-    the process is not killed while it writes: it overwrites its backup in
-    place, and the number of the epoch is a file of its own. Here a backup is
-    a new folder, which gets its name when it is complete. And here every
-    layer's noise is in it, that of `keras.layers.Dropout` too, which Keras
-    leaves out.
+    `keras.callbacks.BackupAndRestore(save_freq="epoch")` overwrites its backup
+    in place, with the number of the epoch in a file of its own, and so loses it
+    if the process is killed while it writes. Here a backup is a new folder,
+    which gets its name when it is complete. It also holds the noise of every
+    layer, including `keras.layers.Dropout`, which Keras leaves out.
 
-    Not in a backup is what other callbacks remember, such as `EarlyStopping`
-    how long it has waited, and `History`.
+    A backup does not hold the state of other callbacks, such as how long
+    `EarlyStopping` has waited, and the `History`.
 
-    Put it last in the list of callbacks: what one after it changes at the end
-    of an epoch is lost.
+    Put it last in the list of callbacks: changes that a later callback makes at
+    the end of an epoch are lost.
 
-    A folder knows its run. `fit` goes on by itself with one that was cut
-    short and looks the same: layers, their settings, shapes, optimizer, loss
-    and steps. Any other may be another one, such as a fold of a
-    cross-validation or a tuner's trial, which only differ in what a callback
-    does not see; and what then happens, `existing` says. Give each run a
-    folder of its own or a name.
+    A folder knows its run. `fit` resumes a run that was cut short and looks the
+    same: layers, their settings, shapes, optimizer, loss and steps. Any other
+    run in the folder may be a different one, such as a fold of a
+    cross-validation or a tuner's trial, whose difference a callback cannot see:
+    `existing` decides what happens then. Give each run a folder of its own or a
+    name.
 
     Args:
         folder: Path of a local folder. It is made if it is not there, and
@@ -243,7 +242,7 @@ class ExactBackup(keras.callbacks.Callback):
 
 
 def _noise_by_name(model: keras.Model) -> dict[str, keras.Variable]:
-    """What Keras leaves out of its files.
+    """The state that Keras leaves out of its files.
 
     The states of all generators, two integers each, and live scalars.
     """

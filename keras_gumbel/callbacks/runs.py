@@ -30,7 +30,7 @@ _LONG = 16
 
 
 class _Trained(NamedTuple):
-    """What this process knows of a run: whose it is, and how it ended."""
+    """A run as this process knows it: whose it is, and how it ended."""
 
     model: "weakref.ref[keras.Model]"
     weights_at_end: str | None
@@ -41,7 +41,7 @@ _HERE: dict[str, _Trained] = {}
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a backup says of its run.
+    """A backup's description of its run.
 
     Attributes:
         id: Of this run alone; None in folders of older versions.
@@ -65,7 +65,7 @@ class Run:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """What `to_json` wrote."""
+        """Read what `to_json` wrote."""
         return cls(**json.loads(text))
 
     def to_json(self) -> str:
@@ -132,7 +132,7 @@ def check_name(name: Any) -> Any:
 
 
 def looks_of(model: keras.Model, steps: int | None) -> dict[str, str]:
-    """What a model looks like before it trains, whoever makes it anew.
+    """Describe a model before it trains, alike for whoever makes it anew.
 
     It tells different models apart, and no two runs of one: folds differ by
     their data, which a callback does not see.
@@ -197,7 +197,7 @@ def _unlike(then: dict[str, str], now: dict[str, str]) -> Iterator[str]:
 
 
 def _digest(model: keras.Model) -> str:
-    """Of what trains: inference may move all else."""
+    """Return a digest of what trains: inference may move the rest."""
     digest = hashlib.blake2b()
     for variable in model.trainable_variables:
         digest.update(ops.convert_to_numpy(variable).tobytes())

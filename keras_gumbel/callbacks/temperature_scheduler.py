@@ -23,7 +23,7 @@ _SCHEDULERS: weakref.WeakSet["TemperatureScheduler"] = weakref.WeakSet()
 
 
 class TemperatureScheduler(keras.callbacks.Callback):
-    """Sets the temperature of a model's sampling layers as it trains.
+    """Set the temperature of a model's sampling layers as it trains.
 
         temperature = schedule(step + initial_step)
 
@@ -147,8 +147,9 @@ class TemperatureScheduler(keras.callbacks.Callback):
             warnings.warn(
                 "Callbacks run once for `steps_per_execution="
                 f"{self.model.steps_per_execution}` batches, so the "
-                "temperature changes no oftener. For every batch give the "
-                "schedule to the layer: GumbelSoftmax(temperature=schedule).",
+                "temperature also changes only once for as many. For every "
+                "batch give the schedule to the layer: "
+                "GumbelSoftmax(temperature=schedule).",
                 stacklevel=2,
             )
 
@@ -197,7 +198,7 @@ class TemperatureScheduler(keras.callbacks.Callback):
         ]
 
     def _check_alone(self) -> None:
-        """Of two that set one layer, the later would undo the earlier."""
+        """Raise if two set one layer: the later would undo the earlier."""
         set_already = {id(x) for other in self._peers() for x in other._found}
         twice = [x.name for x in self._found if id(x) in set_already]
         if twice:
@@ -218,8 +219,8 @@ class TemperatureScheduler(keras.callbacks.Callback):
         if new:
             raise ValueError(
                 "TemperatureScheduler found layers that the first batch has "
-                "made, and could not set them for it. Build the model before "
-                "`fit`: call it on a batch. "
+                "made, too late to set their temperature for that batch. Build "
+                "the model before `fit`: call it on a batch. "
                 f"Received: layers that were made late: {new}"
             )
 

@@ -8,7 +8,7 @@ from keras_gumbel.diagnostics.problem import Problem
 
 
 def exact_expectation(objective: Objective, logits: Tensor) -> np.ndarray:
-    """The mean of an objective over every state of a few discrete variables.
+    """Return the mean of an objective over all states of discrete variables.
 
         E f(z) = sum_z prod_i softmax(logits)_i[z_i] f(z)
 
@@ -18,9 +18,9 @@ def exact_expectation(objective: Objective, logits: Tensor) -> np.ndarray:
             with many states at once, and with the same state for every
             example of the batch.
         logits: Float array `(*batch, *variables, K)`, unnormalised
-            log-probabilities in nats; -inf forbids a class. The batch is as
-            long as the values of the objective say; the variables are
-            independent, and all of one example's are enumerated together.
+            log-probabilities in nats; -inf forbids a class. The values of the
+            objective tell which axes are the batch. The variables are
+            independent; those of one example are enumerated together.
 
     Returns:
         A float64 NumPy array of the shape `batch`.

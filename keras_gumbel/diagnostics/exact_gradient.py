@@ -8,14 +8,18 @@ from keras_gumbel.diagnostics.problem import Problem
 
 
 def exact_gradient(objective: Objective, logits: Tensor) -> np.ndarray:
-    """The gradient that estimators estimate, without sampling.
+    """Return the exact gradient of an expectation, by enumeration.
+
+    It is the gradient that estimators estimate:
 
         d E f(z) / d logits = E[f(z) (D - p)]
         p = softmax(logits),  D = z as a one-hot
 
     Args:
-        objective: As for `exact_expectation`. Its own gradient is not used.
-        logits: As for `exact_expectation`.
+        objective: Function of samples, as in `exact_expectation`. Its own
+            gradient is not used.
+        logits: Float array `(*batch, *variables, K)`, unnormalised
+            log-probabilities in nats; -inf forbids a class.
 
     Returns:
         A float64 NumPy array of the shape of `logits`: for each example, the

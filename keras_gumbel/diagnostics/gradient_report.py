@@ -54,18 +54,19 @@ def gradient_report(
     reference_samples: int = 100_000,
     seed: int = 0,
 ) -> GradientReport:
-    """Bias, variance and cost of gradient estimators for an objective.
+    """Measure bias, variance and cost of gradient estimators on an objective.
 
-    The truth is enumerated where the variables of one example have at most
-    1,000,000 joint states, and otherwise the mean of many samples of the
-    score function, whose error the report states.
+    Use it to choose an estimator and a temperature for your own loss. If the
+    variables of one example have at most 1,000,000 joint states, the reference
+    gradient is exact, by enumeration. Otherwise it is the mean of many samples
+    of the score function, and the report states its error.
 
     Args:
         objective: Function from samples `(m, *logits.shape)`, in the dtype
-            of the logits, to float values `(m, *batch)`, of what Keras or
-            TensorFlow differentiate: a model's loss, for example. It is
-            called with many samples at once and traced into a graph, so it
-            must treat each alone and draw nothing of its own.
+            of the logits, to float values `(m, *batch)`, made of differentiable
+            operations: a model's loss, for example. It is called with many
+            samples at once and traced into a graph, so it must treat each
+            sample alone, and draw no random numbers.
         logits: Float array `(*batch, *variables, K)`, unnormalised
             log-probabilities in nats; -inf forbids a class.
         estimators: Names and objects of `keras_gumbel.estimators`, for hard
@@ -77,8 +78,8 @@ def gradient_report(
             whole calls of the same size, a multiple of 32.
         reference_samples: Integer >= 32, gradients for a reference that has
             to be sampled, of two samples each; rounded up likewise.
-        seed: Integer in [0, 2**32). A row depends on it, and not on what
-            other rows there are.
+        seed: Integer in [0, 2**32). A row depends on it, but not on the other
+            rows.
 
     Returns:
         A `GradientReport`, which prints as a table, and has `to_dict` and

@@ -5,26 +5,25 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class GradientRow:
-    """How one estimator did at one temperature.
+    """Hold what was measured of one estimator at one temperature.
 
-    g is the gradient of one sample, g* the reference, and | | the Euclidean
-    length over all logits, the batch included.
+    Below, g is the gradient of one sample, g* the reference gradient, and | |
+    the Euclidean length over all logits of the batch.
 
     Args:
         estimator: The estimator's name, or how it prints where its settings
             are not the defaults.
         temperature: Dimensionless; None where there is none.
-        relative_bias: |E g - g*| / |g*|, with the noise of the Monte Carlo
-            means removed from its square, and 0 where that leaves less.
-        bias_error: The standard error of the bias, in the same unit, that of
-            the reference included: how far up one standard error of the
-            square takes its root.
-        relative_variance: E |g - E g|**2 / |g*|**2, the trace of the
-            covariance of one sample's gradient.
-        cosine: Of the angle between the mean gradient and g*; NaN where the
-            mean is zero.
-        seconds: Wall time for one gradient sample, the objective's part
-            included and compilation not: the median over several calls.
+        relative_bias: |E g - g*| / |g*|. Its square is estimated without the
+            noise of the sample means; a negative estimate counts as 0.
+        bias_error: The standard error of `relative_bias`, in the same unit:
+            sqrt(bias**2 + se) - bias, where se is the standard error of the
+            squared bias. It includes the error of a sampled reference.
+        relative_variance: E |g - E g|**2 / |g*|**2, the total variance of one
+            sample's gradient.
+        cosine: The cosine of the angle between E g and g*; NaN if E g is 0.
+        seconds: Wall time of one gradient sample, with the objective and
+            without compilation: the median over several calls.
     """
 
     estimator: str

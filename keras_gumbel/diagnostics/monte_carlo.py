@@ -20,7 +20,7 @@ TIMED_CALLS = 5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Draws:
-    """What is left of many gradients, D numbers each.
+    """The sums of many gradients, D numbers each.
 
     Args:
         means: Array `(GROUPS, D)`, of independent parts of equal size.
@@ -75,7 +75,7 @@ def draw(
 
 
 def root(square: float) -> float:
-    """Of an estimate, which may fall below 0; NaN stays, as `max` has not."""
+    """Return the square root, 0 for an estimate below 0; NaN stays."""
     return float(np.sqrt(np.maximum(square, 0.0)))
 
 

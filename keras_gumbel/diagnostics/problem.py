@@ -1,4 +1,4 @@
-"""What every diagnostic begins with: an objective, and logits."""
+"""The start of every diagnostic: an objective, and logits."""
 
 import dataclasses
 import math

@@ -44,7 +44,7 @@ class RelaxedOneHotCategorical(tfd.RelaxedOneHotCategorical):
 
     @property
     def distribution(self) -> tfd.Distribution:
-        """Of the logarithm."""
+        """The density of the logarithm."""
         law = self._distribution
         return ExpRelaxedOneHotCategorical(
             law.temperature, logits=law.logits, probs=law.probs

@@ -42,7 +42,7 @@ from keras_gumbel.layers.logits import LogitsLayer
 
 
 class Given(NamedTuple):
-    """What a law is made of. What is a variable here is live."""
+    """The parameters of a distribution. Variables among them are live."""
 
     logits: Tensor
     temperature: Tensor

@@ -1,4 +1,4 @@
-"""What a layer samples, as a distribution of TensorFlow Probability."""
+"""The distribution of a layer's samples, in TensorFlow Probability."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,10 @@ def from_layer(
     temperature: Tensor | None = None,
     class_mask: Tensor | None = None,
 ) -> tfd.Distribution:
-    """Return the law of `layer(logits, training=True)`, with densities.
+    """Return the distribution of `layer(logits, training=True)`.
+
+    Use it for the density, entropy or divergence of what a layer samples. It
+    is a distribution of TensorFlow Probability:
 
         GumbelSoftmax soft:      RelaxedOneHotCategorical
         GumbelSoftmax hard:      StraightThroughOneHotCategorical
@@ -26,44 +29,45 @@ def from_layer(
         GumbelSigmoid soft:      RelaxedBernoulli
         GumbelSigmoid hard:      Bernoulli, float32
 
-    of logits / noise_scale and temperature / noise_scale. The temperature is
-    the layer's live one: the distribution reads it at each use, so that what
-    is assigned or annealed later counts too. (A slice of it, d[0], keeps that
-    of its making.)
+    with logits / noise_scale and temperature / noise_scale. It reads the
+    layer's live temperature at each use, so a later assignment or annealing
+    changes it too. (A slice of it, d[0], keeps the temperature it was made
+    at.)
 
-    A forbidden class, of -inf or by `class_mask`, is exactly 0 in a sample.
-    The density of a relaxed one is then that of the other classes, on their
-    face of the simplex, and 0 for a sample that is elsewhere. So too a gate of
-    an infinite logit: 1 for its one state, 0 for others.
+    A class that -inf or `class_mask` forbids is exactly 0 in a sample. The
+    density of a relaxed sample is then that of the allowed classes, on their
+    face of the simplex, and 0 off it. A gate with an infinite logit has one
+    state, with density 1.
 
-    In float32 a relaxed sample is rounded to 0 or 1 and its density lost: NaN
-    for classes, infinite for gates. It happens at temperatures below 0.3 for
-    classes, and at any temperature for gates of a large logit: take
+    In float32, entries of a relaxed sample can round to 0 or 1. Its density is
+    then NaN for classes and infinite for gates. For classes that happens at
+    temperatures below 0.3, for gates with large logits at any temperature. Use
     `log_from_layer` there.
 
     Args:
-        layer: One of the above, with noise. It is not called.
-        logits: Float tensor, what the layer would be called with, its classes
-            on the last axis: logits, or probabilities with
+        layer: One of the layers above, with noise. It is not called.
+        logits: Float tensor, the input of the layer, with the classes on the
+            last axis: logits, or probabilities if the layer has
             `from_logits=False`.
-        temperature: Optional, as in a call of the layer, in place of its own.
-            Defaults to `None`.
-        class_mask: Optional, as in a call of the layer. Defaults to `None`.
+        temperature: Optional, in place of the layer's own, as in a call of
+            the layer. Defaults to `None`.
+        class_mask: Optional bool tensor, True where a class is allowed, as in
+            a call of the layer. Defaults to `None`.
 
     Returns:
         A `tfp.distributions.Distribution` in float32, whatever the policy
         (float64 for float64 logits).
 
     Gradient:
-        Of densities: exact. Of samples: as of the layer, by its `estimator`
-        where they are hard. (With a noise scale s other than 1 it is that at
-        logits / s and temperature / s.)
+        Densities have an exact gradient. Samples have the gradient of the
+        layer, by its `estimator` if they are hard, at logits / s and
+        temperature / s for a noise scale s.
 
     Raises:
         ValueError: For a layer without noise or with another axis, and for a
             temperature out of range.
-        TypeError: For a layer that has no law here, and for logits that are
-            not floats.
+        TypeError: For a layer that is not listed above, and for logits that
+            are not floats.
 
     Example:
 
@@ -93,17 +97,18 @@ def log_from_layer(
     temperature: Tensor | None = None,
     class_mask: Tensor | None = None,
 ) -> tfd.Distribution:
-    """Return the law of a relaxed sample on a scale where it is never rounded.
+    """Return the distribution of log(z), where rounding does no harm.
 
         GumbelSoftmax soft:  ExpRelaxedOneHotCategorical, of log(z)
         GumbelSigmoid soft:  Logistic, of log(z / (1 - z)), the log-odds:
                              loc = logits / temperature,
                              scale = noise_scale / temperature
 
-    Densities are finite here at every temperature and logit. A divergence
-    between two relaxed distributions is the same as between these, so that
-    this is where to compute it. Sample from it, and take `keras.ops.exp` of a
-    class's sample, `keras.ops.sigmoid` of a gate's, for what the layer gives.
+    z is a relaxed sample of the layer. Densities of its logarithm are finite at
+    every temperature and logit, and divergences between two of these equal
+    those of the relaxed distributions: compute them here. To get a sample of
+    the layer, apply `keras.ops.exp` to one of classes and `keras.ops.sigmoid`
+    to one of gates.
 
     Forbidden classes and certain gates are as for `from_layer`: -inf in a
     sample of classes, and -inf or +inf in one of gates.
@@ -111,9 +116,12 @@ def log_from_layer(
     Args:
         layer: A soft `GumbelSoftmax` or `GumbelSigmoid`, with noise. It is not
             called.
-        logits: As for `from_layer`.
-        temperature: As for `from_layer`. Defaults to `None`.
-        class_mask: As for `from_layer`. Defaults to `None`.
+        logits: Float tensor, the input of the layer, with the classes on the
+            last axis.
+        temperature: Optional, in place of the layer's own. Defaults to
+            `None`.
+        class_mask: Optional bool tensor, True where a class is allowed.
+            Defaults to `None`.
 
     Returns:
         A `tfp.distributions.Distribution` in float32, whatever the policy

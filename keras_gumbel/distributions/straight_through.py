@@ -19,7 +19,7 @@ from keras_gumbel.ops.gumbel_softmax import one_hot_by_key
 
 
 class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
-    """`OneHotCategorical` whose samples have a straight-through gradient.
+    """A `OneHotCategorical` whose samples have a straight-through gradient.
 
         sample:    one_hot(i),  i ~ Categorical(softmax(logits))
         log_prob:  sum_k x_k log softmax(logits)_k
@@ -48,8 +48,9 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
         name: String. Defaults to `"StraightThroughOneHotCategorical"`.
 
     Gradient:
-        Of a sample, to `logits` or `probs` and to a `temperature` that is a
-        tensor: biased, see the estimator. Of the rest: exact.
+        A sample has a biased gradient to `logits` or `probs`, and to a
+        `temperature` that is a tensor: see the estimator. Other methods have
+        an exact one.
 
     Raises:
         ValueError: For a temperature, dtype or estimator out of range, for
@@ -119,7 +120,7 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
 
     @property
     def temperature(self) -> Tensor:
-        """Of the gradient, one for each distribution of the batch."""
+        """The gradient's temperature, one per distribution of the batch."""
         return self._temperature
 
     @property

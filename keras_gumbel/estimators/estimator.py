@@ -1,4 +1,4 @@
-"""What an estimator is, and how a name becomes one."""
+"""The base of estimators, and how a name becomes one."""
 
 import copy
 import dataclasses
@@ -21,28 +21,31 @@ from keras_gumbel.numerics import Draw, categorical
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Estimator(ABC):
-    """A hard sample's forward law, and the backward rule that stands in.
+    """Define how a hard sample is drawn, and what gradient stands in for it.
+
+    Subclass it for an estimator of your own: write `backward`, and `forward`
+    if the class is not drawn from one random number per row. "One's own" in
+    the guide to the estimators is a worked example.
 
     Subclasses are frozen dataclasses whose fields are their whole
     configuration, so that they compare, hash, print and serialise by value.
-    The methods run inside a compiled program, on float32 or float64 tensors
-    in which a forbidden class is -inf.
+    The methods run inside a compiled program, on float32 or float64 tensors.
+    A forbidden class has a logit of -inf there.
 
-    A rule is written for noise of scale 1. Temperatures are absolute: at
-    noise scale s the rule is that at logits / s and temperature / s, divided
-    by s, for the same sample. `scaled_backward` sees to it, for a rule of
-    one's own too. Without noise, s = 0, the rule is that of scale 1 at the
+    Write the rule for noise of scale 1. `scaled_backward` adapts it to a noise
+    scale s: it calls the rule with logits / s and temperature / s, and divides
+    the gradient by s. Without noise, s = 0, the rule is that of scale 1 at the
     likeliest class, and `draw.noise_scale` is 0.
 
-    Gates, which are choices between 0 and 1, have a rule too. It follows from
-    `backward`; one with a formula of its own is faster.
+    Gates, which are choices between 0 and 1, take their rule from `backward`.
+    Write `backward_binary` as well where a formula of its own is faster.
 
     Args:
         backward_temperature: Positive number, the temperature of the backward
-            rule: in a layer, or a `LearningRateSchedule` of its training
-            calls; in a function, or a scalar float tensor, which gets no
-            gradient. `None`: that of the layer or of the call. Defaults to
-            `None`.
+            rule. In a layer it may be a `LearningRateSchedule` of the
+            training calls, in a function a scalar float tensor, which gets
+            no gradient. `None` takes the temperature of the layer or of the
+            call. Defaults to `None`.
     """
 
     name: ClassVar[str]
@@ -80,11 +83,19 @@ class Estimator(ABC):
         return f"{type(self).__name__}({settings})"
 
     def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
-        """The choice, of `numerics.categorical`, and what else is to be kept.
+        """Draw the class of each row, and return what `backward` needs of it.
 
-        What is kept, besides logits and choice, is a tensor that moves one
-        for one with the logits, so that second derivatives are right. Here a
-        class of the law, from one random number a row, and nothing.
+        Args:
+            draw: What to draw from. `draw.logits()` are the logits, and
+                `draw.axis` is the category axis; `draw.noise_scale` is a
+                scalar.
+
+        Returns:
+            The choice, an int32 tensor of class indices with size 1 along the
+            axis; and a residual for `backward`, or None. A residual must move
+            one for one with the logits, as perturbed logits do: second
+            derivatives rely on it. Here the choice is drawn from one random
+            number per row, and there is no residual.
         """
         return categorical.sample(draw), None
 
@@ -97,21 +108,32 @@ class Estimator(ABC):
         temperature: Tensor,
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The gradient to the logits, and the parts of the temperature's.
+        """Return the gradient to the logits, and that to the temperature.
 
-        The parts broadcast to the logits, and are summed to the temperature.
-        `kept` is the logits where `forward` kept nothing else, `dy` the
-        gradient at the one-hot sample.
+        Args:
+            draw: As in `forward`.
+            kept: The residual of `forward`, or the logits if it returned
+                None.
+            choice: The class indices of `forward`, with size 1 along the
+                axis.
+            temperature: Tensor that broadcasts to the logits.
+            dy: The loss's gradient at the one-hot sample, shaped as the
+                logits.
+
+        Returns:
+            The gradient to the logits; and terms that broadcast to the logits
+            and sum to the gradient of the temperature (zeros if it has none).
         """
 
     def backward_binary(
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As `backward`, of gates: 1 where the `perturbed` logits are positive.
+        """Return the two gradients for gates, as `backward` does for classes.
 
-        Each gate is a choice between two classes, of logits 0 and its own;
-        `dy` is the gradient at the second. `draw.logits()` and `perturbed`,
-        which moves one for one with them, are finite or NaN.
+        A gate is 1 where its `perturbed` logit is positive. It is a choice
+        between two classes with the logits 0 and its own; `dy` is the gradient
+        at the second. `draw.logits()` and `perturbed`, which moves one for one
+        with them, are finite or NaN.
         """
         axis = len(perturbed.shape)
         pair = draw._replace(logits=lambda: _pair(draw.logits()), axis=axis)
@@ -205,7 +227,7 @@ def register(cls: type[Estimator]) -> type[Estimator]:
 
 
 def names() -> tuple[str, ...]:
-    """What `get` knows, in the order of registration."""
+    """Return the names that `get` knows, in the order of registration."""
     return tuple(_BY_NAME)
 
 

@@ -15,35 +15,43 @@ from keras_gumbel.numerics import Draw, categorical
 @register
 @dataclasses.dataclass(frozen=True, repr=False)
 class GappedStraightThrough(Estimator):
-    """Gapped straight-through: logits moved until the sample leads by a gap.
+    """Sample a class, and pass on the gradient of logits that agree with it.
+
+    Use when `"st_gumbel"` is too noisy, at a temperature of 0.3 to 1: it draws
+    one number per row, and its gradient varies with the sampled class alone.
 
         forward:    one_hot(i),  i ~ Categorical(softmax(logits))
-        x_i = max(logits),  x_j = min(logits_j, max(logits) - gap)
-        backward:   as of softmax(x / temperature), x moving with the logits
+        moved:      x_i = max(logits)
+                    x_j = min(logits_j, max(logits) - gap)  for the others
+        backward:   the gradient of softmax(x / temperature) to the logits
 
-    What Gumbel noise does to the softmax, without the noise: the sampled
-    class comes out on top, and by at least `gap`. Biased, for linear losses
-    too; the variance that is left is that of the choice. At a temperature far
-    below the gap the softmax saturates and the gradient is lost. Cost: one
-    random number a row, and no noise a class.
+    Gumbel noise puts the sampled class on top of the others, and so shapes the
+    softmax that the gradient comes from. This estimator moves the logits by
+    as little as is needed for the same: the sampled class leads by at least
+    `gap`. The gradient takes the moved logits x to change one for one with the
+    logits. It is biased, for linear losses too. At a temperature far
+    below the gap the softmax saturates, and the gradient vanishes. Cost: one
+    random number per row, and no noise per class.
 
-    At noise scale s the gap is s times as wide, that of `None` by p =
-    softmax(logits / s); without noise it is 0, and the rule that of `"st"`.
+    With a `noise_scale` of s the gap is s times as wide, and `gap=None` uses
+    p = softmax(logits / s). Without noise the gap is 0, and the rule is that
+    of `"st"`.
 
-    Of gates: q (1 - q) g / temperature, q = sigmoid(x / temperature), x the
-    logit moved until it has the sample's sign, and is at least `gap` from 0.
+    For gates the rule is q (1 - q) g / temperature, with
+    q = sigmoid(x / temperature), where x is the logit moved to the sample's
+    sign, at least `gap` away from 0.
 
     Named `"gapped_st"`.
 
     Args:
-        gap: Positive number, in nats: the paper's GST-1.0 at its default.
-            `None`: -log(1 - p_i) / p_i with p = softmax(logits), the mean lead
-            that the noise gives, which is the paper's GST-p. Defaults to
-            `1.0`.
-        backward_temperature: Positive number, the temperature above; in a
-            layer, or a schedule of its training calls; in a function, or a
-            scalar float tensor. `None`: that of the layer or of the call.
-            Defaults to `None`.
+        gap: Positive number, in nats; the default is the paper's GST-1.0.
+            `None` takes the mean lead that Gumbel noise would give,
+            -log(1 - p_i) / p_i with p = softmax(logits), the paper's GST-p.
+            Defaults to `1.0`.
+        backward_temperature: Positive number, the temperature of the formula
+            above. In a layer it may be a schedule of the training calls, in
+            a function a scalar float tensor. `None` takes the temperature of
+            the layer or of the call. Defaults to `None`.
 
     Example:
 

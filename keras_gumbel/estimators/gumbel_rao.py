@@ -18,35 +18,38 @@ from keras_gumbel.numerics import Draw, categorical
 @register
 @dataclasses.dataclass(frozen=True, repr=False)
 class GumbelRao(Estimator):
-    """Gumbel-Rao: the mean of straight-through Gumbel-softmax given its sample.
+    """Sample a class, and average the gradient over noise that agrees with it.
+
+    Use when the loss costs much more than the sample, at a temperature of 0.1
+    to 0.5: the gradient is that of `"st_gumbel"` with less variance, so that a
+    lower temperature, with its lower bias, becomes affordable.
 
         forward:    one_hot(i),  i = argmax(logits + noise_scale * gumbel)
-        backward:   mean over `num_samples` of the gradient as of
-                    softmax(perturbed / temperature), each perturbed drawn
-                    anew under the condition that its argmax is i
+        backward:   the mean over `num_samples` draws of the gradient of
+                    softmax(perturbed / temperature), where `perturbed` is
+                    drawn anew, given that its argmax is i
 
-    The forward sample, and the expected gradient, are those of `st_gumbel`;
-    the variance is never larger, and the bias is the same: it falls with the
-    temperature, at a smaller price in variance. As the temperature
-    tends to 0 and `num_samples` grows, the gradient tends to that of ReinMax
-    at temperature 1. The conditional noise is a constant to the gradient:
-    with a derivative through its dependence on the logits the expectation
-    would be another. Cost: one noise draw for each class, and one in the
-    backward pass for each class and sample, of which one sample is held at a
-    time.
+    The sample and the expected gradient equal those of `"st_gumbel"`, so the
+    bias is the same; the variance is never larger. As the temperature tends to
+    0 and `num_samples` grows, the gradient tends to that of ReinMax at
+    temperature 1. Gradients do not flow through the conditional noise;
+    otherwise the estimator would have a different mean. Cost: one noise draw
+    per class, and in the backward pass another per class and sample. One
+    sample is in memory at a time.
 
-    Of gates: the mean of s (1 - s) g / temperature, s = sigmoid(perturbed /
-    temperature), each perturbed drawn anew given its sign.
+    For gates the rule is the mean of s (1 - s) g / temperature, with
+    s = sigmoid(perturbed / temperature) and `perturbed` drawn anew given its
+    sign.
 
     Named `"gumbel_rao"`.
 
     Args:
         num_samples: Positive integer, the number of conditional draws.
             Defaults to `10`.
-        backward_temperature: Positive number, the temperature above; in a
-            layer, or a schedule of its training calls; in a function, or a
-            scalar float tensor. `None`: that of the layer or of the call.
-            Defaults to `None`.
+        backward_temperature: Positive number, the temperature of the formula
+            above. In a layer it may be a schedule of the training calls, in
+            a function a scalar float tensor. `None` takes the temperature of
+            the layer or of the call. Defaults to `None`.
 
     Example:
 

@@ -14,38 +14,44 @@ from keras_gumbel.numerics import Draw, categorical
 @register
 @dataclasses.dataclass(frozen=True, repr=False)
 class ReinMax(Estimator):
-    """ReinMax: a straight-through estimator of second order.
+    """Sample a class, and pass on a gradient of second order.
+
+    Use when the bias of straight-through estimators hurts and the loss is
+    nearly quadratic in the sample, as a squared error is. Keep the temperature
+    at 1 or above; lower ones only add bias.
 
         p = softmax(logits),  q = softmax(logits / temperature)
         forward:    D = one_hot(i),  i ~ Categorical(p)
         backward:   2 J(m) g - J(p) g / 2,  m = (q + D) / 2
 
-    with J(m) g = m * g - m * sum(m * g), g the gradient at the sample. It is
-    Heun's method where straight-through is Euler's: the loss's slope is taken
-    at the sample and, in the mean, at the other classes.
+    where g is the gradient of the loss at the sample, and
+    J(m) g = m * g - m * sum(m * g) is the gradient of a softmax with
+    probabilities m. Straight-through follows the loss's slope at the sampled
+    class alone (Euler's method). ReinMax averages the slopes at the sampled
+    class and at the others (Heun's method).
 
-    At temperature 1 it is without bias for every loss that is quadratic in
-    the sample, or in each of several samples with the others held; it is then
-    the mean of straight-through and DARN, and Shekhovtsov's ZGR. Any other
-    loss, and any other temperature, brings a bias, which can pay in training
-    above 1 (1.1 to 1.5 in the paper's experiments). Unlike the relaxations, it
-    does not improve as the temperature falls. The temperature has no gradient:
-    0. Cost: one random number a row, and no noise a class.
+    At temperature 1 the gradient is unbiased for every loss that is quadratic
+    in the sample, or in each of several samples with the others held fixed.
+    (It then equals the mean of straight-through and DARN, and Shekhovtsov's
+    ZGR.) For other losses, and at other temperatures, it is biased; the
+    paper's experiments train best at 1.1 to 1.5. The temperature gets a zero
+    gradient. Cost: one random number per row, and no noise per class.
 
-    All this is for noise of scale 1. At noise scale s, p is softmax(logits /
-    s), the rule is divided by s, and temperature s is the one without bias.
-    Without noise the rule is that of s = 1 at the likeliest class.
+    With a `noise_scale` of s, p is softmax(logits / s), the gradient is
+    divided by s, and the unbiased temperature is s. Without noise the rule is
+    that of s = 1 at the likeliest class.
 
-    Of gates: 2 m (1 - m) g - p (1 - p) g / 2 with sigmoid for softmax. In the
-    mean, at temperature 1, that is the trapezoid rule on the loss's slope.
+    For gates the rule is 2 m (1 - m) g - p (1 - p) g / 2, with sigmoid in
+    place of softmax. At temperature 1 its mean is the trapezoid rule on the
+    loss's slope.
 
     Named `"reinmax"`.
 
     Args:
-        backward_temperature: Positive number, the temperature above; in a
-            layer, or a schedule of its training calls; in a function, or a
-            scalar float tensor. `None`: that of the layer or of the call.
-            Defaults to `None`.
+        backward_temperature: Positive number, the temperature of the formula
+            above. In a layer it may be a schedule of the training calls, in
+            a function a scalar float tensor. `None` takes the temperature of
+            the layer or of the call. Defaults to `None`.
 
     Example:
 

@@ -20,39 +20,44 @@ def score_function_loss(
     axis: int = -1,
     class_mask: Tensor | None = None,
 ) -> Tensor:
-    """REINFORCE with a leave-one-out baseline, as a loss to minimise.
+    """Return a loss whose gradient is REINFORCE with a leave-one-out baseline.
+
+    Use when the function f of the samples has no gradient, such as a
+    simulator's reward, or when no bias is acceptable. Draw S samples, compute
+    f of each, and minimise this loss.
 
         loss = mean_s f_s
         d loss / d logits = sum_s (f_s - mean f) (D_s - p) / (S - 1)
         p = softmax(logits)
 
-    The baseline of each of the S samples D_s is the mean value of the others.
-    The function f may be anything, also a number that has no gradient of its
-    own: only its values f_s are used.
+    D_s is sample s, f_s the value of f there, and mean f the mean of all S
+    values. This subtracts from each value the mean of the others, which lowers
+    the variance and adds no bias.
 
     Args:
-        values: Float tensor `(S, *batch)`, f at each sample. `batch` begins
-            the logits' shape less the class axis; what is left of that are
-            the independent variables of one example, all of which f saw.
+        values: Float tensor `(S, *batch)`, f at each sample. If logits have
+            the shape `(*batch, *variables, K)`, each value depends on all the
+            variables of its example.
         logits: Float tensor, unnormalised log-probabilities in nats. -inf
             forbids a class.
         samples: One-hot tensor `(S, *logits.shape)`, S >= 2 independent
             samples of softmax(logits), such as `gumbel_softmax` with
-            `hard=True` draws from logits repeated S times. (Of samples drawn
-            at noise scale s give logits / s.)
+            `hard=True` draws from logits repeated S times. (If they were
+            drawn with a `noise_scale` of s, pass logits / s.)
         axis: Integer, the category axis of the logits.
         class_mask: Optional bool tensor, True where a class is allowed, that
-            broadcasts to the logits. As for the samples.
+            broadcasts to the logits. Pass the mask that the samples were
+            drawn with.
 
     Returns:
         A tensor of the shape `batch` and dtype of `values`, the mean of the
         values.
 
     Gradient:
-        To `logits`: unbiased, for every f. Forbidden classes get none. To
-        `values`: 1 / S, by which the parameters of f learn. The samples are
-        taken as constants; give f `keras.ops.stop_gradient(samples)`, or a
-        straight-through gradient would be counted too.
+        To `logits` it is unbiased, for every f; forbidden classes get none. To
+        `values` it is 1 / S, which trains the parameters of f. Samples count
+        as constants: compute f at `keras.ops.stop_gradient(samples)`, or
+        their straight-through gradient is added.
 
     Raises:
         ValueError: For shapes that do not fit, a single sample, an axis or

@@ -12,31 +12,36 @@ from keras_gumbel.numerics import Draw
 @register
 @dataclasses.dataclass(frozen=True, repr=False)
 class StraightThrough(Estimator):
-    """Straight-through: sample a class, differentiate the softmax.
+    """Sample a class, and pass on the gradient of the softmax.
+
+    Use when the loss is close to linear in the sample, such as a weighted sum
+    of its entries: there the gradient is unbiased at temperature 1, and it is
+    the cheapest of the estimators.
 
         p = softmax(logits),  q = softmax(logits / temperature)
         forward:    one_hot(i),  i ~ Categorical(p)
-        backward:   as of q:  (q * g - q * sum(q * g)) / temperature
+        backward:   (q * g - q * sum(q * g)) / temperature
 
-    g is the gradient at the sample. At temperature 1 the rule is Bengio's:
-    without bias, and for one variable without variance, where the loss is
-    linear in the sample. Otherwise it is biased: of a loss's curve along the
-    way between the classes it sees the end alone that was sampled, and its
-    training can settle where no optimum is. Cost: one random number a row,
-    and no noise a class.
+    where g is the gradient of the loss at the sample, and `backward` the
+    gradient of q at g. This is the rule of Bengio et al. at temperature 1. If
+    the loss is linear in the sample it is then unbiased, and for a single
+    variable it has no variance. Otherwise it is biased: it uses the loss's
+    slope at the sampled class only, and training can converge to a point that
+    is no optimum. Cost: one random number per row, and no noise per class.
 
-    At noise scale s the law is softmax(logits / s), and temperature s the one
-    without bias for linear losses.
+    With a `noise_scale` of s, the sample follows softmax(logits / s), and the
+    unbiased temperature is s.
 
-    Of gates: q (1 - q) g / temperature, q = sigmoid(logits / temperature).
+    For gates the rule is q (1 - q) g / temperature, with
+    q = sigmoid(logits / temperature).
 
     Named `"st"`.
 
     Args:
-        backward_temperature: Positive number, the temperature above; in a
-            layer, or a schedule of its training calls; in a function, or a
-            scalar float tensor. `None`: that of the layer or of the call.
-            Defaults to `None`.
+        backward_temperature: Positive number, the temperature of the formula
+            above. In a layer it may be a schedule of the training calls, in
+            a function a scalar float tensor. `None` takes the temperature of
+            the layer or of the call. Defaults to `None`.
 
     Example:
 

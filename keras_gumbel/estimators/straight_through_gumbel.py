@@ -12,27 +12,31 @@ from keras_gumbel.numerics import Draw, categorical
 @register
 @dataclasses.dataclass(frozen=True, repr=False)
 class StraightThroughGumbel(Estimator):
-    """Straight-through Gumbel-softmax: sample hard, differentiate soft.
+    """Sample a class, and pass on the gradient of the relaxed sample.
+
+    Use to begin with, at a temperature of 0.3 to 0.5: it is what most papers
+    and libraries do for `hard=True`.
 
         perturbed = logits + noise_scale * gumbel
         forward:    one_hot(argmax(perturbed))
-        backward:   as of softmax(perturbed / temperature)
+        backward:   the gradient of softmax(perturbed / temperature)
 
-    The forward law is softmax(logits) at any temperature. The gradient is
-    biased: it is the pathwise gradient of the relaxed sample, taken as if the
-    hard one had been relaxed. The bias falls with the temperature while the
-    variance grows, as 1 / temperature. Cost: one noise draw for each class.
+    The sample follows softmax(logits) at any temperature. The gradient is
+    biased, since the loss saw the hard sample and the gradient is that of the
+    soft one. A lower temperature lowers the bias and raises the variance,
+    which grows as 1 / temperature. Cost: one noise draw per class.
 
-    Of gates: s (1 - s) g / temperature, s = sigmoid(perturbed / temperature),
-    with logistic noise, and g the gradient at the sample.
+    For gates the rule is s (1 - s) g / temperature, with
+    s = sigmoid(perturbed / temperature), logistic noise, and g the gradient
+    at the sample.
 
     Named `"st_gumbel"`, the default everywhere.
 
     Args:
-        backward_temperature: Positive number, the temperature above; in a
-            layer, or a schedule of its training calls; in a function, or a
-            scalar float tensor. `None`: that of the layer or of the call.
-            Defaults to `None`.
+        backward_temperature: Positive number, the temperature of the formula
+            above. In a layer it may be a schedule of the training calls, in
+            a function a scalar float tensor. `None` takes the temperature of
+            the layer or of the call. Defaults to `None`.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""What both ways of exporting need to know of a model."""
+"""The sampling layers of a model, for both ways of exporting."""
 
 import keras
 
@@ -16,7 +16,7 @@ def sampling_layers(model: keras.Model) -> list[SamplingLayer]:
     ]
     if not found:
         raise ValueError(
-            "`model` must have a sampling layer of keras_gumbel; without one, "
-            f"`model.export` is what to use. Received: model={model!r}"
+            "`model` must have a sampling layer of keras_gumbel. Without one, "
+            f"use `model.export`. Received: model={model!r}"
         )
     return found

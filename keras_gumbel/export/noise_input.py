@@ -36,7 +36,7 @@ class NoiseInput(keras.Layer):
         self.built = True
 
     def call(self, inputs: Any, noises: list[Tensor]) -> Any:
-        """What the model gives when its layers perturb by these numbers."""
+        """Call the model, and have its layers perturb by these numbers."""
         left = iter(noises)
         with noise_from(lambda layer, like: next(left)):
             return self.model(inputs, training=False)

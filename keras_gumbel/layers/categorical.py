@@ -1,4 +1,4 @@
-"""What the layers over a categorical distribution share."""
+"""Base of the layers over a categorical distribution."""
 
 from abc import abstractmethod
 from typing import Any
@@ -76,7 +76,7 @@ class CategoricalLayer(LogitsLayer):
 
     @abstractmethod
     def _read(self, choice: Tensor) -> Tensor:
-        """What the layer gives for such a choice."""
+        """Return the layer's output for such a choice."""
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -1,4 +1,4 @@
-"""What a layer has that chooses vectors of codebooks by features."""
+"""Base of the layers that choose vectors of codebooks by features."""
 
 from typing import Any
 

@@ -15,17 +15,17 @@ from keras_gumbel.ops.sample_embedding import sample_embedding
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class GumbelEmbedding(CategoricalLayer):
-    """The vector of a sampled class, from a table that is learned.
+    """Look up the vector of a sampled class, in a table that is learned.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
     and give the likeliest class's vector unless `inference` says otherwise.
 
         embeddings[index],  index ~ Categorical(softmax(logits))
 
-    It equals `GumbelSoftmax(hard=True)` followed by a `Dense` without bias,
-    in value and gradients, at the cost of the sampling alone: the row is
-    gathered, and nothing of the logits' size is kept for the backward pass.
-    Meant for codebooks and vocabularies of thousands of classes.
+    Use it for codebooks and vocabularies of thousands of classes. It equals
+    `GumbelSoftmax(hard=True)` followed by a `Dense` without bias, in value and
+    gradients, at the cost of the sampling alone: it gathers the row, and keeps
+    nothing of the logits' size for the backward pass.
 
     Args:
         input_dim: Positive integer, the number of classes.
@@ -36,14 +36,23 @@ class GumbelEmbedding(CategoricalLayer):
             `None`.
         embeddings_constraint: Optional constraint on the table. Defaults to
             `None`.
-        temperature: As for `GumbelSoftmax`. Defaults to `1.0`.
-        estimator: As for `GumbelSoftmax`. Defaults to `"st_gumbel"`.
-        inference: As for `GumbelSoftmax`: `"argmax"` (what `None` means)
-            gives the likeliest class's vector, `"softmax"` the mean vector.
-            Defaults to `None`.
-        noise_scale: As for `GumbelSoftmax`. Defaults to `1.0`.
-        from_logits: As for `GumbelSoftmax`. Defaults to `True`.
-        seed: As for `GumbelSoftmax`. Defaults to `None`.
+        temperature: Positive number, dimensionless, or a
+            `keras.optimizers.schedules.LearningRateSchedule` of the layer's
+            training calls, counted from 0. Defaults to `1.0`.
+        estimator: Name or object of `keras_gumbel.estimators`, the backward
+            rule of hard samples. Defaults to `"st_gumbel"`.
+        inference: What happens when not training. `"argmax"` (what `None`
+            means): the likeliest class's vector. `"softmax"`: the mean
+            vector. `"sample"`: a sample as in training. Defaults to `None`.
+        noise_scale: Number >= 0, dimensionless, or a schedule of the layer's
+            training calls. It multiplies the noise: hard samples follow
+            softmax(logits / noise_scale), and 0 is argmax. Defaults to `1.0`.
+        from_logits: False if the input holds probabilities, whose log is then
+            taken (0 stays impossible). Defaults to `True`.
+        seed: An integer in [0, 2**32) for a reproducible stream, a
+            `keras.random.SeedGenerator` to share one, None to follow
+            `keras.utils.set_random_seed`. The stream is saved and restored
+            with the weights. Defaults to `None`.
         **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
@@ -53,25 +62,27 @@ class GumbelEmbedding(CategoricalLayer):
             with none allowed gives zeros.
         temperature: Optional, in place of the layer's own in this call.
         training: True to sample. False and None are inference.
-        mask: Optional bool tensor, Keras's own mask, as for `GumbelSoftmax`:
-            one of the shape of the logits forbids, and ends here, as the
-            classes do; one of earlier axes goes on with the output.
+        mask: Optional bool tensor, Keras's own mask, False where there is
+            padding. A mask of the logits' shape forbids padded classes, and
+            stops here. A mask of earlier axes goes on with the output.
 
     Returns:
         A tensor `(..., output_dim)` in the compute dtype.
 
     Attributes:
         embeddings: The table, `(input_dim, output_dim)`.
-        temperature: The live temperature, as of `GumbelSoftmax`.
+        temperature: The live temperature, a float32 variable: assignable,
+            saved with the weights, no retracing.
 
     Gradient:
         To the table: exact for the sampled rows. To the logits: biased, see
         the estimator.
 
     Raises:
-        ValueError: As `GumbelSoftmax`, and for sizes that are not positive
-            or do not fit the logits.
-        TypeError: As `GumbelSoftmax`.
+        ValueError: For a temperature, mask, seed, `inference` or `estimator`
+            out of range, and for sizes that are not positive or do not fit
+            the logits.
+        TypeError: For arguments of another type, integer logits among them.
 
     Example:
 

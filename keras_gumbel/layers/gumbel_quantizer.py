@@ -40,7 +40,7 @@ from keras_gumbel.ops.straight_through import straight_through
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class GumbelQuantizer(CodebookLayer):
-    """Features to vectors of learned codebooks, by a categorical sample.
+    """Replace features by vectors of learned codebooks, by sampled codes.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
     and give the vectors of the likeliest codes unless `inference` says
@@ -62,21 +62,19 @@ class GumbelQuantizer(CodebookLayer):
             by `num_groups`.
         num_groups: Positive integer; each group has a codebook of its own.
             Defaults to `1`.
-        temperature: As for `GumbelSoftmax`. Defaults to `1.0`.
+        temperature: Positive number, or a `LearningRateSchedule` of the
+            training calls. Defaults to `1.0`.
         hard: True for rows of the codebooks, False for mixtures of them.
             Defaults to `True`.
-        estimator: As for `GumbelSoftmax`. Defaults to `"st_gumbel"`.
-        kl_weight: Number >= 0, or a
-            `keras.optimizers.schedules.LearningRateSchedule` of the training
-            calls. The layer then adds the loss `kl_weight * KL`, in nats,
-            where KL is the sum over groups of
-            KL(softmax(logits) || uniform over the codes), averaged over
-            positions, those that are masked left out. It is added once a
-            call: a layer that is shared, or under `TimeDistributed`, adds it
-            for each. Out of a loop, such as that of `keras.layers.RNN`, no
-            loss gets: unroll the loop, or add one outside, by
-            `keras_gumbel.losses.categorical_kl`. `None`: no such loss, and
-            nothing of it is computed. Defaults to `None`.
+        estimator: Name or object of `keras_gumbel.estimators`, the backward
+            rule of hard samples. Defaults to `"st_gumbel"`.
+        kl_weight: Number >= 0, or a schedule of the training calls. Each call
+            adds the loss `kl_weight * KL`, in nats, where KL is the sum over
+            groups of KL(softmax(logits) || uniform over the codes), averaged
+            over unmasked positions. Inside a loop, such as that of
+            `keras.layers.RNN`, a layer cannot add losses: unroll the loop, or
+            add `keras_gumbel.losses.categorical_kl` outside. `None` adds
+            none. Defaults to `None`.
         kernel_initializer: Initializer of the projection. Defaults to
             `"glorot_uniform"`.
         use_bias: False for a projection without bias. Defaults to `True`.
@@ -98,11 +96,13 @@ class GumbelQuantizer(CodebookLayer):
         restart_after: Positive integer: a code that was not chosen in so many
             training calls is moved to a vector of the batch, and takes the
             output that this has had. `None`: codes stay. Defaults to `50`.
-        inference: As for `GumbelSoftmax`: `"argmax"` gives the likeliest
-            codes' vectors, `"softmax"` the mean ones. `None` is `"argmax"` if
-            hard, else `"softmax"`. Defaults to `None`.
-        noise_scale: As for `GumbelSoftmax`. Defaults to `1.0`.
-        seed: As for `GumbelSoftmax`. Defaults to `None`.
+        inference: `"argmax"` for the likeliest codes' vectors, `"softmax"`
+            for mean ones, `"sample"` to go on sampling. `None` is `"argmax"`
+            if hard, else `"softmax"`. Defaults to `None`.
+        noise_scale: Number >= 0, or a schedule. It multiplies the noise; 0 is
+            argmax. Defaults to `1.0`.
+        seed: Integer, `keras.random.SeedGenerator`, or None to follow
+            `keras.utils.set_random_seed`. Defaults to `None`.
         **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
@@ -128,7 +128,7 @@ class GumbelQuantizer(CodebookLayer):
             `(num_groups, num_codes, code_dim / num_groups)`.
         kernel: The projection, `(features, num_groups * num_codes)`.
         bias: `(num_groups * num_codes,)`, or None.
-        temperature: The live temperature, as of `GumbelSoftmax`.
+        temperature: The live temperature, a float32 variable.
         kl_weight: The live weight of the loss, a float32 variable:
             assignable, saved, no retracing. None if made so.
         diversity_weight: That of the diversity, likewise.
@@ -149,10 +149,9 @@ class GumbelQuantizer(CodebookLayer):
         soft, exact for the relaxed sample.
 
     Raises:
-        ValueError: As `GumbelSoftmax`, and for sizes or a `kl_weight` out of
-            range; for a `kl_weight` other than 0 inside a loop of another
-            layer.
-        TypeError: As `GumbelSoftmax`, integer inputs among them.
+        ValueError: For an argument out of range; for a `kl_weight` other than
+            0 inside a loop of another layer.
+        TypeError: For arguments of another type, integer inputs among them.
 
     Example:
 

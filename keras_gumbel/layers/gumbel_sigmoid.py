@@ -14,7 +14,7 @@ from keras_gumbel.ops.gumbel_sigmoid import gumbel_sigmoid
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class GumbelSigmoid(LogitsLayer):
-    """Gates, each 0 or 1 by chance, inside a network that still trains.
+    """Open or close gates at random, inside a network that still trains.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
     and give the noise-free gates unless `inference="sample"`.
@@ -28,8 +28,8 @@ class GumbelSigmoid(LogitsLayer):
 
     Args:
         temperature: Positive number, dimensionless, or a
-            `keras.optimizers.schedules.LearningRateSchedule`, as for
-            `GumbelSoftmax`. Defaults to `1.0`.
+            `keras.optimizers.schedules.LearningRateSchedule` of the layer's
+            training calls, counted from 0. Defaults to `1.0`.
         hard: True for gates of exactly 0 and 1. Defaults to `False`.
         estimator: Name or object of `keras_gumbel.estimators`, the backward
             rule of hard samples: `"st_gumbel"`, `"gumbel_rao"`, `"st"`,
@@ -40,19 +40,19 @@ class GumbelSigmoid(LogitsLayer):
             as in training. `None`: `"argmax"` if hard, else `"sigmoid"`.
             Gradients of the first two are those of the sigmoid. Defaults to
             `None`.
-        noise_scale: Number >= 0, dimensionless, or a schedule as for the
-            temperature. A hard gate is 1 with probability
-            sigmoid(logits / noise_scale). Temperatures are absolute: what
-            holds of an estimator at temperature 1 holds at `noise_scale`.
-            Defaults to `1.0`.
+        noise_scale: Number >= 0, dimensionless, or a schedule of the layer's
+            training calls. It multiplies the noise: a hard gate is 1 with
+            probability sigmoid(logits / noise_scale), and 0 is no noise. An
+            estimator that is unbiased at temperature 1 is then unbiased at
+            temperature `noise_scale`. Defaults to `1.0`.
         from_logits: False if the input holds probabilities, whose log-odds
             are then taken (0 stays impossible, 1 certain; outside [0, 1] is
             NaN). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
             `keras.random.SeedGenerator` to share one, None to follow
-            `keras.utils.set_random_seed`. As for `GumbelSoftmax`; the first
-            draw of an integer's stream is that of
-            `keras_gumbel.ops.gumbel_sigmoid`. Defaults to `None`.
+            `keras.utils.set_random_seed`. The first draw of an integer's
+            stream is that of `keras_gumbel.ops.gumbel_sigmoid` with it. The
+            stream is saved with the weights. Defaults to `None`.
         **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
@@ -76,8 +76,8 @@ class GumbelSigmoid(LogitsLayer):
     Attributes:
         temperature: The live temperature, a float32 variable: assignable,
             saved with the weights, no retracing.
-        noise_scale: The live scale of the noise, likewise, but that it is in
-            `variables` and not in `weights`.
+        noise_scale: The live scale of the noise, also a float32 variable. It
+            is in `variables` but not in `weights`.
 
     Gradient:
         Soft: exact for the relaxed sample. Hard: biased, see the estimator.

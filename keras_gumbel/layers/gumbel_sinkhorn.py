@@ -14,15 +14,15 @@ from keras_gumbel.ops.gumbel_sinkhorn import gumbel_sinkhorn, noiseless_sinkhorn
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class GumbelSinkhorn(LogitsLayer):
-    """A permutation inside a network that still trains.
+    """Choose a permutation, inside a network that still trains.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
     and give the noise-free permutation unless `inference="sample"`.
 
         perturbed = logits + noise_scale * gumbel
-        soft:  perturbed / temperature, its rows and columns normalised in
-               turn, `num_iterations` times: each column sums to 1, each row
-               nearly
+        soft:  exp(perturbed / temperature), with rows and columns normalised
+               in turn, `num_iterations` times: each column sums to 1, each
+               row approximately
         hard:  the permutation matrix P with the largest sum(P * perturbed)
 
     To sort `items` of shape (batch, n, d) by the result P, row i being item
@@ -33,9 +33,8 @@ class GumbelSinkhorn(LogitsLayer):
             `keras.optimizers.schedules.LearningRateSchedule`. With a schedule
             the layer counts its own training calls, from 0, and sets its
             temperature inside the program. Defaults to `1.0`.
-        num_iterations: Integer >= 1. Rows sum to 1 the better the more there
-            are; the lower the temperature, the more it takes. Defaults to
-            `20`.
+        num_iterations: Integer >= 1. More iterations bring the sums of rows
+            closer to 1; low temperatures need more. Defaults to `20`.
         hard: True for permutation matrices of exactly 0 and 1, found by an
             exact solver, at O(n**3). That is part of the compiled program in
             eager, graph and XLA code alike, and of a SavedModel; SciPy is not
@@ -46,8 +45,9 @@ class GumbelSinkhorn(LogitsLayer):
             training. `None`: `"argmax"` if hard, else `"sinkhorn"`. Gradients
             of the first two are those of `"sinkhorn"`. Each is a compiled
             program, which a SavedModel holds. Defaults to `None`.
-        noise_scale: Number >= 0, dimensionless, or a schedule as for the
-            temperature. Defaults to `1.0`.
+        noise_scale: Number >= 0, dimensionless, or a schedule of the layer's
+            training calls. It multiplies the noise; 0 gives the best
+            permutation. Defaults to `1.0`.
         from_logits: False if the input holds affinities, positive numbers
             whose log is then taken (0 forbids a pair). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
@@ -83,8 +83,8 @@ class GumbelSinkhorn(LogitsLayer):
     Attributes:
         temperature: The live temperature, a float32 variable: assignable,
             saved with the weights, no retracing.
-        noise_scale: The live scale of the noise, likewise, but that it is in
-            `variables` and not in `weights`.
+        noise_scale: The live scale of the noise, also a float32 variable. It
+            is in `variables` but not in `weights`.
 
     Gradient:
         Soft: exact for the relaxed sample. Hard: biased, that of the soft

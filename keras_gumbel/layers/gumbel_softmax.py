@@ -9,7 +9,7 @@ from keras_gumbel.ops.gumbel_softmax import gumbel_softmax
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class GumbelSoftmax(CategoricalLayer):
-    """A categorical choice inside a network that still trains.
+    """Choose one of K classes, inside a network that still trains.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
     and give the noise-free choice unless `inference="sample"`.
@@ -37,12 +37,12 @@ class GumbelSoftmax(CategoricalLayer):
             softmax at the live temperature. `"sample"`: a sample as in
             training. `None`: `"argmax"` if hard, else `"softmax"`. Gradients
             of the first two are those of the softmax. Defaults to `None`.
-        noise_scale: Number >= 0, dimensionless, or a schedule as for the
-            temperature. The law of a hard sample is
-            softmax(logits / noise_scale): it is the temperature of the
-            forward pass, as `temperature` is of the gradient. Temperatures
-            are absolute: what holds of an estimator at temperature 1 holds
-            at `noise_scale`. Defaults to `1.0`.
+        noise_scale: Number >= 0, dimensionless, or a schedule of the layer's
+            training calls. It multiplies the noise: a hard sample follows
+            softmax(logits / noise_scale), so that a larger scale explores
+            more, and 0 is argmax. `temperature` shapes the gradient. An
+            estimator that is unbiased at temperature 1 is then unbiased at
+            temperature `noise_scale`. Defaults to `1.0`.
         from_logits: False if the input holds probabilities, whose log is then
             taken (0 stays impossible). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
@@ -62,14 +62,14 @@ class GumbelSoftmax(CategoricalLayer):
             gradient; a row with none allowed is all zeros.
         temperature: Optional, in place of the layer's own in this call:
             positive number, or float tensor that broadcasts to the logits
-            with size 1 along `axis` (`(batch, 1)` for one an example).
+            with size 1 along `axis` (`(batch, 1)` for one per example).
         training: True to sample. False and None are inference.
         mask: Optional bool tensor, Keras's own mask, False where there is
-            padding: the shape of the logits or of their first axes. Keras
-            passes what an `Embedding` or `Masking` made. One that ends with
-            `axis` covers the classes: padding is forbidden, as `class_mask`
-            forbids, and together with it. Any other changes nothing here.
-            Both go on with the output.
+            padding, with the shape of the logits or of their first axes.
+            Keras passes what an `Embedding` or `Masking` made. A mask that
+            ends with `axis` covers the classes: it forbids padding, in
+            addition to `class_mask`. Any other mask changes nothing here.
+            Either goes on with the output.
 
     Returns:
         A tensor of the shape of the logits, in the compute dtype. Noise and
@@ -79,8 +79,8 @@ class GumbelSoftmax(CategoricalLayer):
     Attributes:
         temperature: The live temperature, a float32 variable: assignable,
             saved with the weights, no retracing.
-        noise_scale: The live scale of the noise, likewise, but that it is in
-            `variables` and not in `weights`.
+        noise_scale: The live scale of the noise, also a float32 variable. It
+            is in `variables` but not in `weights`.
 
     Gradient:
         Soft: exact for the relaxed sample. Hard: biased, see the estimator.

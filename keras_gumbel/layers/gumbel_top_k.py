@@ -18,9 +18,9 @@ from keras_gumbel.ops.gumbel_top_k import noiseless_subset, sample_subset
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class GumbelTopK(LogitsLayer):
-    """`k` of n classes without replacement, inside a network that trains.
+    """Choose `k` of n classes without replacement, and train through them.
 
-    For features to select, items to recommend, experts to route to. Noise is
+    Use it to select features, recommend items, or route to experts. Noise is
     drawn in training only: `model(x)` and `predict` are inference, and give
     the noise-free choice unless `inference="sample"`.
 
@@ -29,18 +29,17 @@ class GumbelTopK(LogitsLayer):
         soft:  a_1 + ... + a_k,  w_1 = perturbed,
                a_j = softmax(w_j / temperature),  w_{j+1} = w_j + log(1 - a_j)
 
-    A hard sample has the law of drawing one class after another from
-    softmax(logits), each time without those drawn before, whatever the
-    temperature. A soft one sums to k, but an entry of it may exceed 1, and
-    does where the temperature is not small.
+    A hard sample draws one class after another from softmax(logits), each
+    time without those drawn before, at any temperature. A soft sample sums to
+    k; unless the temperature is small, single entries can exceed 1.
 
     Args:
         k: Positive integer, how many classes, at most all. Where their
             number is not known before the program runs, and is below `k`
             then, the program stops with an error.
         temperature: Positive number, dimensionless, or a
-            `keras.optimizers.schedules.LearningRateSchedule`, as for
-            `GumbelSoftmax`. Defaults to `1.0`.
+            `keras.optimizers.schedules.LearningRateSchedule` of the layer's
+            training calls, counted from 0. Defaults to `1.0`.
         hard: True for exactly k-hot samples. Defaults to `False`.
         axis: Integer, the category axis. Defaults to `-1`.
         inference: What happens when not training. `"argmax"`: k-hot of the
@@ -48,14 +47,16 @@ class GumbelTopK(LogitsLayer):
             relaxation at the live temperature. `"sample"`: a sample as in
             training. `None`: `"argmax"` if hard, else `"softmax"`. Gradients
             of the first two are those of the relaxation. Defaults to `None`.
-        noise_scale: Number >= 0, dimensionless, or a schedule, as for
-            `GumbelSoftmax`. Defaults to `1.0`.
+        noise_scale: Number >= 0, dimensionless, or a schedule of the layer's
+            training calls. It multiplies the noise: a hard sample then draws
+            from softmax(logits / noise_scale), and 0 takes the k likeliest.
+            Defaults to `1.0`.
         from_logits: False if the input holds probabilities, whose log is then
             taken (0 stays impossible). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
             `keras.random.SeedGenerator` to share one, None to follow
-            `keras.utils.set_random_seed`; as for `GumbelSoftmax`. Defaults
-            to `None`.
+            `keras.utils.set_random_seed`. The stream is saved with the
+            weights. Defaults to `None`.
         **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
@@ -63,16 +64,17 @@ class GumbelTopK(LogitsLayer):
             forbids a class.
         class_mask: Optional bool tensor, True where a class is allowed, that
             broadcasts to the logits. Forbidden classes get exactly 0 and no
-            gradient; a row with none allowed is all zeros. One that allows
-            m < k is an error where the values of the mask are known at the
-            call; otherwise all m are taken, and the row sums to m.
+            gradient. A row that allows only m < k classes raises an error
+            if the mask's values are known at the call. If they are known
+            only when the program runs, all m are taken, and the row sums to
+            m; a row that allows none is all zeros.
         temperature: Optional, in place of the layer's own in this call:
             positive number, or float tensor that broadcasts to the logits
-            with size 1 along `axis` (`(batch, 1)` for one an example).
+            with size 1 along `axis` (`(batch, 1)` for one per example).
         training: True to sample. False and None are inference.
-        mask: Optional bool tensor, Keras's own mask, as for `GumbelSoftmax`:
-            one that ends with `axis` forbids padding. Where it leaves m < k
-            classes, all m are taken, and the row sums to m.
+        mask: Optional bool tensor, Keras's own mask, False where there is
+            padding. A mask that ends with `axis` forbids padded classes. If
+            it leaves m < k classes, all m are taken, and the row sums to m.
 
     Returns:
         A tensor of the shape of the logits, in the compute dtype, which sums
@@ -83,8 +85,8 @@ class GumbelTopK(LogitsLayer):
     Attributes:
         temperature: The live temperature, a float32 variable: assignable,
             saved with the weights, no retracing.
-        noise_scale: The live scale of the noise, likewise, but that it is in
-            `variables` and not in `weights`.
+        noise_scale: The live scale of the noise, also a float32 variable. It
+            is in `variables` but not in `weights`.
 
     Gradient:
         Soft: exact for the relaxed sample. Hard: that of the soft one of the

@@ -34,7 +34,7 @@ def _check_l0_weight(value: Any) -> None:
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class HardConcreteGate(SamplingLayer):
-    """Gates on features, which an L0 penalty closes for good.
+    """Multiply features by learned gates, which an L0 penalty closes for good.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
     and multiply by the noise-free gates unless `inference="sample"`.
@@ -46,16 +46,15 @@ class HardConcreteGate(SamplingLayer):
         output:     inputs * z
         loss:       l0_weight * sum P(z != 0)
 
-    Every example has noise of its own, which is shared over the axes that are
-    not gated: a channel is kept or dropped as a whole. The loss is the
-    expected number of gates that are not 0, which counts features whatever
-    their weights are; it is added in training and in evaluation. A gate that
-    ends at exactly 0 says that its feature can be removed. The loss is added
-    once a call: a layer that is shared, or under `TimeDistributed`, adds it for
-    each. Out of a loop, such as that of `keras.layers.RNN`, no loss gets:
-    unroll the loop, or leave `l0_weight` at 0 and add
-    `weight * layer.expected_active()` outside. (There a weight that is changed
-    after tracing gives NaN.)
+    Each example has noise of its own, shared over the axes that are not gated:
+    a channel is kept or dropped as a whole. The loss is the expected number of
+    gates that are not 0, whatever the size of their weights, in training and in
+    evaluation. If a gate ends at exactly 0, its feature can be removed. Each
+    call adds the loss, so that a layer that is shared, or under
+    `TimeDistributed`, adds it several times. A loss cannot leave a loop, such
+    as that of `keras.layers.RNN`: unroll the loop, or leave `l0_weight` at 0
+    and add `weight * layer.expected_active()` outside. (There a weight that
+    changes after tracing gives NaN.)
 
     Args:
         axis: Integer or sequence of integers, the axes that are gated, as
@@ -66,7 +65,7 @@ class HardConcreteGate(SamplingLayer):
             `keras.optimizers.schedules.LearningRateSchedule` of the training
             calls of this layer, counted from 0. Defaults to `2 / 3`.
         l0_weight: Number >= 0, the loss of one open gate, or a
-            `LearningRateSchedule` as for the temperature. Defaults to `0.0`.
+            `LearningRateSchedule` of the training calls. Defaults to `0.0`.
         stretch: Two numbers, gamma < 0 and zeta > 1, between which a gate
             lies before it is clipped. Defaults to `(-0.1, 1.1)`.
         log_alpha_initializer: Initializer of the gates' locations, in nats.
@@ -76,8 +75,9 @@ class HardConcreteGate(SamplingLayer):
             `None` means): the noise-free gates. `"sample"`: a sample as in
             training. Defaults to `None`.
         noise_scale: Number >= 0, dimensionless, or a `LearningRateSchedule`
-            as for the temperature. Defaults to `1.0`.
-        seed: As for `GumbelSoftmax`. Defaults to `None`.
+            of the training calls. Multiplies the noise. Defaults to `1.0`.
+        seed: Integer, `keras.random.SeedGenerator`, or None to follow
+            `keras.utils.set_random_seed`. Defaults to `None`.
         **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
@@ -102,8 +102,8 @@ class HardConcreteGate(SamplingLayer):
         l0_weight: The live weight of the loss, a float32 variable:
             assignable, saved with the weights, no retracing.
         temperature: The live temperature, likewise.
-        noise_scale: The live scale of the noise, likewise, but that it is in
-            `variables` and not in `weights`.
+        noise_scale: The live scale of the noise, also a float32 variable. It
+            is in `variables` but not in `weights`.
 
     Gradient:
         Exact for the sample: to `log_alpha`, to the inputs, and to a
@@ -181,7 +181,7 @@ class HardConcreteGate(SamplingLayer):
 
     @property
     def resolved_inference(self) -> str:
-        """What it does when not training."""
+        """The mode when not training."""
         if is_sampling():
             return "sample"
         return self.inference or "deterministic"

@@ -55,7 +55,7 @@ class LiveScalar:
             self.variable.assign(ops.cast(self.schedule(step), "float32"))
 
     def config(self) -> Any:
-        """What it was made with; its value is a weight."""
+        """The number or schedule that it was made with."""
         if self.schedule is None:
             return self.initial
         return keras.saving.serialize_keras_object(self.schedule)

@@ -1,4 +1,4 @@
-"""What the layers that sample from logits share."""
+"""Base of the layers that sample from logits."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -59,7 +59,7 @@ class LogitsLayer(SamplingLayer):
 
     @property
     def resolved_inference(self) -> str:
-        """What it does when not training; None is resolved by `hard`."""
+        """The mode when not training; None is resolved by `hard`."""
         if is_sampling():
             return "sample"
         if self.inference is not None:
@@ -127,7 +127,7 @@ class LogitsLayer(SamplingLayer):
         temperature: Tensor | None,
         training: bool | None,
     ) -> Tensor:
-        """What `_draw`, `_mode` or `_relax` gives in such a call."""
+        """Call `_draw`, `_mode` or `_relax`, by `training` and `inference`."""
         check_precision(self.name, self.compute_dtype)
         temperature = self.current_temperature(temperature, training)
         what = "sample" if training else self.resolved_inference

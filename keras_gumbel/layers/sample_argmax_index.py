@@ -13,28 +13,39 @@ from keras_gumbel.ops.sample_argmax_index import sample_argmax_index
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class SampleArgmaxIndex(CategoricalLayer):
-    """The index of a sampled class, as a number with a gradient.
+    """Sample a class, and return its index as a number with a gradient.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
     and give the noise-free index unless `inference="sample"`.
 
-        index = sum_k k * y_k,  y as of `GumbelSoftmax`
+        index = sum_k k * y_k,  y = GumbelSoftmax(...)(logits)
 
-    Hard: the sampled class itself, 0, 1, ..., K - 1, exact, with law
-    softmax(logits). Soft: the mean index under the relaxed sample, which lies
-    between classes.
+    A hard index is the sampled class, exactly one of 0, 1, ..., K - 1, and
+    follows softmax(logits). A soft index is the mean under the relaxed sample,
+    which lies between classes.
 
     Args:
-        temperature: As for `GumbelSoftmax`. Defaults to `1.0`.
+        temperature: Positive number, dimensionless, or a
+            `keras.optimizers.schedules.LearningRateSchedule` of the layer's
+            training calls, counted from 0. Defaults to `1.0`.
         hard: True for whole indices. Defaults to `False`.
         axis: Integer, the category axis, which the output is without.
             Defaults to `-1`.
-        estimator: As for `GumbelSoftmax`. Defaults to `"st_gumbel"`.
-        inference: As for `GumbelSoftmax`: `"argmax"` gives the index of the
-            likeliest class, `"softmax"` the mean index. Defaults to `None`.
-        noise_scale: As for `GumbelSoftmax`. Defaults to `1.0`.
-        from_logits: As for `GumbelSoftmax`. Defaults to `True`.
-        seed: As for `GumbelSoftmax`. Defaults to `None`.
+        estimator: Name or object of `keras_gumbel.estimators`, the backward
+            rule of hard samples. Defaults to `"st_gumbel"`.
+        inference: What happens when not training. `"argmax"`: the index of
+            the likeliest class. `"softmax"`: the mean index under the
+            noise-free softmax. `"sample"`: a sample as in training. `None`:
+            `"argmax"` if hard, else `"softmax"`. Defaults to `None`.
+        noise_scale: Number >= 0, dimensionless, or a schedule of the layer's
+            training calls. It multiplies the noise: hard samples follow
+            softmax(logits / noise_scale), and 0 is argmax. Defaults to `1.0`.
+        from_logits: False if the input holds probabilities, whose log is then
+            taken (0 stays impossible). Defaults to `True`.
+        seed: An integer in [0, 2**32) for a reproducible stream, a
+            `keras.random.SeedGenerator` to share one, None to follow
+            `keras.utils.set_random_seed`. The stream is saved and restored
+            with the weights. Defaults to `None`.
         **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
@@ -43,9 +54,9 @@ class SampleArgmaxIndex(CategoricalLayer):
             with none allowed gives 0.
         temperature: Optional, in place of the layer's own in this call.
         training: True to sample. False and None are inference.
-        mask: Optional bool tensor, Keras's own mask, as for `GumbelSoftmax`:
-            one that ends with `axis` forbids, and ends here, as the classes
-            do; one of earlier axes goes on with the output.
+        mask: Optional bool tensor, Keras's own mask, False where there is
+            padding. A mask that ends with `axis` forbids padded classes, and
+            stops here. A mask of earlier axes goes on with the output.
 
     Returns:
         A float32 tensor of the shape of the logits less `axis`, whatever the
@@ -53,13 +64,15 @@ class SampleArgmaxIndex(CategoricalLayer):
         2**24 classes, where their number is only known when the program runs.
 
     Gradient:
-        That of `GumbelSoftmax`, weighted by the class numbers. It means
-        something where the classes are in order, as positions are.
+        The gradient of `GumbelSoftmax`, weighted by the class numbers. It
+        helps only where the order of the classes has a meaning, as that of
+        positions.
 
     Raises:
-        ValueError: As `GumbelSoftmax`, and for more than 2**24 classes, whose
+        ValueError: For a temperature, axis, mask, seed, `inference` or
+            `estimator` out of range, and for more than 2**24 classes, whose
             numbers float32 would round.
-        TypeError: As `GumbelSoftmax`.
+        TypeError: For arguments of another type, integer logits among them.
 
     Example:
 

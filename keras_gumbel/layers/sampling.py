@@ -1,4 +1,4 @@
-"""What every sampling layer has: a temperature, a stream of noise, a switch."""
+"""Base of the sampling layers: a temperature, a stream of noise, a switch."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -208,13 +208,13 @@ class SamplingLayer(keras.Layer, ABC):
 
     @property
     def temperature_schedule(self) -> LearningRateSchedule | None:
-        """What the temperature follows, if it was made with a schedule."""
+        """The schedule that the temperature follows, or None."""
         return self._live["temperature"].schedule
 
     @property
     @abstractmethod
     def _inference_modes(self) -> tuple[str | None, ...]:
-        """What `inference` may be."""
+        """The values that `inference` may have."""
 
     def current_temperature(
         self, override: Tensor | None, training: bool | None

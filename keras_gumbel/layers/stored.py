@@ -28,7 +28,7 @@ def named(
     weights: dict[str, keras.Variable],
     scalars: Iterable[str],
 ) -> dict[str, Any]:
-    """What a file holds, by the keys of today.
+    """Return the contents of a file, by today's keys.
 
     Version 0.1 numbered live scalars among the other weights. Where these are
     those of the layer, the order tells which is which. Otherwise the kinds
@@ -60,7 +60,7 @@ def numbered(
     weights: dict[str, keras.Variable],
     optional: Collection[str],
 ) -> dict[str, Any]:
-    """What a file holds, as Keras numbers the weights of the layer.
+    """Return the contents of a file, as Keras numbers the layer's weights.
 
     An optional one that is missing is as it was; one that the layer is
     without is left out.

@@ -20,7 +20,7 @@ _APART = "is_set_apart"
 
 
 def given(seed: Any, name: str) -> Any:
-    """What a layer of that `name` is made with, or what is in its file.
+    """Return the seed of a layer of that `name`, as given or from its file.
 
     In a file of Keras's a generator may be shared with other layers, and stays
     so. Copied one by one, as by `clone_model`, layers know nothing of each
@@ -42,7 +42,7 @@ def generator(seed: Any) -> keras.random.SeedGenerator:
 
 
 def config(seed: Any) -> Any:
-    """What `given` takes back."""
+    """Return the form that `given` takes back."""
     if not isinstance(seed, keras.random.SeedGenerator):
         return seed
     serialize = keras.saving.serialize_keras_object

@@ -11,12 +11,12 @@ from keras_gumbel.metrics.code_counts import CodeCounts
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class CategoryUsage(CodeCounts):
-    """The share of the codes that was seen at least once.
+    """Measure the share of the codes that was seen at least once.
 
         usage = sum_k [counts_k > 0] / num_codes
 
-    Between 0, before anything was seen, and 1. Counted is everything since
-    the last reset, over all replicas.
+    It is 0 before any update, and at most 1. It counts everything since the
+    last reset, over all replicas.
 
     Give it codes or one-hot rows. A relaxed row gives every code a share,
     however small, so that from such rows the usage is 1 at once.
@@ -32,9 +32,9 @@ class CategoryUsage(CodeCounts):
             it is float32, too.) Defaults to `None`.
 
     Call arguments:
-        codes: As for `CodePerplexity`: integers, or rows of floats.
-        sample_weight: As for `CodePerplexity`; what has the weight 0 was not
-            seen.
+        codes: Integer codes, or rows of floats `(..., num_codes)`.
+        sample_weight: Optional numbers >= 0, one for each code or row; a
+            code with weight 0 was not seen.
 
     Returns:
         A scalar tensor.

@@ -1,4 +1,4 @@
-"""What the metrics of a codebook share: how often each code was seen."""
+"""Base of a codebook's metrics: how often each code was seen."""
 
 import functools
 from abc import ABC, abstractmethod
@@ -173,7 +173,7 @@ class CodeCounts(keras.Metric, ABC):
 
     @abstractmethod
     def _summary(self, counts: Tensor, total: Tensor) -> Tensor:
-        """What is told of so many codes."""
+        """Summarise the counts."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

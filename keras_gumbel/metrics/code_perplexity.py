@@ -11,19 +11,19 @@ from keras_gumbel.metrics.code_counts import CodeCounts
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class CodePerplexity(CodeCounts):
-    """The effective number of codes: exp of the entropy of their use.
+    """Measure how many codes are in use: exp of the entropy of their counts.
 
         perplexity = exp(-sum_k p_k log p_k),  p = counts / sum(counts)
 
-    Between 1, where one code is all that is ever chosen, and `num_codes`,
-    where all are chosen equally often. The counts are of everything since the
-    last reset, exact to 2**53, and summed over replicas. A codebook that
-    collapses shows here first.
+    The perplexity is 1 if one code is always chosen, and `num_codes` if all are
+    chosen equally often. A value that falls towards 1 means that the codebook
+    collapses. It counts everything since the last reset, exactly to 2**53,
+    summed over replicas. Before any update it is 0.
 
-    From integers or one-hot rows it is the perplexity of the choices, from
-    rows of probabilities that of their mean: a low value of the first beside
-    a high one of the second says that every example is undecided. Nothing
-    seen yet gives 0.
+    Integers and one-hot rows give the perplexity of the choices. Rows of
+    probabilities give the perplexity of their mean. If the choices have a low
+    perplexity and the probabilities a high one, the encoder is undecided: it
+    spreads its probability over many codes, and the same few win.
 
     In a model it belongs to the layer that makes the codes, as in the example
     below: Keras resets it and shows it in the logs of `fit`. It is no metric

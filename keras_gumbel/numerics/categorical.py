@@ -122,7 +122,7 @@ def _in_runs_with_peaks(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
 
 
 def _one_run(entries: Tensor, which: Tensor) -> Tensor:
-    """Of each row the run `which`, (rows, run)."""
+    """Return run `which` of each row, (rows, run)."""
     runs, run = entries.shape[1:]
     rows = ops.arange(ops.shape(entries)[0], dtype="int32")[:, None]
     flat = ops.reshape(entries, (-1, run))
@@ -237,7 +237,7 @@ def _scan(
 
 
 def _below(total: Tensor, threshold: Callable[[Tensor], Tensor]) -> Tensor:
-    """What the last sum exceeds, and so the last one of a class with weight."""
+    """Return the threshold, or a number just below the last sum."""
     return backend.minimum(threshold(total), total * _BELOW_ONE)
 
 

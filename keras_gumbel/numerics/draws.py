@@ -1,4 +1,4 @@
-"""What a sample is drawn from, and perturbed logits."""
+"""The source of a sample, and perturbed logits."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ _SERIES_BITS = 44  # 2**20 series of random numbers, each of 2**44
 
 
 class Draw(NamedTuple):
-    """What a sample is drawn from.
+    """The source of a sample.
 
     The logits come as a function: what prepares them, a mask or a wider type,
     is fused with what calls it.

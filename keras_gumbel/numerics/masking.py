@@ -1,4 +1,4 @@
-"""What is forbidden, and what is not a number: before a sample is drawn."""
+"""Forbidden entries and NaN, before a sample is drawn."""
 
 from keras import ops
 

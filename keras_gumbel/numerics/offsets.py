@@ -1,4 +1,4 @@
-"""What is common to a row, or to a column, and no part of its law."""
+"""Offsets of a row or a column, which do not change its distribution."""
 
 from keras import ops
 

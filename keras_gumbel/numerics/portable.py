@@ -1,4 +1,4 @@
-"""What can leave TensorFlow, when an exporter traces a call.
+"""Forms that can leave TensorFlow, when an exporter traces a call.
 
 Of what is not finite the runtimes of other formats make what they like.
 LiteRT's exponential and every runtime's maximum lose NaN; LiteRT's constants of

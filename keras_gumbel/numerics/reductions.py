@@ -1,4 +1,4 @@
-"""What is found along the axis of the classes."""
+"""Reductions along the axis of the classes."""
 
 from keras import ops
 

@@ -26,7 +26,7 @@ _SHORT_ROW = 32
 
 
 class Matrices(NamedTuple):
-    """What is normalised, at which temperature.
+    """The matrices to normalise, and the temperature.
 
     x: (m, n, n), or (n, n, m) where n is small.
     temperature: one number, or of that shape with 1 for each n.

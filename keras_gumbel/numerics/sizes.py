@@ -32,7 +32,7 @@ def larger(a: Size, b: Size) -> Size:
 
 
 def product(sizes: Sequence[Size]) -> Size:
-    """Of all, int32 where one is not known."""
+    """Return all sizes, int32 where one is not known."""
     if any(hasattr(size, "dtype") for size in sizes):
         return ops.prod(ops.cast(sizes, "int32"))
     return math.prod(sizes)

@@ -97,7 +97,7 @@ def relaxed_k_hot_vjp(
 def _weigh_again(
     x: Tensor, temperature: Tensor, k: int
 ) -> tuple[Tensor, Tensor]:
-    """What `_weigh` gives in each of the k softmaxes, stacked."""
+    """Stack the results of `_weigh` in each of the k softmaxes."""
     allowed = _number_allowed(x)
 
     def add(j: Tensor, w: Tensor, weights: Tensor, spreads: Tensor) -> Tensors:
@@ -117,7 +117,7 @@ def _weigh_again(
 
 
 class _Row(NamedTuple):
-    """What the entries of a row have in common, (rows, 1) each.
+    """Numbers that the entries of a row share, (rows, 1) each.
 
     All are 0 in a row that is finished.
     """

@@ -71,7 +71,7 @@ def by_rungs(
     )
 
     def back(result: Tensor, stays: bool) -> Tensor:
-        """What there really is of it, in the axes of the arguments."""
+        """Return its real part, in the axes of the arguments."""
         behind = len(shape) - 2  # axes behind that of the classes
         own = [-1] * (len(result.shape) - 1 - max(behind, 0))
         size = [shape[0], *own, *shape[2:]]

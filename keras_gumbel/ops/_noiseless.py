@@ -1,4 +1,4 @@
-"""What remains without noise: the choice made at inference.
+"""The choice made at inference, without noise.
 
 Plain `keras.ops` throughout, so that a model in inference mode exports to
 every format that knows softmax and argmax.

@@ -1,4 +1,4 @@
-"""What an op is: the formulas of a sample, and what they are for."""
+"""An op: the formulas of a sample, and what they are for."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -41,7 +41,7 @@ class Op(ABC):
     def with_classes(
         self, others: Tensors, count: Tensor | int
     ) -> Tensors | None:
-        """What it has besides, of so many classes; None if that is too dear."""
+        """Return its other tensors for so many classes; None if too dear."""
         del count
         return others
 

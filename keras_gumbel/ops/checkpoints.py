@@ -1,4 +1,4 @@
-"""What files hold of a layer, and a generator that several of them share."""
+"""The contents of files: a layer's state, and a generator that layers share."""
 
 from keras_gumbel.backend import (
     checkpoint_with as checkpoint_with,

@@ -24,26 +24,26 @@ def gumbel_sigmoid(
     noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
-    """A sample of Bernoulli(sigmoid(logits)) that a network trains through.
+    """Sample from Bernoulli(sigmoid(logits)), with a gradient.
 
         perturbed = logits + noise_scale * logistic
         soft:  sigmoid(perturbed / temperature)
         hard:  1 where perturbed > 0, else 0
 
     Every element is a variable of its own, a gate: there is no category axis.
-    The hard sample is 1 with probability sigmoid(logits) whatever the
-    temperature (for `noise_scale` 1). The soft one, which is called binary
-    Concrete, approaches it as temperature -> 0, and 1/2 as temperature ->
-    infinity. It is above 1/2 where the hard sample of the same seed, by any
-    estimator, is 1. All is computed in float32, in float64 for float64 logits.
+    A hard sample is 1 with probability sigmoid(logits) at any temperature (for
+    `noise_scale` 1). A soft sample, also called binary Concrete, approaches it
+    as the temperature tends to 0, and 1/2 as it tends to infinity. It is above
+    1/2 if the hard sample of the same seed, by any estimator, is 1. Computed
+    in float32, or float64 for float64 logits.
 
     Args:
         logits: Float tensor, log-odds in nats: log(p / (1 - p)). -inf gives
             0, +inf gives 1, without a gradient.
         temperature: Positive number, or float tensor of positive numbers
-            that broadcasts to the logits. A value that is not positive and
-            is only known when the program runs gives NaN: a soft sample, and
-            the gradient of either.
+            that broadcasts to the logits. If a value turns out not to be
+            positive only when the program runs, soft samples and all
+            gradients are NaN.
         hard: True for a result of exactly 0 and 1, whose gradient is the
             `estimator`'s.
         estimator: Name or object of `keras_gumbel.estimators`: the backward
@@ -53,10 +53,11 @@ def gumbel_sigmoid(
         class_mask: Optional bool tensor, True where a gate may open, that
             broadcasts to the logits. The others are exactly 0, without a
             gradient.
-        noise_scale: Number >= 0, dimensionless, or a scalar float tensor, as
-            for `gumbel_softmax`; 0 leaves the noise out. The probability of 1
-            is sigmoid(logits / noise_scale). Temperatures are absolute: what
-            holds of an estimator at temperature 1 holds at `noise_scale`.
+        noise_scale: Number >= 0, dimensionless, or a scalar float tensor. It
+            multiplies the noise: 1 has probability
+            sigmoid(logits / noise_scale), and 0 is no noise. An estimator
+            that is unbiased at temperature 1 is then unbiased at temperature
+            `noise_scale`.
         seed: An integer in [0, 2**32) for the same sample at every call, a
             `keras.random.SeedGenerator` for its stream, None for fresh noise
             that follows `keras.utils.set_random_seed`.

@@ -43,47 +43,49 @@ def gumbel_sinkhorn(
     noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
-    """A random permutation that a network trains through.
+    """Draw a random permutation, as a matrix with a gradient.
+
+    Use it to sort, match or reorder n items: row i is item i, column j is
+    place j, and `logits[i, j]` says how well they fit.
 
         perturbed = logits + noise_scale * gumbel
-        soft:  X = perturbed / temperature, then num_iterations times
+        soft:  exp(X), where X = perturbed / temperature at first, and then
+               num_iterations times
                    X_ij -= log(sum_j exp(X_ij))   each row
                    X_ij -= log(sum_i exp(X_ij))   each column
-               and exp(X)
         hard:  the permutation matrix P with the largest sum(P * perturbed)
 
-    In the soft sample every column sums to 1, and every row nearly: the more
-    iterations, and the higher the temperature, the nearer. As temperature ->
-    0 it approaches the hard sample of the same seed if the iterations grow
-    with 1 / temperature; hard samples do not depend on either. (No simple
-    law is known: with n = 2 the identity has probability
-    P(L1 + L2 > -d), d = sum of the diagonal less the other two, L1 and L2
-    standard logistic.) All is computed in float32, in float64 for float64
-    logits; the best permutation in float64, exactly.
+    In a soft sample each column sums to 1, and each row approximately; more
+    iterations and higher temperatures bring rows closer. As the temperature
+    tends to 0, with iterations that grow as 1 / temperature, it approaches the
+    hard sample of the same seed, which depends on neither. The distribution of
+    hard samples has no simple form. (For n = 2, the identity has probability
+    P(L1 + L2 > -d), where d is the diagonal's sum less the other two entries,
+    and L1, L2 are standard logistic.) Computed in float32, or float64 for
+    float64 logits; the best permutation is found in float64, exactly.
 
     Args:
         logits: Float tensor `(..., n, n)`: how well row i fits column j, in
-            nats. -inf forbids a pair. A row or a column that is far from 0
-            as a whole, by 2**8 noise scales, is moved there first, or noise
-            would be lost beside it: the law of a hard sample is the same, and
-            what the iterations tend to.
+            nats. -inf forbids a pair. A row or column whose entries are all
+            farther from 0 than 2**8 noise scales is first moved towards 0,
+            where float32 can hold the noise. That changes neither the
+            distribution of hard samples nor the limit of the iterations.
         temperature: Positive number, or float tensor of positive numbers
             that broadcasts to the logits with size 1 along the last two axes
-            (such as `(batch, 1, 1)`). A value that is not positive and is
-            only known when the program runs gives NaN: a soft sample, and
-            the gradient of either.
-        num_iterations: Integer >= 1, of one normalisation each of rows and
-            columns.
-        hard: True for a permutation matrix, of exactly 0 and 1.
+            (such as `(batch, 1, 1)`). If a value turns out not to be positive
+            only when the program runs, soft samples and all gradients are
+            NaN.
+        num_iterations: Integer >= 1. Each normalises rows, then columns.
+        hard: True for a permutation matrix of exactly 0 and 1.
         class_mask: Optional bool tensor, True where a pair is allowed, that
             broadcasts to the logits. Forbidden pairs get exactly 0 and no
-            gradient; so do rows and columns in which nothing is allowed. A
-            hard sample then has as many pairs as possible, and of these the
-            largest sum; rows without a partner are zeros. A soft one is
-            finite also where the allowed pairs hold no permutation, and rows
-            do not sum to 1.
-        noise_scale: Number >= 0, dimensionless, or a scalar float tensor, as
-            for `gumbel_softmax`; 0 leaves the noise out.
+            gradient, and so do rows and columns with no pair allowed. If the
+            allowed pairs hold no permutation, a hard sample matches as many
+            rows as possible, with the largest sum among such matchings, and
+            leaves the other rows zero; a soft sample stays finite, and its
+            rows do not sum to 1.
+        noise_scale: Number >= 0, or a scalar float tensor, that multiplies
+            the noise; 0 leaves it out.
         seed: An integer in [0, 2**32) for the same sample at every call
             (hard and soft then share their noise), a
             `keras.random.SeedGenerator` for its stream, None for fresh noise
@@ -133,7 +135,7 @@ def noiseless_sinkhorn(
     hard: bool,
     class_mask: Tensor | None = None,
 ) -> Tensor:
-    """What remains without noise: the best permutation, or its relaxation."""
+    """Return the best permutation, or its relaxation, without noise."""
     check_integer(num_iterations, "num_iterations", minimum=1)
     target = portable_format()
     # OpenVINO alone has the loops of the best permutation.
@@ -212,7 +214,7 @@ class _Permutation(Op):
         )
 
     def perturbed(self, draw: Draw) -> Tensor:
-        """What is matched: +inf in place of NaN."""
+        """Return the scores to match, with +inf in place of NaN."""
         near = _near(draw.logits(), draw.noise_scale)
         draw = draw._replace(logits=lambda: near)
         return numerics.add_noise(draw, numerics.gumbel, numerics.nan_to_inf)
@@ -224,7 +226,7 @@ class _Permutation(Op):
 
 @dataclasses.dataclass(frozen=True)
 class _NoiselessPermutation(_Permutation):
-    """Of the logits themselves."""
+    """The permutation of the logits themselves."""
 
     def perturbed(self, draw: Draw) -> Tensor:
         return numerics.nan_to_inf(_near(draw.logits(), 1.0))

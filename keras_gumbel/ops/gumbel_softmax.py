@@ -24,27 +24,26 @@ def gumbel_softmax(
     noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
-    """A sample of Categorical(softmax(logits)) that a network trains through.
+    """Sample from Categorical(softmax(logits)), with a gradient.
 
         perturbed = logits + noise_scale * gumbel
         soft:  softmax(perturbed / temperature)
         hard:  one_hot(argmax(perturbed))
 
-    The hard sample follows softmax(logits) whatever the temperature (for
-    `noise_scale` 1). The soft one approaches it as temperature -> 0, and the
-    uniform blend as temperature -> infinity; its argmax is the hard sample
-    of the same seed by `st_gumbel` and `gumbel_rao`. (The other estimators
-    need no noise, and draw the class itself, from one random number a row.)
-    All is computed in float32, in float64 for float64 logits.
+    A hard sample follows softmax(logits) at any temperature (for
+    `noise_scale` 1). A soft sample approaches it as the temperature tends to
+    0, and the uniform blend as it tends to infinity. Its argmax is the hard
+    sample of the same seed with `st_gumbel` and `gumbel_rao`. (The other
+    estimators draw the class from one random number per row, without noise.)
+    Computed in float32, or float64 for float64 logits.
 
     Args:
         logits: Float tensor, unnormalised log-probabilities in nats. -inf
             forbids a class.
         temperature: Positive number, or float tensor of positive numbers
             that broadcasts to the logits with size 1 along `axis` (such as
-            `(batch, 1)`). A value that is not positive and is only known
-            when the program runs gives NaN: a soft sample, and the gradient
-            of either.
+            `(batch, 1)`). If a value turns out not to be positive only when
+            the program runs, soft samples and all gradients are NaN.
         hard: True for an exactly one-hot result whose gradient is the
             `estimator`'s.
         axis: Integer, the category axis.
@@ -55,11 +54,12 @@ def gumbel_softmax(
         class_mask: Optional bool tensor, True where a class is allowed, that
             broadcasts to the logits. Forbidden classes get exactly 0 and no
             gradient; a row with none allowed is all zeros.
-        noise_scale: Number >= 0, dimensionless, or a scalar float tensor;
-            0 leaves the noise out. The law is softmax(logits / noise_scale).
-            Temperatures are absolute: what holds of an estimator at
-            temperature 1 holds at `noise_scale`. A negative value that is
-            only known when the program runs gives NaN. It gets no gradient.
+        noise_scale: Number >= 0, dimensionless, or a scalar float tensor,
+            which gets no gradient. It multiplies the noise: hard samples
+            follow softmax(logits / noise_scale), and 0 is argmax. An
+            estimator that is unbiased at temperature 1 is then unbiased at
+            temperature `noise_scale`. If a value turns out to be negative
+            only when the program runs, the result is NaN.
         seed: An integer in [0, 2**32) for the same sample at every call
             (`st_gumbel` and soft then share their noise), a
             `keras.random.SeedGenerator` for its stream, None for fresh noise

@@ -36,7 +36,7 @@ def gumbel_top_k(
     noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> tuple[Tensor, Tensor]:
-    """`k` classes without replacement, and a k-hot that a network trains by.
+    """Draw `k` classes without replacement, as a k-hot with a gradient.
 
         perturbed = logits + noise_scale * gumbel
         indices:  the classes of the k largest perturbed logits, in order
@@ -44,14 +44,13 @@ def gumbel_top_k(
         soft:  a_1 + ... + a_k,  w_1 = perturbed,
                a_j = softmax(w_j / temperature),  w_{j+1} = w_j + log(1 - a_j)
 
-    The indices follow the law of drawing one class after another from
-    softmax(logits), each time without those drawn before (Plackett-Luce),
-    whatever the temperature. The soft k-hot approaches the hard one of the
-    same seed as temperature -> 0. It sums to k, but an entry of it may exceed
-    1, and does where the temperature is not small: as temperature -> infinity
-    each is k / num_classes, and a class far above the others is counted up to
-    k times. With `k` 1 both are those of `gumbel_softmax` with `st_gumbel`.
-    All is computed in float32, in float64 for float64 logits.
+    The indices are drawn one after another from softmax(logits), each time
+    without the classes drawn before (the Plackett-Luce distribution), at any
+    temperature. The soft k-hot approaches the hard one of the same seed as the
+    temperature tends to 0. It sums to k; unless the temperature is small,
+    single entries can exceed 1, since a class far above the others is counted
+    up to k times. For `k=1` both are those of `gumbel_softmax` with
+    `st_gumbel`. Computed in float32, or float64 for float64 logits.
 
     Args:
         logits: Float tensor, unnormalised log-probabilities in nats. -inf
@@ -59,19 +58,24 @@ def gumbel_top_k(
         k: Positive integer, at most the number of classes. Where that is not
             known before the program runs, and is below `k` then, the program
             stops with an error.
-        temperature: As for `gumbel_softmax`.
+        temperature: Positive number, or float tensor of positive numbers
+            that broadcasts to the logits with size 1 along `axis`.
         hard: True for an exact k-hot.
         axis: Integer, the category axis.
         class_mask: Optional bool tensor, True where a class is allowed, that
             broadcasts to the logits. Forbidden classes get exactly 0 and no
-            gradient. A row with none allowed is padding: all zeros, and
-            indices -1. One that allows m < k is an error where the values
-            of the mask are known at the call; where they are known only when
-            the program runs, or where logits of -inf forbid, all m are
-            taken, the soft k-hot is a_1 + ... + a_m, and the other indices
-            are -1.
-        noise_scale: As for `gumbel_softmax`.
-        seed: As for `gumbel_softmax`; the same seed gives the same noise.
+            gradient. A row with no class allowed counts as padding: zeros,
+            and indices of -1. A row that allows only m < k classes raises an
+            error if the mask's values are known at the call. If they are
+            known only when the program runs, or if logits of -inf forbid the
+            rest, all m are taken: the soft k-hot is a_1 + ... + a_m, and the
+            remaining indices are -1.
+        noise_scale: Number >= 0, or a scalar float tensor, that multiplies
+            the noise; 0 leaves it out.
+        seed: An integer for the same sample at every call, with the noise
+            that `gumbel_softmax` draws with it; a
+            `keras.random.SeedGenerator` for its stream; None to follow
+            `keras.utils.set_random_seed`.
 
     Returns:
         The k-hot, a tensor of the shape and dtype of `logits` whose rows
@@ -200,7 +204,7 @@ class _Subset(Op):
         return tuple(map(rows.back, found))
 
     def perturbed(self, draw: Draw) -> Tensor:
-        """What the largest are looked for among: +inf in place of NaN."""
+        """Return the scores to search, with +inf in place of NaN."""
         # Of k classes any may be chosen, however far below the largest.
         return numerics.perturb(draw, numerics.less)
 
@@ -215,7 +219,7 @@ class _SubsetInOrder(_Subset):
 
 @dataclasses.dataclass(frozen=True)
 class _NoiselessSubset(_Subset):
-    """Of the logits, in operations that every format has."""
+    """The subset of the logits, in operations that every format has."""
 
     forward_is_compiled: ClassVar[bool] = False
 

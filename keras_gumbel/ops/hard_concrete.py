@@ -29,23 +29,28 @@ def hard_concrete(
     noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
-    """A gate between 0 and 1, both of which it reaches, that trains.
+    """Draw gates in [0, 1] that are exactly 0 or 1 with some probability.
+
+    Use it to prune: multiply features, channels or weights by gates, train
+    `log_alpha` with a penalty on open gates, and remove what a gate of exactly
+    0 closes. `HardConcreteGate` is the layer that does all of it.
 
         x = log_alpha + noise_scale * logistic
         z = clip(sigmoid(x / temperature) * (zeta - gamma) + gamma, 0, 1)
 
-    with (gamma, zeta) the `stretch`. For a `noise_scale` of 1,
+    where (gamma, zeta) is the `stretch`, slightly wider than (0, 1), so that
+    clipping puts mass on both ends. For a `noise_scale` of 1,
 
         P(z != 0) = sigmoid(log_alpha - temperature * log(-gamma / zeta))
         P(z = 1)  = sigmoid(log_alpha
                             - temperature * log((1 - gamma) / (zeta - 1)))
 
-    and in general with the arguments of both divided by it. All is computed
-    in float32, in float64 for float64 `log_alpha`.
+    For other scales the arguments of both sigmoids are divided by it. Computed
+    in float32, or float64 for float64 `log_alpha`.
 
     Args:
-        log_alpha: Float tensor, the location of each gate in nats: the larger,
-            the more open. -inf forbids a gate, which then is 0.
+        log_alpha: Float tensor, the location of each gate in nats; a larger
+            one opens the gate. -inf forbids a gate, which is then 0.
         temperature: Positive number, or float tensor of positive numbers that
             broadcasts to `log_alpha`. A value that is not positive and is
             only known when the program runs gives NaN.
@@ -54,8 +59,8 @@ def hard_concrete(
         class_mask: Optional bool tensor, True where a gate may open, that
             broadcasts to `log_alpha`. A forbidden gate is exactly 0 and gets
             no gradient.
-        noise_scale: Number >= 0, dimensionless, or a scalar float tensor, as
-            for `gumbel_softmax`; 0 leaves the noise out.
+        noise_scale: Number >= 0, or a scalar float tensor, that multiplies
+            the noise; 0 leaves it out.
         seed: An integer in [0, 2**32) for the same gates at every call, a
             `keras.random.SeedGenerator` for its stream, None for fresh noise
             that follows `keras.utils.set_random_seed`.
@@ -65,8 +70,8 @@ def hard_concrete(
         is the gate.
 
     Gradient:
-        Exact for the sample: 0 where it is clipped. To `log_alpha`, and to
-        `temperature` where that is a tensor.
+        To `log_alpha`, and to `temperature` if it is a tensor: exact for the
+        sample, and 0 where the gate is clipped.
 
     Raises:
         ValueError: For a temperature, stretch, mask or seed out of range.

@@ -12,17 +12,16 @@ from keras_gumbel.numerics.sizes import product
 
 
 def linear_assignment(logits: Tensor) -> Tensor:
-    """The column of each row, one for one, whose entries sum to the most.
+    """Match rows to columns, one to one, with the largest sum of entries.
 
         argmax over permutations p of sum_i logits[i, p(i)]
 
-    Exact, for each matrix of the batch: no assignment has a larger sum, to
-    the last digits of the largest entry in float64, in which the sums are
-    taken. Of several that are best, one. Where -inf forbids pairs, as many
-    rows as possible get a partner, and these partners the largest sum. One
-    compiled program in eager, graph and XLA code, in which the matrices are
-    worked on side by side: O(n**3) in the worst case, as the sequential
-    algorithm.
+    The result is exact for each matrix of the batch: no assignment has a larger
+    sum, up to rounding in float64. If several are best, it is one of them. If
+    -inf forbids pairs, as many rows as possible get a partner, with the largest
+    sum among such matchings. Eager, graph and XLA code run the same compiled
+    program, which works on the matrices side by side in O(n**3), the worst case
+    of the sequential algorithm.
 
     Args:
         logits: Float tensor `(..., n, n)`. -inf forbids a pair.

@@ -18,14 +18,14 @@ def sample_gumbel(
     dtype: str = "float32",
     seed: Seed = None,
 ) -> Tensor:
-    """Standard Gumbel noise, with its whole tail.
+    """Draw standard Gumbel noise, with its whole tail.
 
         g = -log(-log(1 - t)),  t uniform in (0, 1) from 64 random bits
 
-    The law is Gumbel(location 0, scale 1): mean 0.5772, variance pi**2 / 6,
-    P(g <= x) = exp(-exp(-x)). Values lie in about [-2.8, 45] (from -3.6 in
-    float64); none is infinite or NaN. The bits depend on the seed alone, in
-    row-major order: the same in eager, `tf.function` and XLA.
+    The distribution is Gumbel(location 0, scale 1): mean 0.5772, variance
+    pi**2 / 6, P(g <= x) = exp(-exp(-x)). Values lie in about [-2.8, 45] (from
+    -3.6 in float64); none is infinite or NaN. The bits depend on the seed
+    alone, in row-major order: the same in eager, `tf.function` and XLA.
 
     Args:
         shape: The shape of the result, integers or an integer tensor.
@@ -63,20 +63,23 @@ def sample_logistic(
     dtype: str = "float32",
     seed: Seed = None,
 ) -> Tensor:
-    """Standard logistic noise, with both its tails whole.
+    """Draw standard logistic noise, with both its tails whole.
 
         l = +-log((1 - t) / t),  t uniform in (0, 1/2) from 63 random bits,
                                  the sign from one
 
-    The law is Logistic(location 0, scale 1), that of the difference of two
-    Gumbels: mean 0, variance pi**2 / 3, P(l <= x) = sigmoid(x). Values lie in
-    about [-45.7, 45.7]; none is infinite or NaN. The bits depend on the seed
-    alone, in row-major order: the same in eager, `tf.function` and XLA.
+    The distribution is Logistic(location 0, scale 1), as of a difference of two
+    Gumbel variables: mean 0, variance pi**2 / 3, P(l <= x) = sigmoid(x).
+    Values lie in about [-45.7, 45.7]; none is infinite or NaN. The bits depend
+    on the seed alone, in row-major order: the same in eager, `tf.function` and
+    XLA.
 
     Args:
         shape: The shape of the result, integers or an integer tensor.
-        dtype: As for `sample_gumbel`.
-        seed: As for `sample_gumbel`.
+        dtype: The result's dtype, a float. Defaults to `"float32"`.
+        seed: An integer for the same noise at every call, a
+            `keras.random.SeedGenerator` for its stream, None to follow
+            `keras.utils.set_random_seed`.
 
     Returns:
         A tensor of the given shape and dtype. It has no gradient.

@@ -22,23 +22,28 @@ def sample_argmax_index(
     noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
-    """The index of a categorical sample, as a number with a gradient.
+    """Sample a class, and return its index as a number with a gradient.
 
         index = sum_k k * y_k,  y = gumbel_softmax(logits, ...)
 
-    Hard: the sampled class itself, 0, 1, ..., K - 1, exact. Soft: the mean
-    index under the relaxed sample, between classes.
+    A hard index is the sampled class, exactly one of 0, 1, ..., K - 1. A soft
+    index is the mean under the relaxed sample, which lies between classes.
 
     Args:
         logits: Float tensor, unnormalised log-probabilities in nats.
-        temperature: As for `gumbel_softmax`.
+        temperature: Positive number, or float tensor of positive numbers
+            that broadcasts to the logits with size 1 along `axis`.
         hard: True for a whole index whose gradient is the `estimator`'s.
         axis: Integer, the category axis; the result is without it.
-        estimator: As for `gumbel_softmax`.
-        class_mask: As for `gumbel_softmax`. A row with no class allowed
-            gives 0.
-        noise_scale: As for `gumbel_softmax`.
-        seed: As for `gumbel_softmax`; the same seed gives the same sample.
+        estimator: Name or object of `keras_gumbel.estimators`, the backward
+            rule of a hard sample.
+        class_mask: Optional bool tensor, True where a class is allowed, that
+            broadcasts to the logits. A row with no class allowed gives 0.
+        noise_scale: Number >= 0, or a scalar float tensor, that multiplies
+            the noise; 0 leaves it out.
+        seed: An integer for the same sample at every call, the one that
+            `gumbel_softmax` draws with it; a `keras.random.SeedGenerator` for
+            its stream; None to follow `keras.utils.set_random_seed`.
 
     Returns:
         A float32 tensor of the shape of `logits` less `axis`, whatever the
@@ -47,9 +52,9 @@ def sample_argmax_index(
         program runs.
 
     Gradient:
-        That of `gumbel_softmax`, weighted by the class numbers. It means
-        something where the classes are in order, as the positions of an
-        array are.
+        The gradient of `gumbel_softmax`, weighted by the class numbers. It
+        helps only where the order of the classes has a meaning, as that of
+        the positions of an array.
 
     Raises:
         ValueError: As `gumbel_softmax`, and for more than 2**24 classes, whose

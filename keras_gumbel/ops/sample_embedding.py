@@ -37,30 +37,34 @@ def sample_embedding(
     noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
-    """The row of `table` that a hard categorical sample picks.
+    """Sample a class, and return its row of `table`.
 
         forward:  table[index],  index ~ Categorical(softmax(logits))
-        backward: as of one_hot(index) @ table, the one-hot by `estimator`
+        backward: the gradient of one_hot(index) @ table, by `estimator`
 
-    It equals `gumbel_softmax(logits, hard=True, ...) @ table` in value and
-    in every gradient, without the product: the row is gathered, and the
-    table's gradient is a sum over the rows that were picked. Beyond 2**19
-    logits the work goes block by block; the noise is drawn anew in the
-    backward pass, so that nothing of the logits' size is kept between the
-    two. Second derivatives are not to be had, and there is no forward mode:
-    `tf.autodiff.ForwardAccumulator` raises a LookupError. The product above
-    has both.
+    The result equals `gumbel_softmax(logits, hard=True, ...) @ table` in value
+    and in every gradient, without the product: it gathers the row, and sums
+    the table's gradient over the rows that were picked. Beyond 2**19 logits it
+    works block by block and draws the noise again in the backward pass, so
+    that it keeps nothing of the logits' size in between. There are no second
+    derivatives and no forward mode: `tf.autodiff.ForwardAccumulator` raises a
+    LookupError. The product above has both.
 
     Args:
         logits: Float tensor `(..., num_classes)`, unnormalised
             log-probabilities in nats.
         table: Float tensor `(num_classes, dim)`, one row a class.
-        temperature: As for `gumbel_softmax`.
-        estimator: As for `gumbel_softmax`.
-        class_mask: As for `gumbel_softmax`. A row with no class allowed gives
-            zeros.
-        noise_scale: As for `gumbel_softmax`.
-        seed: As for `gumbel_softmax`; the same seed gives the same sample.
+        temperature: Positive number, or float tensor of positive numbers
+            that broadcasts to the logits with size 1 along the last axis.
+        estimator: Name or object of `keras_gumbel.estimators`, the backward
+            rule of a hard sample.
+        class_mask: Optional bool tensor, True where a class is allowed, that
+            broadcasts to the logits. A row with no class allowed gives zeros.
+        noise_scale: Number >= 0, or a scalar float tensor, that multiplies
+            the noise; 0 leaves it out.
+        seed: An integer for the same sample at every call, the one that
+            `gumbel_softmax` draws with it; a `keras.random.SeedGenerator` for
+            its stream; None to follow `keras.utils.set_random_seed`.
 
     Returns:
         A tensor `(..., dim)` in the dtype of `table`.
@@ -263,6 +267,6 @@ def _to_one_hot(d_rows: Tensor, table: Tensor, groups: int) -> Tensor:
 
 
 def _kept_again(estimator: Estimator, draw: Draw) -> Tensor:
-    """What the forward pass did not keep; the noise is drawn again."""
+    """Compute again what the forward pass did not keep, noise included."""
     _, kept = estimator.forward(draw)
     return draw.logits() if kept is None else kept

@@ -1,3 +1,3 @@
-"""What a call with symbolic tensors would raise, if these had values."""
+"""Raise what a call with symbolic tensors would, if these had values."""
 
 from keras_gumbel.backend import trace as trace

@@ -9,7 +9,9 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("benchmarks", "docs", "examples", "keras_gumbel", "tests")
+SOURCES = (
+    *("benchmarks", "docs", "examples", "keras_gumbel", "studies", "tests"),
+)
 FILES = (
     *("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
     *("CITATION.cff", "Makefile", "README.md", "SECURITY.md", "mkdocs.yml"),

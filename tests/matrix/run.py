@@ -1,4 +1,4 @@
-"""The suite with each set of versions, and README's table.
+"""The suite with each set of versions, and the table of docs/install.md.
 
 `make test-matrix` makes the environments and runs this.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.matrix.versions import (
     COLUMNS,
+    GUIDE,
     ROOT,
     SETS,
     TABLE,
@@ -119,9 +120,8 @@ def main() -> None:
         sys.exit(f"tests/matrix/newest.txt is not the newest: {found}")
     rows = [run(name) for name in SETS]
     text = table(rows)
-    readme = ROOT / "README.md"
-    readme.write_text(TABLE.sub(rf"\1\n{text}\n\2", readme.read_text()))
-    print(f"README.md:\n{text}", end="")
+    GUIDE.write_text(TABLE.sub(rf"\1\n{text}\n\2", GUIDE.read_text()))
+    print(f"{GUIDE.name}:\n{text}", end="")
     # No test at all is no success.
     sys.exit(any(row["failed"] != "0" or row["passed"] == "0" for row in rows))
 

@@ -1,4 +1,4 @@
-"""What is claimed of versions: pins, bounds, and the table in README.md."""
+"""What is claimed of versions: pins, bounds, the table in docs/install.md."""
 
 import configparser
 import re
@@ -7,7 +7,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-# A file of pins for each, in this folder; a row each in README's table.
+GUIDE = ROOT / "docs" / "install.md"
+# A file of pins for each, in this folder; a row each in the table.
 SETS = ("oldest", "middle", "newest", "python3.13")
 COLUMNS = {
     "TensorFlow": "tensorflow",
@@ -54,7 +55,7 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def read_table(text: str) -> list[dict[str, str]]:
-    """The rows of the table in README's text."""
+    """The rows of the table in a guide's text."""
     (found,) = TABLE.finditer(text)
     lines = [
         [cell.strip() for cell in line.strip("|").split("|")]

@@ -161,16 +161,16 @@ def _inside(x: Any) -> Tensor:
 def once_only(
     backward: Callable[..., tuple[Tensor | None, ...]], what: str
 ) -> Callable[..., tuple[Tensor | None, ...]]:
-    """A backward pass of `what`, compiled, that is not to be differentiated.
+    """Compile `backward`, and raise LookupError if it is differentiated.
 
-    That is a LookupError, and not before a second derivative is asked for.
+    The error comes only when a second derivative is asked for.
     """
     run_backward = compiled(backward)
 
     message = (
-        f"{what} has first derivatives only, by `tf.GradientTape`: its "
-        "gradient is not to be differentiated again, as a second derivative "
-        "and `tf.autodiff.ForwardAccumulator` would."
+        f"{what} has first derivatives only, by `tf.GradientTape`. A second "
+        "derivative and `tf.autodiff.ForwardAccumulator` would differentiate "
+        "its gradient again, and that has no derivative."
     )
 
     def run(*args: Tensor) -> tuple[Tensor | None, ...]:

@@ -1,0 +1,1 @@
+"""The studies: what each of them says is checked."""
