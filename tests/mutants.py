@@ -50,6 +50,7 @@ DENSITIES = "tests/distributions"
 KL = "tests/test_losses.py tests/test_bernoulli_kl.py"
 CALLBACKS = "tests/callbacks"
 METRICS = "tests/metrics"
+KERNELS = "tests/torch/test_noise.py"
 
 MUTANTS = (
     # The mathematics.
@@ -554,6 +555,23 @@ MUTANTS = (
         "    return _part_key(key, _REPLICAS + distributed.get_rank())\n",
         "    return _part_key(key, _REPLICAS)\n",
         "tests/torch/test_streams.py",
+        "torch",
+    ),
+    # Kernels and programs of torch.
+    Mutant(
+        "a block goes on where the low word of a place wraps around",
+        "backend/torch/kernels/noise.py",
+        "last = min(first + size, first + left, count)",
+        "last = min(first + size, count)",
+        KERNELS,
+        "torch",
+    ),
+    Mutant(
+        "threads make their blocks in the same memory",
+        "backend/torch/kernels/noise.py",
+        "class _Buffers(threading.local):",
+        "class _Buffers:",
+        KERNELS,
         "torch",
     ),
 )
