@@ -55,10 +55,13 @@ test-jax: .venv-jax/.installed
 	KERAS_BACKEND=jax JAX_ENABLE_X64=1 .venv-jax/bin/python $(PYTEST) \
 	  -m 'not slow and not gpu' tests
 
-# Where neither TensorFlow nor JAX is installed.
+# Where neither TensorFlow nor JAX is installed: what is known to hold there.
+TORCH_TESTS = tests/torch tests/properties tests/estimators tests/metrics \
+  tests/diagnostics $(addprefix tests/test_, golden.py bernoulli_kl.py losses.py \
+  formulas.py accumulation.py messages.py misplaced.py choices.py threefry.py)
 test-torch: .venv-torch/.installed
 	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) \
-	  -m 'not slow and not gpu' tests/torch tests/test_golden.py tests/properties
+	  -m 'not slow and not gpu' $(TORCH_TESTS)
 
 .venv-jax/.installed .venv-torch/.installed: .venv-%/.installed: \
   tests/matrix/%.txt setup.cfg

@@ -3,7 +3,9 @@
     python benchmarks/backends.py --output benchmarks/results
 
 Each backend has a process of its own; they are asked in turn for one step, so
-that what drifts drifts for all. Writes `backends.json` and `backends.md`.
+that what drifts drifts for all. torch has two, eager and by `torch.compile`,
+and its usual code is `F.gumbel_softmax`. `--backends` names fewer. Writes
+`backends.json` and `backends.md`.
 """
 
 import argparse
@@ -15,11 +17,13 @@ import sys
 import time
 from pathlib import Path
 
-BACKENDS = ("tensorflow", "jax")
+BACKENDS = ("tensorflow", "jax", "torch", "torch.compile")
 SHAPES = [(1024, 8192), (16384, 512), (32, 10)]
 TEMPERATURE = 0.5
 ESTIMATORS = ("st_gumbel", "st", "reinmax")
 THEIRS = "usual code"
+# Set where torch is to compile the step.
+COMPILE = "BENCHMARK_COMPILES"
 
 
 # ---------------------------------------------------------------------------
@@ -32,7 +36,7 @@ def worker():
     import keras
     import numpy as np
 
-    create = {"tensorflow": on_tensorflow, "jax": on_jax}
+    create = {"tensorflow": on_tensorflow, "jax": on_jax, "torch": on_torch}
     make = create[keras.config.backend()]
     rng = np.random.default_rng(0)
     steps = {}
@@ -128,15 +132,53 @@ def on_jax(name, logits, weights):
     return run
 
 
+def on_torch(name, logits, weights):
+    import keras
+    import torch
+    from torch.nn import functional
+
+    generator = keras.random.SeedGenerator(0)
+    logits, weights = torch.tensor(logits), torch.tensor(weights)
+
+    def theirs(x):
+        return functional.gumbel_softmax(x, TEMPERATURE, hard=True)
+
+    def loss(x):
+        return (sample(x) * weights).sum()
+
+    sample = theirs if name == THEIRS else ours(name, lambda: generator)
+    of_noise = {
+        "noise": sample,
+        "their noise": lambda x: -torch.empty_like(x).exponential_().log(),
+    }
+    step = of_noise.get(name, loss)
+    if os.environ.get(COMPILE):
+        step = torch.compile(step, fullgraph=True)
+
+    def run():
+        if name in of_noise:
+            return step(logits)
+        x = logits.detach().requires_grad_()
+        step(x).backward()
+        return x.grad
+
+    return run
+
+
 # ---------------------------------------------------------------------------
 # The process that asks.
 # ---------------------------------------------------------------------------
 
 
 def start(backend):
+    keras_backend, _, compiles = backend.partition(".")
     return subprocess.Popen(
         [sys.executable, __file__, "--worker"],
-        env={**os.environ, "KERAS_BACKEND": backend},
+        env={
+            **os.environ,
+            "KERAS_BACKEND": keras_backend,
+            COMPILE: compiles,
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -151,7 +193,7 @@ def ask(process, *what):
 
 def cases(backend):
     names = [*ESTIMATORS, THEIRS, "noise"]
-    return names + ["their noise"] * (backend == "jax")
+    return names + ["their noise"] * (backend != "tensorflow")
 
 
 def table(seconds):
@@ -168,13 +210,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=None)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--backends", nargs="+", default=BACKENDS)
     parser.add_argument("--worker", action="store_true")
     args = parser.parse_args()
     if args.worker:
         return worker()
     from measure import environment, head, save
 
-    processes = {backend: start(backend) for backend in BACKENDS}
+    processes = {backend: start(backend) for backend in args.backends}
     results = {}
     for shape in SHAPES:
         times = {}
@@ -186,7 +229,9 @@ def main():
         results[f"{shape[0]} x {shape[1]}"] = {
             name: statistics.median(found) for name, found in times.items()
         }
-    versions = environment("keras-gumbel", "tensorflow", "jax", "keras")
+    versions = environment(
+        "keras-gumbel", "tensorflow", "jax", "torch", "keras"
+    )
     text = f"{head(versions)}\n\nMilliseconds a step.\n\n{table(results)}"
     data = {"environment": versions, "seconds": results}
     save(args.output, "backends", text, data)

@@ -24,12 +24,21 @@ else:
 
 Tensor = Any
 
+# Whether in each of `MODES` tensors have values, so that what is wrong in them
+# is an error: programs of torch's do not run in these.
+ALWAYS_KNOWN = keras.config.backend() == "torch"
+
 
 def tensor(x: Any, dtype: str | None = None) -> Tensor:
     """`x` as a tensor; of an array the dtype stays, float64 too."""
     if dtype is None and isinstance(x, np.ndarray):
         dtype = x.dtype.name
     return keras.ops.convert_to_tensor(x, dtype)
+
+
+def dtype_of(x: Any) -> str:
+    """Its name, of a tensor of any framework."""
+    return keras.backend.standardize_dtype(x.dtype)
 
 
 def carrying(x: Tensor, mask: Any) -> Tensor:

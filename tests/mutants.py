@@ -601,7 +601,7 @@ MUTANTS = (
         "torch",
     ),
     Mutant(
-        "a block that runs again draws anew",
+        "a block of torch that runs again draws anew",
         "backend/torch/checkpoints.py",
         "    if again:\n",
         "    if False:\n",

@@ -127,6 +127,9 @@ class TestLogarithms:
         exact = -np.log(x.astype("float64"))
         np.testing.assert_allclose(y, exact, rtol=2e-7, atol=2e-7)
 
+    @pytest.mark.skipif(
+        not backend.fuses(), reason="logarithms are the framework's own"
+    )
     def test_a_wrong_coefficient_would_show(self, seed, monkeypatch):
         wrong = (*logarithms._LOG[:-1], logarithms._LOG[-1] * 1.001)
         monkeypatch.setattr(logarithms, "_LOG", wrong)

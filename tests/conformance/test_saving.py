@@ -17,7 +17,7 @@ from tests.conformance.registry import (
     each_of,
 )
 from tests.frameworks import tf
-from tests.harness import grad_to
+from tests.harness import grad_to, tensor
 
 
 def through_keras_file(model, row, tmp_path):
@@ -138,7 +138,7 @@ def test_the_gradient_of_a_loaded_model_is_the_same(row, tmp_path):
         grad_to(
             [one.get_layer("dense").kernel],
             lambda one=one: (
-                one(logits, training=True) * weight.astype("float32")
+                one(logits, training=True) * tensor(weight, "float32")
             ),
         )[0]
         for one in (model, again)

@@ -85,7 +85,7 @@ def test_a_layer_follows_a_schedule(cls, tmp_path):
     def step(model):
         def loss(x):
             y = model(x, training=True)
-            return y * DY if len(y.shape) == 2 else y
+            return y * tensor(DY) if len(y.shape) == 2 else y
 
         return gradients(loss, X)
 

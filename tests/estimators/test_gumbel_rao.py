@@ -137,9 +137,10 @@ def differentiated_through_the_noise(temperature, n, seed):
     rng = np.random.default_rng(seed)
     e, e_i = rng.exponential(size=(n, 4)), rng.exponential(size=(n, 1))
     d = np.eye(4)[sampled(seed)[:n]]
+    e, e_i, d = map(tensor, (e, e_i, d))
 
     def loss(theta):
-        top = ops.logsumexp(theta, 1, keepdims=True) - np.log(e_i)
+        top = ops.logsumexp(theta, 1, keepdims=True) - ops.log(e_i)
         x = -ops.log(e * ops.exp(-theta) + ops.exp(-top))
         soft = ops.softmax(ops.where(d == 1, top, x) / temperature)
         return ops.sum(objective(kg.ops.straight_through(d, soft)))

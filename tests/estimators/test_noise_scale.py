@@ -105,7 +105,7 @@ def _sample(name, function, s, tau, logits, backward_temperature=None, **more):
         )
 
     y = draw(tensor(logits), tensor(tau, logits.dtype.name))
-    cost = np.cos(np.arange(np.size(y))).reshape(np.shape(y))
+    cost = np.cos(np.arange(np.prod(y.shape))).reshape(y.shape)
     y, found = value_and_grad(
         draw, logits, logits.dtype.type(tau), upstream=cost
     )
@@ -237,7 +237,7 @@ def test_reinmax_of_many_samples(s, seed):
 
     def loss(x):
         z = layer(x, training=True)
-        return keras.ops.sum((z @ a.astype("float32")) * z)
+        return keras.ops.sum(keras.ops.matmul(z, tensor(a, "float32")) * z)
 
     gradients = grad(loss, np.tile(logits.astype("float32"), (100_000, 1)))
     p = reference.softmax(logits, s)

@@ -1,6 +1,27 @@
 """torch's part of `tests.harness`."""
 
+import numpy as np
 import torch
+
+
+def _array(self, dtype=None, copy=None):
+    """Of what a gradient is asked, and of bfloat16, as elsewhere."""
+    x = self.detach().cpu()
+    half = x.dtype == torch.bfloat16
+    array = x.float().numpy() if half else x.numpy()
+    if half and dtype is None:
+        dtype = "bfloat16"
+    return array if dtype is None else array.astype(np.dtype(dtype))
+
+
+def _array_wrap(self, array, context=None, return_scalar=False):
+    """An array: torch 2.13 predates these arguments, which NumPy 2 has."""
+    return array[()] if return_scalar else array
+
+
+# Tests give results to NumPy.
+torch.Tensor.__array__ = _array
+torch.Tensor.__array_wrap__ = _array_wrap
 
 
 def slopes(function, tensors, upstream):

@@ -9,6 +9,8 @@ from tests import reference, statistics
 from tests.conformance.registry import as_array
 from tests.frameworks import tf
 from tests.harness import (
+    ALWAYS_KNOWN,
+    dtype_of,
     grad_to,
     in_mode,
     tensor,
@@ -63,7 +65,8 @@ def vectors_of(layer, codes):
 
 def codes_in(layer, y):
     """Which rows of each group's own codebook the vectors are; -1 if none."""
-    y = np.reshape(y, (*np.shape(y)[:-1], layer.num_groups, 1, -1))
+    y = as_array(y)
+    y = np.reshape(y, (*y.shape[:-1], layer.num_groups, 1, -1))
     same = (y == as_array(layer.embeddings)).all(-1)
     return np.where(same.any(-1), same.argmax(-1), -1)
 
@@ -204,7 +207,9 @@ class TestForward:
             for one in (layer, soft)
         )
         np.testing.assert_allclose(got, wanted, atol=1e-5)
-        (found,) = grad_to([layer.embeddings], lambda: layer(x) * upstream)
+        (found,) = grad_to(
+            [layer.embeddings], lambda: layer(x) * tensor(upstream)
+        )
         expected = np.zeros(layer.embeddings.shape)
         codes = as_array(layer.encode(x)).astype(int)
         dy = upstream.reshape(-1, GROUPS, DIM)
@@ -278,7 +283,7 @@ class TestCodes:
         mask = np.random.default_rng(4).random((groups, 9)) < 0.5
         mask = mask if masked else None
         codes = layer.encode(x, mask)
-        assert codes.dtype == "int32"
+        assert dtype_of(codes) == "int32"
         assert codes.shape == (4, 3, groups)
         y = to_numpy(layer.decode(codes))
         np.testing.assert_array_equal(y, layer(x, mask))
@@ -309,6 +314,8 @@ class TestCodes:
         np.testing.assert_array_equal(codes[1], [-1, -1])
         assert codes[2, 0] >= 0
         assert codes[2, 1] == -1
+        if ALWAYS_KNOWN:
+            return
         y = to_numpy(in_mode("graph", layer.decode)(tensor(codes, "int32")))
         np.testing.assert_array_equal(y[0], layer(x)[0])
         assert np.isnan(y[1]).all()
@@ -324,6 +331,8 @@ class TestCodes:
             rf"Received: a code of {code}, num_codes=4",
         ):
             layer.decode(np.array([[0, code]]))
+        if ALWAYS_KNOWN:
+            return
         codes = tensor([[0, code]], "int32")
         y = to_numpy(in_mode("graph", layer.decode)(codes))
         assert np.isfinite(y[0, :DIM]).all()
@@ -448,6 +457,7 @@ class TestLoss:
         ):
             layer.kl_weight = 0.1
 
+    @pytest.mark.skipif(ALWAYS_KNOWN, reason="nothing is traced")
     def test_the_live_weight_retraces_nothing(self):
         layer = quantizer(kl_weight=0.0)
         x = features(4)

@@ -6,13 +6,14 @@ import pytest
 
 import keras_gumbel as kg
 from tests.frameworks import tf
-from tests.harness import grad, in_mode, tensor, to_numpy
+from tests.harness import ALWAYS_KNOWN, grad, in_mode, tensor, to_numpy
 from tests.variants import slow
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
 TAU = 0.75
 
 
+@pytest.mark.skipif(ALWAYS_KNOWN, reason="a row of few is an error")
 def test_inference_with_masks_and_what_is_not_a_number():
     """As of samples: rows of few, of none, and NaN."""
     x = np.array([[2.0, 1.0, 0.0], [1.0, 3.0, 2.0], [0.0] * 3, [np.nan] * 3])

@@ -46,6 +46,7 @@ def cached(function: Callable[..., R]) -> Callable[..., R]:
             return function(*args)
         return once(*args)
 
+    vars(run)["cache_info"] = once.cache_info
     return run
 
 

@@ -162,6 +162,12 @@ def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
     if isinstance(x, keras.Variable):
         # Not by way of the dtype that a layer computes in.
         x = x.value if dtype is None else read(x)
+    if isinstance(x, np.ndarray) and x.dtype == np.uint64:
+        # Keras on torch has no such type.
+        x = np.minimum(x, 2**63 - 1).astype("int64")
+    if isinstance(x, np.ndarray) and x.dtype == np.float64:
+        # Of which Keras would make float32, here alone.
+        dtype = dtype or "float64"
     return keras.ops.convert_to_tensor(x, dtype)
 
 
