@@ -109,6 +109,7 @@ NOISE = {
     "gumbel": lambda: kg.ops.sample_gumbel((50, 40), seed=3),
     "logistic": lambda: kg.ops.sample_logistic((50, 40), seed=3),
     "assignment": lambda: kg.ops.linear_assignment(MATRICES),
+    "nearest code": lambda: kg.ops.nearest_code(D_ROWS, TABLE),
     "order": lambda: kg.ops.gumbel_top_k(X, 4, seed=3)[1],
 }
 
