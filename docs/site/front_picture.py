@@ -34,7 +34,9 @@ def bars(axis, times):
     axis.set(xscale="log", xlim=(1, 1000), xticks=[])
     axis.minorticks_off()
     axis.invert_yaxis()
-    axis.set_title("hard sample and its gradient,\nns an element, 2 CPU cores")
+    axis.set_title(
+        "hard sample and gradient: ns an element,\n2 CPU cores, log scale"
+    )
     axis.spines[["top", "right", "bottom"]].set_visible(False)
 
 
