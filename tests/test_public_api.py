@@ -24,6 +24,7 @@ NAMES = {
         "GumbelSinkhorn",
         "GumbelSoftmax",
         "HardConcreteGate",
+        "GumbelSort",
         "GumbelTopK",
         "SampleArgmaxIndex",
         "TemperatureScheduler",
@@ -45,6 +46,7 @@ NAMES = {
         "hard_concrete",
         "gumbel_sinkhorn",
         "linear_assignment",
+        "gumbel_sort",
         "gumbel_top_k",
         "sample_argmax_index",
         "sample_embedding",
@@ -84,6 +86,7 @@ NAMES = {
         "GumbelSigmoid",
         "GumbelSinkhorn",
         "GumbelSoftmax",
+        "GumbelSort",
         "GumbelTopK",
         "HardConcreteGate",
         "SampleArgmaxIndex",
@@ -148,6 +151,12 @@ SIGNATURES = {
         "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
     ),
     kg.GumbelSinkhorn.call: CATEGORICAL_CALL,
+    kg.GumbelSort: (
+        "(temperature=1.0, hard=False, *, output='permutation', "
+        "descending=True, inference=None, noise_scale=1.0, "
+        "from_logits=True, seed=None, **kwargs)"
+    ),
+    kg.GumbelSort.call: CATEGORICAL_CALL,
     kg.GumbelTopK: (
         "(k, temperature=1.0, hard=False, axis=-1, *, inference=None, "
         "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
@@ -173,6 +182,10 @@ SIGNATURES = {
         "class_mask=None, noise_scale=1.0, seed=None)"
     ),
     kg.ops.linear_assignment: "(logits)",
+    kg.ops.gumbel_sort: (
+        "(scores, temperature=1.0, *, hard=False, descending=True, "
+        "class_mask=None, noise_scale=1.0, seed=None)"
+    ),
     kg.ops.gumbel_top_k: (
         "(logits, k, temperature=1.0, *, hard=False, axis=-1, "
         "class_mask=None, noise_scale=1.0, seed=None)"
@@ -299,6 +312,7 @@ def test_public_names(module):
 def test_what_is_at_the_top_is_what_is_below():
     assert kg.GumbelSoftmax is kg.layers.GumbelSoftmax
     assert kg.GumbelSigmoid is kg.layers.GumbelSigmoid
+    assert kg.GumbelSort is kg.layers.GumbelSort
     assert kg.GumbelTopK is kg.layers.GumbelTopK
     assert kg.SampleArgmaxIndex is kg.layers.SampleArgmaxIndex
     assert kg.TemperatureScheduler is kg.callbacks.TemperatureScheduler
@@ -382,6 +396,7 @@ def test_serialised_names_are_stable():
             kg.GumbelSinkhorn,
             kg.GumbelSoftmax,
             kg.HardConcreteGate,
+            kg.GumbelSort,
             kg.GumbelTopK,
             kg.SampleArgmaxIndex,
             kg.metrics.CategoryUsage,
@@ -399,6 +414,7 @@ def test_serialised_names_are_stable():
         "keras_gumbel>GumbelSinkhorn",
         "keras_gumbel>GumbelSoftmax",
         "keras_gumbel>HardConcreteGate",
+        "keras_gumbel>GumbelSort",
         "keras_gumbel>GumbelTopK",
         "keras_gumbel>SampleArgmaxIndex",
         "keras_gumbel>CategoryUsage",

@@ -70,13 +70,13 @@ def by_rungs(
         *others,
     )
 
-    def back(result: Tensor, stays: bool) -> Tensor:
+    def back(result: Tensor, stays: int) -> Tensor:
         """What there really is of it, in the axes of the arguments."""
         behind = len(shape) - 2  # axes behind that of the classes
         own = [-1] * (len(result.shape) - 1 - max(behind, 0))
         size = [shape[0], *own, *shape[2:]]
-        if stays and own:
-            size[1] = shape[1]
+        for axis in range(1, 1 + min(stays, len(own))):
+            size[axis] = shape[1]
         result = backend.corner(result, size)
         return ops.reshape(result, (*lead, *ops.shape(result)[1:]))
 

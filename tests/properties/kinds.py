@@ -77,6 +77,28 @@ def pair(hard):
     return draw
 
 
+def order(hard):
+    def draw(x, axis, **arguments):
+        return kg.ops.gumbel_sort(x, hard=hard, **arguments)[0]
+
+    return draw
+
+
+def ranks(hard):
+    def draw(x, axis, temperature=1.0, class_mask=None, **arguments):
+        return sample_order(
+            x,
+            temperature,
+            output="ranks",
+            hard=hard,
+            descending=True,
+            class_mask=class_mask,
+            **arguments,
+        )
+
+    return draw
+
+
 def gates(hard):
     def draw(x, axis, **arguments):
         return kg.ops.gumbel_sigmoid(x, hard=hard, **arguments)
