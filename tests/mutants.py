@@ -40,6 +40,7 @@ PAIR = "tests/ops/test_gumbel_top_k.py tests/properties"
 GATES = "tests/ops/test_gumbel_sigmoid.py tests/properties"
 L0 = "tests/ops/test_hard_concrete.py tests/layers/test_hard_concrete_gate.py"
 SQUARE = "tests/ops/test_gumbel_sinkhorn.py tests/properties"
+ORDER = "tests/ops/test_gumbel_sort.py tests/properties"
 NOISE = "tests/ops/test_noise.py"
 TABLE = "tests/ops/test_sample_embedding.py tests/layers"
 LAYERS = "tests/layers tests/conformance"
@@ -286,6 +287,41 @@ MUTANTS = (
         "    classes = ops.sort(classes, axis=1)\n"
         "    none = bad | (values == numerics.FORBIDDEN)\n",
         PAIR,
+    ),
+    Mutant(
+        "the smallest score first",
+        "numerics/sorting.py",
+        "    key = -x if descending else x\n",
+        "    key = x if descending else -x\n",
+        ORDER,
+    ),
+    Mutant(
+        "noise of one entry at another in an order",
+        "numerics/sorting.py",
+        "        z = ops.take_along_axis(x, order, axis=1)\n",
+        "        z = ops.take_along_axis(x, ops.flip(order, 1), axis=1)\n",
+        ORDER,
+    ),
+    Mutant(
+        "a slope of a soft order by the entry alone, not by its place",
+        "numerics/sorting.py",
+        "    return ops.sum(step, axis=1) - own, ops.sum(parts, axis=1)\n",
+        "    return ops.sum(step, axis=1), ops.sum(parts, axis=1)\n",
+        ORDER,
+    ),
+    Mutant(
+        "a sum of weights stops a round early",
+        "numerics/sorting.py",
+        "lambda shift, _: shift < size, double",
+        "lambda shift, _: 2 * shift < size, double",
+        ORDER,
+    ),
+    Mutant(
+        "sorted scores with noise in them",
+        "ops/_sorting.py",
+        "        scores = rows.of(draw.logits())\n",
+        "        scores = finite\n",
+        ORDER,
     ),
     Mutant(
         "rows of Sinkhorn before columns, the last first",

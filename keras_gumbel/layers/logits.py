@@ -171,7 +171,9 @@ class LogitsLayer(SamplingLayer):
     ) -> Tensor:
         """The sample that this noise gives."""
         give = self._mode if self.hard else self._relax
-        return give(self._perturbed(logits, class_mask, noise), temperature, None)
+        return give(
+            self._perturbed(logits, class_mask, noise), temperature, None
+        )
 
     def _perturbed(
         self, logits: Tensor, class_mask: Tensor | None, noise: Tensor

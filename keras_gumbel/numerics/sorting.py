@@ -193,9 +193,7 @@ def _sums(
         behind = ops.reshape(behind * weight[:, None], (size, -1))
         return 2 * shift, total + behind
 
-    _, total = ops.while_loop(
-        lambda shift, _: shift < size, double, (1, both)
-    )
+    _, total = ops.while_loop(lambda shift, _: shift < size, double, (1, both))
     total = ops.reshape(total, (size, count, 2, rows))
     before, after = ops.unstack(ops.transpose(total, (2, 1, 3, 0)), 2)
     return (

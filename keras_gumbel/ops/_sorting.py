@@ -195,7 +195,9 @@ class Ranks(Order):
             at = ops.argsort(ops.cast(places.order, x.dtype), axis=1)
             real = ops.cast(x > numerics.FORBIDDEN, x.dtype)
             return self._exact(ops.cast(at, x.dtype) * real, x)
-        ranks = sorting.to_entries(sorting.numbers(x) * places.real, places.order)
+        ranks = sorting.to_entries(
+            sorting.numbers(x) * places.real, places.order
+        )
         return self._exact(ranks, x)
 
     def relax(

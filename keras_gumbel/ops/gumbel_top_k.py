@@ -3,8 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-from keras import ops
-
 from keras_gumbel import backend, numerics
 from keras_gumbel._tracing import portable_format
 from keras_gumbel._typing import Seed, Tensor, Tensors

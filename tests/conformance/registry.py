@@ -539,9 +539,24 @@ TRAINED = (
 # Every layer in one variant, in three parts: where a test is dear, one part is
 # in its gate, and the others in those of its neighbours.
 PARTS = (
-    ("GumbelSoftmax-hard", "HardConcreteGate-soft", "GumbelTopK-hard"),
-    ("GumbelQuantizer-hard", "GumbelSigmoid-hard", "SampleArgmaxIndex-soft"),
-    ("GumbelEmbedding-hard", "GumbelSinkhorn-soft", "GumbelSoftmax-soft"),
+    (
+        "GumbelSoftmax-hard",
+        "HardConcreteGate-soft",
+        "GumbelTopK-hard",
+        "GumbelSort-hard",
+    ),
+    (
+        "GumbelQuantizer-hard",
+        "GumbelSigmoid-hard",
+        "SampleArgmaxIndex-soft",
+        "GumbelSort-ranks",
+    ),
+    (
+        "GumbelEmbedding-hard",
+        "GumbelSinkhorn-soft",
+        "GumbelSoftmax-soft",
+        "GumbelSort-sorted",
+    ),
 )
 ONE_OF_EACH = tuple(name for part in zip(*PARTS, strict=True) for name in part)
 

@@ -160,7 +160,11 @@ def test_the_score_function():
 
 
 each_backward_only = pytest.mark.parametrize(
-    "name", ["gumbel_top_k", *slow("gumbel_sort", "gumbel_sinkhorn", "sample_embedding")]
+    "name",
+    [
+        "gumbel_top_k",
+        *slow("gumbel_sort", "gumbel_sinkhorn", "sample_embedding"),
+    ],
 )
 
 

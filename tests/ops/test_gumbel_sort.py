@@ -322,9 +322,7 @@ def test_nan_spoils_its_row_alone(output, bad, seed):
         assert np.isnan(y[1]).all()
         assert np.isfinite(y[[0, 2]]).all()
         y = to_numpy(
-            noiseless_order(
-                x, 1.0, output=output, hard=hard, descending=True
-            )
+            noiseless_order(x, 1.0, output=output, hard=hard, descending=True)
         )
         assert np.isnan(y[1]).all()
         assert np.isfinite(y[[0, 2]]).all()
@@ -340,9 +338,7 @@ def test_of_ties_the_first():
         (True, [[1, 3, 0, 2], [0, 1, 2, 3]]),
         (False, [[0, 2, 1, 3], [0, 1, 2, 3]]),
     ):
-        _, order = kg.ops.gumbel_sort(
-            x, descending=descending, noise_scale=0.0
-        )
+        _, order = kg.ops.gumbel_sort(x, descending=descending, noise_scale=0.0)
         assert to_numpy(order).tolist() == right
 
 
