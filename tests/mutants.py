@@ -41,6 +41,7 @@ GATES = "tests/ops/test_gumbel_sigmoid.py tests/properties"
 L0 = "tests/ops/test_hard_concrete.py tests/layers/test_hard_concrete_gate.py"
 SQUARE = "tests/ops/test_gumbel_sinkhorn.py tests/properties"
 ORDER = "tests/ops/test_gumbel_sort.py tests/properties"
+CELLS = "tests/ops/test_cells.py"
 NOISE = "tests/ops/test_noise.py"
 TABLE = "tests/ops/test_sample_embedding.py tests/layers"
 LAYERS = "tests/layers tests/conformance"
@@ -346,6 +347,20 @@ MUTANTS = (
         "    bid = ops.where(free, second - nearest[..., 0] + 1.0, -1.0)"
         "[..., None]",
         f"tests/ops/test_linear_assignment.py {SQUARE}",
+    ),
+    Mutant(
+        "coordinates of a cell in the reverse order",
+        "ops/_cells.py",
+        "        return ops.stack(found[::-1], axis=-1)\n",
+        "        return ops.stack(found, axis=-1)\n",
+        CELLS,
+    ),
+    Mutant(
+        "cells back in the order of the rest before the axes",
+        "ops/_cells.py",
+        "return ops.transpose(y, [order.index(axis) for axis in sorted(order)])",
+        "return ops.transpose(y, order)",
+        CELLS,
     ),
     # Sizes.
     Mutant(

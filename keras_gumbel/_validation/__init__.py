@@ -10,6 +10,11 @@ from keras_gumbel._validation.arguments import (
     as_it_is as as_it_is,
     is_learned as is_learned,
 )
+from keras_gumbel._validation.axes import (
+    check_axes_fit as check_axes_fit,
+    check_axis as check_axis,
+    check_one_a_distribution as check_one_a_distribution,
+)
 from keras_gumbel._validation.codebooks import (
     check_codebook_sizes as check_codebook_sizes,
     check_codes_of_groups as check_codes_of_groups,
@@ -46,7 +51,6 @@ from keras_gumbel._validation.distributions import (
 )
 from keras_gumbel._validation.gates import gate_arguments as gate_arguments
 from keras_gumbel._validation.hard_concrete import (
-    check_gate_axis as check_gate_axis,
     check_gated as check_gated,
     check_log_alpha as check_log_alpha,
     check_stretch as check_stretch,

@@ -6,10 +6,15 @@ from keras import ops
 
 from keras_gumbel import backend, estimators, numerics
 from keras_gumbel._typing import Seed, Tensor, Tensors
-from keras_gumbel._validation import Arguments, categorical_arguments
+from keras_gumbel._validation import (
+    Arguments,
+    categorical_arguments,
+    check_axis,
+)
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.numerics import Draw, categorical
 from keras_gumbel.ops import _program
+from keras_gumbel.ops._cells import Cells
 from keras_gumbel.ops._op import Op
 
 
@@ -18,7 +23,7 @@ def gumbel_softmax(
     temperature: Tensor = 1.0,
     *,
     hard: bool = False,
-    axis: int = -1,
+    axis: int | tuple[int, ...] = -1,
     estimator: str | Estimator = "st_gumbel",
     class_mask: Tensor | None = None,
     noise_scale: Tensor = 1.0,
@@ -47,7 +52,10 @@ def gumbel_softmax(
             of either.
         hard: True for an exactly one-hot result whose gradient is the
             `estimator`'s.
-        axis: Integer, the category axis.
+        axis: Integer, the category axis; or several integers, whose cells
+            are the classes, as `(1, 2)` of images `(batch, height, width)`.
+            Rows are then all else, and the sample is that of logits with the
+            cells on one last axis, in row-major order of `axis`.
         estimator: Name or object of `keras_gumbel.estimators`: the backward
             rule of a hard sample, `"st_gumbel"`, `"gumbel_rao"`, `"st"`,
             `"reinmax"` or `"gapped_st"`. A soft one has its own exact
@@ -95,9 +103,15 @@ def gumbel_softmax(
         https://arxiv.org/abs/1611.00712
     """
     rule = estimators.get(estimator)
+    axis = check_axis(axis)
+    cells = None if isinstance(axis, int) else Cells(logits, axis)
+    if cells is not None:
+        logits, temperature, class_mask = cells.merged(temperature, class_mask)
+        axis = -1
     arguments = categorical_arguments(logits, temperature, axis, class_mask)
     op, arguments = op_for(rule if hard else None, arguments)
-    return _program.run(op, arguments, noise_scale, seed)
+    y = _program.run(op, arguments, noise_scale, seed)
+    return y if cells is None else cells.split(y)
 
 
 def one_hot_by_key(

@@ -1,14 +1,18 @@
 """The index of a categorical sample, as a number that trains."""
 
-from keras_gumbel import estimators
+from keras import ops
+
+from keras_gumbel import estimators, numerics
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     categorical_arguments,
+    check_axis,
     check_index_is_exact,
 )
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.ops import _program
-from keras_gumbel.ops.gumbel_softmax import op_for
+from keras_gumbel.ops._cells import Cells
+from keras_gumbel.ops.gumbel_softmax import gumbel_softmax, op_for
 
 
 def sample_argmax_index(
@@ -16,7 +20,7 @@ def sample_argmax_index(
     temperature: Tensor = 1.0,
     *,
     hard: bool = False,
-    axis: int = -1,
+    axis: int | tuple[int, ...] = -1,
     estimator: str | Estimator = "st_gumbel",
     class_mask: Tensor | None = None,
     noise_scale: Tensor = 1.0,
@@ -33,7 +37,11 @@ def sample_argmax_index(
         logits: Float tensor, unnormalised log-probabilities in nats.
         temperature: As for `gumbel_softmax`.
         hard: True for a whole index whose gradient is the `estimator`'s.
-        axis: Integer, the category axis; the result is without it.
+        axis: Integer, the category axis; the result is without it. Or
+            several integers, whose cells are the classes, as for
+            `gumbel_softmax`: the result is without them and has the
+            coordinates of the cell on a new last axis, one for each integer,
+            in their order. Soft, they are mean coordinates.
         estimator: As for `gumbel_softmax`.
         class_mask: As for `gumbel_softmax`. A row with no class allowed
             gives 0.
@@ -41,7 +49,8 @@ def sample_argmax_index(
         seed: As for `gumbel_softmax`; the same seed gives the same sample.
 
     Returns:
-        A float32 tensor of the shape of `logits` less `axis`, whatever the
+        A float32 tensor of the shape of `logits` less `axis` (and with the
+        coordinates last, if there are several), whatever the
         dtype of the logits: float16 cannot hold an index above 2048. NaN for
         more than 2**24 classes, where their number is only known when the
         program runs.
@@ -68,6 +77,20 @@ def sample_argmax_index(
         Gumbel-Softmax", 2017, eq. 2, https://arxiv.org/abs/1611.01144
     """
     rule = estimators.get(estimator)
+    axis = check_axis(axis)
+    if not isinstance(axis, int):
+        cells = Cells(logits, axis)
+        merged, temperature, mask = cells.merged(temperature, class_mask)
+        y = gumbel_softmax(
+            numerics.widen(merged),
+            temperature,
+            hard=hard,
+            estimator=rule,
+            class_mask=mask,
+            noise_scale=noise_scale,
+            seed=seed,
+        )
+        return ops.cast(cells.coordinates(y), "float32")
     arguments = categorical_arguments(logits, temperature, axis, class_mask)
     check_index_is_exact(arguments.logits.shape, arguments.axis)
     op, arguments = op_for(rule if hard else None, arguments, index=True)
