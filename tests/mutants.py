@@ -358,7 +358,8 @@ MUTANTS = (
     Mutant(
         "cells back in the order of the rest before the axes",
         "ops/_cells.py",
-        "return ops.transpose(y, [order.index(axis) for axis in sorted(order)])",
+        "return ops.transpose(y, [order.index(axis) for axis in "
+        "sorted(order)])",
         "return ops.transpose(y, order)",
         CELLS,
     ),
