@@ -250,7 +250,7 @@ class GumbelSort(LogitsLayer):
             output="permutation",
         )
         scores = numerics.allowed(logits, class_mask)
-        scores = ops.where(scores <= numerics.FORBIDDEN, 0.0, scores)
+        scores = numerics.select(scores <= numerics.FORBIDDEN, 0.0, scores)
         return ops.squeeze(ops.matmul(matrix, scores[..., None]), -1)
 
     def get_config(self) -> dict[str, Any]:

@@ -60,15 +60,18 @@ class Places(NamedTuple):
         """The places of the entries of `x`."""
         z = ops.take_along_axis(x, order, axis=1)
         real = z > FORBIDDEN
-        z = ops.where(real & (z < float("inf")), z, 0.0)
+        z = numerics.select(real & (z < float("inf")), z, 0.0)
         sign = -1.0 if descending else 1.0
         return cls(z, ops.cast(real, x.dtype), order, sign)
 
 
 def permutation(x: Tensor, places: Places, temperature: Tensor) -> Tensor:
     """SoftSort's matrices P, (rows, n, n); places without an entry are 0."""
-    gaps = _minus_distances(x, places)
-    return numerics.softmax(gaps, of_a_matrix(temperature), 2)
+    gaps, real = _minus_distances(x, places)
+    # No peak is looked for: of each place one entry is at distance 0.
+    weights = ops.exp(gaps / of_a_matrix(temperature))
+    weights = numerics.select(real, weights, 0.0)
+    return weights / numerics.total_or_one(weights, 2)
 
 
 def permutation_vjp(
@@ -82,7 +85,8 @@ def permutation_vjp(
     Returns:
         The gradient to `x`, and each entry's part of that to `temperature`.
     """
-    gaps = _minus_distances(x, places)
+    gaps, real = _minus_distances(x, places)
+    gaps = ops.where(real, gaps, FORBIDDEN)
     tau = of_a_matrix(temperature)
     d_gaps, parts = numerics.relaxed_vjp(gaps, tau, dy, 2)
     number = numbers(x)
@@ -156,13 +160,13 @@ def mean_vjp(
     return d_values, *(to_entries(d, places.order) for d in (dz, parts))
 
 
-def _minus_distances(x: Tensor, places: Places) -> Tensor:
-    """-|z_i - s_j|, -inf at what is forbidden and behind the last place."""
-    real = (places.real > 0.0)[:, :, None] & (x > FORBIDDEN)[:, None, :]
-    near = ops.where((x > FORBIDDEN) & (x < float("inf")), x, 0.0)
+def _minus_distances(x: Tensor, places: Places) -> tuple[Tensor, Tensor]:
+    """-|z_i - s_j|, finite, and whether there are such a place and entry."""
+    there = x > FORBIDDEN
+    real = (places.real > 0.0)[:, :, None] & there[:, None, :]
+    near = numerics.select(there & (x < float("inf")), x, 0.0)
     gaps = -ops.abs(places.z[:, :, None] - near[:, None, :])
-    gaps = ops.maximum(gaps, lowest(x))
-    return numerics.select(real, gaps, FORBIDDEN)
+    return ops.maximum(gaps, lowest(x)), real
 
 
 def of_a_matrix(temperature: Tensor) -> Tensor:

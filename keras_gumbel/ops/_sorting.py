@@ -172,7 +172,7 @@ class Sorted(Order):
 
     def _in_order(self, scores: Tensor, places: Places) -> Tensor:
         values = ops.take_along_axis(scores, places.order, axis=1)
-        return ops.where(places.real > 0.0, values, 0.0)
+        return numerics.select(places.real > 0.0, values, 0.0)
 
     def _near(self, scores: Tensor, places: Places) -> Tensors:
         """One number for all, and how far the others are from it."""
