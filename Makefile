@@ -53,7 +53,7 @@ test-tensorflow: $(VENV)/.test
 # Where TensorFlow is not installed.
 test-jax: .venv-jax/.installed
 	KERAS_BACKEND=jax JAX_ENABLE_X64=1 .venv-jax/bin/python $(PYTEST) \
-	  -m 'not slow and not gpu' tests/jax tests/test_golden.py tests/properties
+	  -m 'not slow and not gpu' tests
 
 .venv-jax/.installed: tests/matrix/jax.txt setup.cfg
 	$(PYTHON) -m venv .venv-jax

@@ -2,6 +2,7 @@
 
 import gc
 import pathlib
+import re
 import secrets
 
 import keras
@@ -11,16 +12,22 @@ DEFAULT_SEED = 17
 BACKEND = keras.config.backend()
 # What is TensorFlow's own, or of the examples and exports that ask for it.
 NOT_WITHOUT_TENSORFLOW = ("examples", "export", "distributions", "resuming")
+# And what the modules import that ask for it.
+OF_TENSORFLOW = re.compile(
+    r"^(?:import|from) (?:tensorflow|matplotlib|playwright"
+    r"|keras_gumbel\.backend\.tensorflow|tests\.test_compiled_program)",
+    re.MULTILINE,
+)
 
 
 def pytest_ignore_collect(collection_path):
     """Without TensorFlow no module is collected that imports it."""
-    if BACKEND == "tensorflow" or collection_path.suffix != ".py":
+    if BACKEND == "tensorflow":
         return None
-    folder = collection_path.parent.name
-    source = pathlib.Path(collection_path).read_text()
-    own = "\nimport tensorflow" in source or "\nfrom tensorflow" in source
-    return True if own or folder in NOT_WITHOUT_TENSORFLOW else None
+    own = collection_path.name in NOT_WITHOUT_TENSORFLOW
+    if collection_path.suffix == ".py":
+        own = OF_TENSORFLOW.search(pathlib.Path(collection_path).read_text())
+    return True if own else None
 
 
 def pytest_runtest_setup(item):

@@ -43,20 +43,14 @@ def _cases():
     ops = kg.ops
     for rule in NAMES:
         hard = {"hard": True, "estimator": rule, "seed": 3}
-        yield (
-            f"one-hot {rule}",
-            lambda x, t, k=hard: ops.gumbel_softmax(x, t, **k),
-            (X, TAU),
-            DX,
-            True,
-        )
-        yield (
-            f"one-hot of many {rule}",
-            lambda x, t, k=hard: ops.gumbel_softmax(x, t, **k),
-            (LONG, TAU),
-            D_LONG,
-            True,
-        )
+        for name, x, dx in (("", X, DX), (" of many", LONG, D_LONG)):
+            yield (
+                f"one-hot{name} {rule}",
+                lambda x, t, k=hard: ops.gumbel_softmax(x, t, **k),
+                (x, TAU),
+                dx,
+                True,
+            )
         yield (
             f"masked {rule}",
             lambda x, t, k=hard: ops.gumbel_softmax(

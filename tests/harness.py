@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from keras.src.backend.common.masking import set_keras_mask
 
 from tests.variants import slow
 
@@ -27,6 +28,12 @@ def tensor(x: Any, dtype: str | None = None) -> Tensor:
     if dtype is None and isinstance(x, np.ndarray):
         dtype = x.dtype.name
     return keras.ops.convert_to_tensor(x, dtype)
+
+
+def carrying(x: Tensor, mask: Any) -> Tensor:
+    """`x` with a mask, as Keras hands it on."""
+    set_keras_mask(x, tensor(mask))
+    return x
 
 
 def to_numpy(x: Any) -> Any:

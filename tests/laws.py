@@ -149,7 +149,7 @@ def check_soft_gradient(sampler, seed, temperature=0.7):
     _, (gradient,) = value_and_grad(
         lambda x: sampler(x, temperature, seed), logits, upstream=upstream
     )
-    assert gradient is not None, "no gradient"
+    assert np.any(gradient), "no gradient"
     g = np.asarray(kg.ops.sample_gumbel((6, 5), seed=seed))
     expected, _ = reference.softmax_vjp(logits + g, temperature, upstream)
     np.testing.assert_allclose(

@@ -7,10 +7,10 @@ first 2**8. What is right is found in float64.
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests.conformance.registry import LAYERS, as_array, each_of
+from tests.frameworks import tf
 from tests.harness import tensor, value_and_grad
 from tests.variants import slow
 

@@ -4,14 +4,13 @@ import hypothesis
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-import tensorflow_probability as tfp
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import special
 
 import keras_gumbel as kg
 from keras_gumbel.losses import bernoulli_kl, categorical_kl
+from tests.frameworks import tf
 from tests.harness import in_mode, modes, tensor, to_numpy, value_and_grad
 
 INF = np.inf
@@ -38,8 +37,11 @@ def gradients(logits, prior):
     return kl, *found
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_numpy_and_tfp(dtype):
+    import tensorflow_probability as tfp
+
     logits, prior = LOGITS.astype(dtype), PRIOR.astype(dtype)
     kl = bernoulli_kl(logits, prior)
     assert kl.dtype == dtype
@@ -63,7 +65,10 @@ def test_it_is_that_of_two_classes():
     )
 
 
+@pytest.mark.tensorflow
 def test_without_a_prior_it_is_log_2_less_the_entropy():
+    import tensorflow_probability as tfp
+
     entropy = tfp.distributions.Bernoulli(tensor(LOGITS)).entropy()
     kl = bernoulli_kl(LOGITS)
     np.testing.assert_allclose(kl, np.log(2) - entropy, atol=1e-14)
@@ -160,9 +165,12 @@ CERTAIN = [
 ]
 
 
+@pytest.mark.tensorflow
 @modes("eager", "compiled")
 def test_infinite_logits(mode):
     """Certain gates, by the limit, without a gradient of their own."""
+    import tensorflow_probability as tfp
+
     function = in_mode(mode, gradients)
     x, y, expected, d_prior = np.array(CERTAIN, "float32").T
     kl, d_x, d_y = function(tensor(x), tensor(y))

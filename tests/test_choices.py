@@ -6,12 +6,12 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel import backend, numerics
 from keras_gumbel.numerics import Draw, categorical
 from tests import reference, statistics
+from tests.frameworks import tf
 from tests.harness import tensor, to_numpy
 from tests.statistics import FALSE_FAIL_RATE
 from tests.variants import slow, slow_rows

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests.conformance.registry import each_layer
+from tests.frameworks import tf
 from tests.harness import tensor
 from tests.variants import slow
 
@@ -63,6 +63,11 @@ def test_losses_and_estimators():
         values, nothing, samples.astype("float32")
     )
     assert loss.shape == (0,)
+
+
+@pytest.mark.tensorflow
+def test_distributions():
+    nothing = np.zeros((0, 3), "float32")
     law = kg.distributions.from_layer(kg.GumbelSoftmax(), nothing)
     assert law.log_prob(nothing).shape == (0,)
 

@@ -113,14 +113,17 @@ class TestLogarithms:
         large = (1 - self.around(seed, -24, 0)).astype("float32")
         t = np.concatenate([small, large])
         t = t[(t > 0) & (t < 1)]
-        e = to_numpy(backend.compiled(logarithms.exponential)(t))
+        # A function of its own: what is planted must not meet a kept program.
+        run = backend.compiled(lambda t: logarithms.exponential(t))
+        e = to_numpy(run(t))
         exact = -np.log1p(-t.astype("float64"))
         np.testing.assert_allclose(e, exact, rtol=3e-7)
         assert (e > 0).all()
 
     def test_minus_log(self, seed):
         x = self.around(seed, -126, 127)
-        y = to_numpy(backend.compiled(logarithms.minus_log)(x))
+        run = backend.compiled(lambda x: logarithms.minus_log(x))
+        y = to_numpy(run(x))
         exact = -np.log(x.astype("float64"))
         np.testing.assert_allclose(y, exact, rtol=2e-7, atol=2e-7)
 

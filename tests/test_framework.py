@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import keras
 import pytest
+
+import keras_gumbel as kg
 
 SET_TO = "import keras_gumbel"
 # As where it is not installed.
@@ -49,3 +52,11 @@ def test_a_framework_that_is_not_installed(tmp_path):
     assert message.startswith("ImportError: Keras is set to the backend 'jax'")
     assert "pip install 'keras-gumbel[jax]'" in message
     assert not keras_too
+
+
+@pytest.mark.skipif(
+    keras.config.backend() == "tensorflow", reason="there it has them"
+)
+def test_distributions_are_of_tensorflow():
+    with pytest.raises(ImportError, match="KERAS_BACKEND=tensorflow"):
+        kg.distributions.from_layer(kg.GumbelSoftmax(), [[0.0, 1.0]])

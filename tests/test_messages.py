@@ -7,9 +7,9 @@ import types
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
+from tests.frameworks import tf
 from tests.harness import tensor
 
 LOGITS = np.zeros((2, 3), "float32")

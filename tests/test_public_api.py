@@ -72,11 +72,6 @@ NAMES = {
         "exact_gradient",
         "gradient_report",
     },
-    kg.distributions: {
-        "StraightThroughOneHotCategorical",
-        "from_layer",
-        "log_from_layer",
-    },
     kg.export: {"export_with_sampling", "with_noise_input"},
     kg.losses: {"bernoulli_kl", "categorical_kl"},
     kg.metrics: {"CategoryUsage", "CodePerplexity"},
@@ -222,17 +217,6 @@ SIGNATURES = {
         "(objective, logits, estimators=None, temperatures=(0.5, 1.0), "
         "num_samples=1000, *, reference_samples=100000, seed=0)"
     ),
-    kg.distributions.StraightThroughOneHotCategorical: (
-        "(logits=None, probs=None, temperature=1.0, estimator='st_gumbel', "
-        "dtype='float32', validate_args=False, allow_nan_stats=True, "
-        "name='StraightThroughOneHotCategorical')"
-    ),
-    kg.distributions.from_layer: (
-        "(layer, logits, *, temperature=None, class_mask=None)"
-    ),
-    kg.distributions.log_from_layer: (
-        "(layer, logits, *, temperature=None, class_mask=None)"
-    ),
     kg.export.export_with_sampling: "(model, path)",
     kg.export.with_noise_input: "(model)",
     kg.losses.categorical_kl: "(logits, prior_logits=None, *, axis=-1)",
@@ -249,6 +233,25 @@ SIGNATURES = {
     ),
     kg.estimators.serialize: "(estimator)",
 }
+if keras.config.backend() == "tensorflow":
+    NAMES[kg.distributions] = {
+        "StraightThroughOneHotCategorical",
+        "from_layer",
+        "log_from_layer",
+    }
+    SIGNATURES |= {
+        kg.distributions.StraightThroughOneHotCategorical: (
+            "(logits=None, probs=None, temperature=1.0, estimator='st_gumbel', "
+            "dtype='float32', validate_args=False, allow_nan_stats=True, "
+            "name='StraightThroughOneHotCategorical')"
+        ),
+        kg.distributions.from_layer: (
+            "(layer, logits, *, temperature=None, class_mask=None)"
+        ),
+        kg.distributions.log_from_layer: (
+            "(layer, logits, *, temperature=None, class_mask=None)"
+        ),
+    }
 
 PUBLIC = [
     getattr(module, name)

@@ -59,6 +59,7 @@ def page_and_namespace(request, tmp_path_factory):
     return request.param, namespace
 
 
+@pytest.mark.tensorflow
 def test_every_python_block_runs(page_and_namespace):
     page, namespace = page_and_namespace
     if page == README:

@@ -5,6 +5,7 @@ import pytest
 from keras import ops
 
 from tests import soak
+from tests.harness import tensor
 from tests.statistics import FALSE_FAIL_RATE
 from tests.variants import slow, slow_rows
 
@@ -33,10 +34,13 @@ def changed(noise, change):
     return soak.Noise(noise.name, noise.dtype, draw, noise.tail, noise.share)
 
 
+THREE = np.array([np.inf, -np.inf, np.nan], "float32")
+
+
 def test_each_number_that_is_not_finite_is_seen(seed):
     three = changed(
         GUMBEL,
-        lambda g: ops.slice_update(g, [12345], [np.inf, -np.inf, np.nan]),
+        lambda g: ops.slice_update(g, [12345], tensor(THREE)),
     )
     assert soak.soak_noise(three, 1, seed)["not_finite"] == 3
 

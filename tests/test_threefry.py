@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_gumbel import backend, numerics
 from keras_gumbel.backend import threefry
+from tests.frameworks import tf
 from tests.harness import in_mode, modes, tensor, to_numpy
 
 pytestmark = pytest.mark.tensorflow
@@ -32,6 +32,7 @@ def reference(key, start):
     return bits(tf.constant(key, tf.int64), tf.constant(start, tf.int64))
 
 
+@pytest.mark.tensorflow
 @modes()
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("key", KEYS)

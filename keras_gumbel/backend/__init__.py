@@ -9,6 +9,7 @@ written with `keras.ops`, so another framework is one more folder like
     set_apart(generator, name)  other draws than those of another name
     is_set_apart(generator)     whether it is
     shares_objects()            whether Keras reads or writes a file
+    check_can_change(variable)  an error where a change could not be kept
     fetch_and_add(variable, amount)  a count, which no two callers read alike
     remat(function)             run again by its gradient, with the same draws
     hand_on(take, value)        `take(value)`, in a block of `remat` once
@@ -24,6 +25,7 @@ written with `keras.ops`, so another framework is one more folder like
     straight_through(hard, soft)     value of `hard`, gradient to `soft`
     bitcast(x, dtype)           the same bits
     argmax(x, axis)             the first largest, by one operation everywhere
+    top_k(x, k)                 the largest of each row, of ties the first
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
     is_eager()                  whether operations run as they are called

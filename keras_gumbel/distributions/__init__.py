@@ -1,11 +1,14 @@
 """The layers' laws, as distributions of TensorFlow Probability.
 
-Needs `pip install 'keras-gumbel[probability]'`. TensorFlow Probability takes
-seconds to import, so that it is imported when the first name is asked for.
+Needs Keras on TensorFlow and `pip install 'keras-gumbel[probability]'`.
+TensorFlow Probability takes seconds to import, so that it is imported when the
+first name is asked for.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from keras_gumbel.backend import NAME
 
 if TYPE_CHECKING:
     from keras_gumbel.distributions.layer_laws import (
@@ -26,6 +29,14 @@ _FILES = {
 def __getattr__(name: str) -> Any:
     if name not in _FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if NAME != "tensorflow":
+        # Its numbers would be TensorFlow's, through which no gradient flows.
+        raise ImportError(
+            "`keras_gumbel.distributions` needs the TensorFlow backend of "
+            "Keras: TensorFlow Probability runs on no current version of "
+            "another framework. Set KERAS_BACKEND=tensorflow. "
+            f"Received: a Keras backend of {NAME!r}"
+        )
     try:
         file = importlib.import_module(f"{__name__}.{_FILES[name]}")
     except ModuleNotFoundError as error:

@@ -188,20 +188,16 @@ class GumbelQuantizer(CodebookLayer):
         self._init_estimator(estimator)
         if kl_weight is not None:
             self._add_live_scalar("kl_weight", kl_weight, check_kl_weight)
-        self.perplexity = GroupPerplexity(
-            self.num_groups, self.num_codes, f"{self.name}_perplexity"
-        )
-        self.usage = CategoryUsage(
-            self.num_groups * self.num_codes, f"{self.name}_usage"
-        )
+        groups, codes, name = self.num_groups, self.num_codes, self.name
+        self.perplexity = GroupPerplexity(groups, codes, f"{name}_perplexity")
+        self.usage = CategoryUsage(groups * codes, f"{name}_usage")
         self.perplexity.be_held()
         self.usage.be_held()
 
     @property
     def variables(self) -> list[keras.Variable]:
         """The weights and what else is no metric's, or cannot be."""
-        held = (*self.perplexity.held, *self.usage.held)
-        return [*super().variables, *held]
+        return [*super().variables, *self.perplexity.held, *self.usage.held]
 
     @property
     def kl_weight(self) -> keras.Variable | None:

@@ -22,6 +22,8 @@ from keras_gumbel._validation import (
 )
 
 _LARGEST_HALF = 65504
+# Integers beyond int32.
+_WIDE = ("uint32", "int64", "uint64")
 
 
 def _of_codes_alone(update_state: Callable[..., None]) -> Callable[..., None]:
@@ -98,8 +100,9 @@ class CodeCounts(keras.Metric, ABC):
         if rows:
             inside = ops.all((codes >= 0) & (codes <= 1), axis=-1)
         else:
+            # Not in a type too narrow for the codes, or for what is none.
+            inside = _is_in(codes, self.num_codes)
             codes = ops.cast(codes, "int")
-            inside = (codes >= 0) & (codes < self.num_codes)
         # What weighs nothing, padding, may hold anything.
         known = inside | (weight == 0)
         check_codes_are_known(known, codes, self.num_codes)
@@ -110,6 +113,7 @@ class CodeCounts(keras.Metric, ABC):
 
     def add(self, counts: Tensor) -> None:
         """Add what was counted elsewhere: a number for each code."""
+        backend.check_can_change(self._counts)
         if self._lost is None:
             self._counts.assign_add(counts)
             return
@@ -127,7 +131,9 @@ class CodeCounts(keras.Metric, ABC):
         store["0"] = sum(part.astype("float64") for part in parts)
 
     def load_own_variables(self, store: Any) -> None:
-        """Load the counts."""
+        """Load the counts, which files of version 0.1 are without."""
+        if "0" not in store:
+            return
         left = np.asarray(store["0"], "float64")
         for variable in self._variables:
             variable.assign(left.astype(variable.dtype))
@@ -198,6 +204,12 @@ def _weight(sample_weight: Tensor | None, codes: Tensor) -> Tensor:
     trailing = (1,) * (len(shape) - len(weight.shape))
     weight = ops.reshape(weight, (*ops.shape(weight), *trailing))
     return ops.broadcast_to(weight, shape)
+
+
+def _is_in(codes: Tensor, num_codes: int) -> Tensor:
+    if keras.backend.standardize_dtype(codes.dtype) not in _WIDE:
+        codes = ops.cast(codes, "int")
+    return (codes >= 0) & (codes < num_codes)
 
 
 def _sum_rows(rows: Tensor, weight: Tensor, inside: Tensor) -> Tensor:

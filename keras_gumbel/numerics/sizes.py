@@ -6,11 +6,17 @@ A framework whose shapes are always known takes nothing else for a shape.
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from keras import ops
 
 from keras_gumbel._typing import Tensor
 
 Size = Tensor | int
+
+
+def is_name(size: object) -> bool:
+    """Whether it stands for any number: of a dimension to be exported."""
+    return not isinstance(size, int | np.integer) and not hasattr(size, "dtype")
 
 
 def whole(size: Size) -> Size:

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor, Tensors
-from keras_gumbel.numerics.sizes import Size, larger
+from keras_gumbel.numerics.sizes import Size, is_name, larger
 
 # What a block of rows holds: few enough elements that its working copies
 # stay in cache, and enough rows that the product with the table is not bound
@@ -36,6 +36,9 @@ class Block(NamedTuple):
 def _sizes(like: Tensor, groups: int) -> tuple[Size, Size]:
     """The number of rows, and of those in a block: as many of each group."""
     rows, classes = ops.shape(like)
+    if is_name(rows):
+        # No size of a block is known to be at most that of all.
+        return rows, rows
     most = larger(_BLOCK_ELEMENTS // (classes * groups), _BLOCK_ROWS)
     each = rows // groups
     # Rather a block of up to twice the size than a loop over two.

@@ -8,6 +8,7 @@ from keras import ops
 from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import check_noise_dtype, check_seed
+from keras_gumbel.numerics.sizes import is_name
 from keras_gumbel.ops import _ladder
 
 
@@ -115,7 +116,7 @@ def _sample(
     if known is None:
         size = ops.prod(shape)
     else:
-        shape = tuple(map(int, known))
+        shape = tuple(n if is_name(n) else int(n) for n in known)
         if not backend.is_eager():
             return draw(shape, key, dtype)
         size = math.prod(shape)

@@ -7,9 +7,9 @@ and graphs of unknown sizes have one of more rows and classes.
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.conformance.registry import LAYERS, TRAINED, covering, each_of
+from tests.frameworks import tf
 from tests.harness import in_mode, tensor, to_numpy, value_and_grad
 
 pytestmark = pytest.mark.tensorflow
@@ -41,6 +41,7 @@ def unknown(function, built):
     return call
 
 
+@pytest.mark.tensorflow
 @covering(
     LAYERS,
     "how",

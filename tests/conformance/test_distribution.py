@@ -7,7 +7,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from scipy import stats
 
 from keras_gumbel.backend.tensorflow.streams import _replica_key
@@ -24,6 +23,7 @@ from tests.conformance.two_replicas import (
     LOGITS,
     schedule,
 )
+from tests.frameworks import tf
 from tests.variants import slow
 
 pytestmark = pytest.mark.tensorflow
@@ -126,6 +126,7 @@ def test_a_schedule_counts_steps_and_not_replicas(row, seen):
     assert seen["fit"][str(row)]["annealed"] == [expected] * 2
 
 
+@pytest.mark.tensorflow
 def test_a_replica_keeps_its_noise_when_others_join():
     key = tf.constant((3, 5), tf.int64)
     keys = {

@@ -9,6 +9,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from keras.src.backend.common.masking import get_keras_mask
 
 import keras_gumbel as kg
 from tests.conformance.registry import (
@@ -19,7 +20,7 @@ from tests.conformance.registry import (
     covering,
     each_of,
 )
-from tests.harness import in_mode, modes, tensor, value_and_grad
+from tests.harness import carrying, in_mode, modes, tensor, value_and_grad
 from tests.variants import slow
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
@@ -42,25 +43,24 @@ def padding(row):
 
 def announced(x, mask):
     """A tensor with a mask, as Keras hands it on."""
-    x = tensor(x)
-    x._keras_mask = tensor(mask)
-    return x
+    return carrying(tensor(x), mask)
 
 
 def mask_of(y):
-    mask = getattr(y, "_keras_mask", None)
+    mask = get_keras_mask(y)
     return mask if mask is None else keras.ops.convert_to_numpy(mask)
 
 
-def value_and_gradient(row, x, training, **arguments):
+def value_and_gradient(row, x, training, announce=None, **arguments):
     """Of a new layer, from the beginning of its stream."""
     layer = row.create(seed=3)
     weight = np.random.default_rng(1).normal(size=row.output_shape)
-    y, (gradient,) = value_and_grad(
-        lambda x: layer(x, training=training, **arguments),
-        x,
-        upstream=weight,
-    )
+
+    def call(x):
+        x = x if announce is None else announced(x, announce)
+        return layer(x, training=training, **arguments)
+
+    y, (gradient,) = value_and_grad(call, x, upstream=weight)
     return as_array(y), as_array(gradient)
 
 
@@ -75,7 +75,7 @@ def test_it_forbids_as_a_class_mask_does(row, training):
     mask, logits = padding(row), row.logits()
     expected = value_and_gradient(row, logits, training, class_mask=mask)
     given = value_and_gradient(row, logits, training, mask=mask)
-    found = value_and_gradient(row, announced(logits, mask), training)
+    found = value_and_gradient(row, logits, training, announce=mask)
     for by_class_mask, by_mask, by_logits in zip(
         expected, given, found, strict=True
     ):
@@ -105,8 +105,9 @@ def test_it_joins_a_class_mask_and_a_temperature(row, training):
     expected = value_and_gradient(row, x, training, **both)
     found = value_and_gradient(
         row,
-        announced(x, mask),
+        x,
         training,
+        announce=mask,
         class_mask=tensor(allowed),
         temperature=tau,
     )
@@ -125,8 +126,8 @@ def test_it_goes_on_where_the_classes_do(row):
     else:
         assert mask_of(y) is None
     inputs = keras.Input(row.input_shape[1:])
-    inputs._keras_mask = keras.Input(row.input_shape[1:], dtype="bool")
-    symbolic = getattr(row.create()(inputs), "_keras_mask", None)
+    carrying(inputs, keras.Input(row.input_shape[1:], dtype="bool"))
+    symbolic = get_keras_mask(row.create()(inputs))
     assert (symbolic is None) == (row.padding == "dropped")
 
 

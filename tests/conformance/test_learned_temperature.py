@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests.conformance.registry import (
@@ -14,6 +13,7 @@ from tests.conformance.registry import (
     each_layer,
     each_of,
 )
+from tests.frameworks import tf
 from tests.harness import grad, grad_to, in_mode, to_numpy
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
@@ -98,6 +98,7 @@ def _by_variable(row, training, mode="eager", policy=None, **how):
     return to_numpy(in_mode(mode, gradient)(logits))
 
 
+@pytest.mark.tensorflow
 @covering(
     LAYERS, "training", [True, False], gate=(*TRAINED, "GumbelSigmoid-hard")
 )
@@ -109,6 +110,7 @@ def test_a_weight_is_learned(row, training):
         assert expected != 0
 
 
+@pytest.mark.tensorflow
 @covering(
     LAYERS,
     "mode",
@@ -121,6 +123,7 @@ def test_a_weight_is_learned_in_programs(row, mode):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.tensorflow
 @each_of(LAYERS, gate=("GumbelSigmoid-hard",))
 def test_a_weight_is_read_in_float32_under_a_mixed_policy(row):
     """Keras would round it to the dtype that the layer around computes in."""
@@ -132,6 +135,7 @@ def test_a_weight_is_read_in_float32_under_a_mixed_policy(row):
     assert expected == 0 or abs(other - expected) > 1e-5 * abs(expected)
 
 
+@pytest.mark.tensorflow
 @each_of(LAYERS, gate=("GumbelSoftmax-hard",))
 def test_it_may_be_the_third_argument(row):
     expected = _by_tensor(row, TAU, True)
@@ -139,6 +143,7 @@ def test_it_may_be_the_third_argument(row):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.tensorflow
 @each_of(LAYERS, gate=("GumbelSoftmax-hard",))
 def test_one_of_each_example_computed_from_a_weight(row):
     layer = _create(row)
@@ -154,6 +159,8 @@ def test_one_of_each_example_computed_from_a_weight(row):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
+# Elsewhere Keras differentiates by what trains, and nothing asks.
+@pytest.mark.tensorflow
 @each_of(LAYERS, gate=("GumbelSoftmax-hard", "HardConcreteGate-soft"))
 def test_what_does_not_train_is_not_learned(row):
     layer, logits = _create(row), _logits(row)

@@ -8,7 +8,6 @@ import inspect
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests.conformance.registry import (
@@ -25,6 +24,7 @@ from tests.conformance.test_saving import (
     through_keras_file,
     through_weights_file,
 )
+from tests.frameworks import tf
 from tests.harness import in_mode, tensor
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
@@ -58,12 +58,13 @@ def test_a_noise_scale_that_is_assigned_counts_in_a_traced_program(row):
         return layer(x, training=True)
 
     call = in_mode("graph", call)
-    outputs = {}
+    outputs, traced = {}, []
     for scale in (1.0, 0.0, 2.0):
         layer.noise_scale = scale
         layer.seed_generator.state.assign([3, 0])
         outputs[scale] = as_array(call(tensor(row.logits())))
-    assert len(traces) == 1
+        traced.append(len(traces))
+    assert len(set(traced)) == 1
     assert not np.array_equal(outputs[0.0], outputs[2.0])
     # A layer that is made with the scale gives the same.
     for scale in (0.0, 2.0):
@@ -187,7 +188,7 @@ def through_a_backup(model, row, tmp_path):
     [
         through_keras_file,
         through_weights_file,
-        through_a_checkpoint,
+        *([through_a_checkpoint] if tf else []),
         through_a_backup,
     ],
     gate=(*TRAINED, "GumbelSigmoid-hard"),

@@ -11,11 +11,11 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from packaging.version import Version
 
 import keras_gumbel as kg
 from tests.fixtures import models
+from tests.frameworks import tf
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
@@ -77,6 +77,7 @@ def _cases():
             )
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(("folder", "load"), list(_cases()))
 def test_it_goes_on_where_it_was(folder, load, tmp_path):
     model = load(folder, tmp_path)

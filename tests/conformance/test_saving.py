@@ -6,7 +6,6 @@ import pickle
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.conformance.registry import (
     LAYERS,
@@ -17,6 +16,7 @@ from tests.conformance.registry import (
     each_layer,
     each_of,
 )
+from tests.frameworks import tf
 from tests.harness import grad_to
 
 

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.conformance.registry import (
     LAYERS,
@@ -13,6 +12,7 @@ from tests.conformance.registry import (
     each_layer,
     each_of,
 )
+from tests.frameworks import tf
 from tests.harness import grad, value_and_grad
 
 MASKED = [row for row in LAYERS if row.takes_class_mask]

@@ -10,7 +10,6 @@ import pickle
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel import backend
@@ -21,6 +20,7 @@ from tests.conformance.registry import (
     covering,
     each_of,
 )
+from tests.frameworks import tf
 from tests.harness import in_mode
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
@@ -97,6 +97,7 @@ EXACT = [
 ANEW = [through_clone, through_config, through_json]
 
 
+@pytest.mark.tensorflow
 @covering(
     LAYERS,
     "way",

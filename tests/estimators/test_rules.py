@@ -10,10 +10,10 @@ import re
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests import laws, reference
+from tests.frameworks import tf
 from tests.harness import in_mode, to_numpy, value_and_grad
 from tests.variants import slow, slow_rows
 
@@ -290,7 +290,7 @@ def test_a_backward_temperature_takes_the_place_of_the_calls(name, seed):
         ),
         2.0,
     )
-    assert gradient is None
+    assert not np.any(gradient)
 
 
 @pytest.mark.parametrize("name", ["gumbel_rao", *slow("st", "gapped_st")])

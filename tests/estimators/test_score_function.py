@@ -228,7 +228,7 @@ def test_nothing_flows_to_the_samples(seed):
         lambda samples: score_function_loss(np.ones((4, 2)), LOGITS, samples),
         draw(LOGITS, 4, seed),
     )
-    assert found is None
+    assert found is None or not np.any(to_numpy(found))
 
 
 def test_parameters_of_the_function_learn(seed):

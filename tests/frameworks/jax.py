@@ -21,7 +21,7 @@ def slopes_to(variables, function):
 
     def total(values):
         mapping = list(zip(variables, values, strict=True))
-        with keras.StatelessScope(mapping):
+        with keras.StatelessScope(mapping, collect_losses=True):
             return jnp.sum(function())
 
     return jax.grad(total)([x.value for x in variables])

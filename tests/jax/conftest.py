@@ -4,7 +4,7 @@ import keras
 import pytest
 
 if keras.config.backend() != "jax":
-    collect_ignore_glob = ["test_*.py"]
+    collect_ignore_glob = ["*.py"]
 
 
 @pytest.fixture(autouse=True)

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests import reference, statistics
 from tests.conformance.registry import as_array
+from tests.frameworks import tf
 from tests.harness import (
     grad_to,
     in_mode,
@@ -72,7 +72,7 @@ def perplexities(layer, codes):
 
 
 def used(layer, codes):
-    flat = np.reshape(codes, (-1, layer.num_groups))
+    flat = np.reshape(np.asarray(codes), (-1, layer.num_groups))
     pairs = {(g, c) for row in flat for g, c in enumerate(row) if c >= 0}
     return len(pairs) / (layer.num_groups * layer.num_codes)
 
@@ -126,6 +126,7 @@ class TestLaw:
 
 
 class TestForward:
+    @pytest.mark.tensorflow
     @pytest.mark.parametrize(
         ("hard", "estimator", "mode"),
         [
@@ -228,6 +229,8 @@ class TestForward:
                 ),
             )
 
+    # Keras has no product of float64 on some other backends.
+    @pytest.mark.tensorflow
     def test_float64(self):
         layer = quantizer(dtype="float64")
         x = features(5).astype("float64")
@@ -353,17 +356,19 @@ class TestClassMask:
     )
     def test_of_one_group_and_of_positions(self, hard, training):
         layer = quantizer(hard=hard)
-        x, made = features(3, 2), []
+        x = features(3, 2)
         mask = np.ones((3, 1, GROUPS, CODES), bool)
         mask[:, :, 0, [0, 2]] = False
         mask[1, :, 1] = False
 
+        def call():
+            return layer(x, class_mask=mask, training=training)
+
         def loss():
-            made.append(layer(x, class_mask=mask, training=training))
-            return keras.ops.sum(made[-1][1] ** 2)
+            return keras.ops.sum(call()[1] ** 2)
 
         kernel, tables = grad_to([layer.kernel, layer.embeddings], loss)
-        (y,) = to_numpy(made)
+        y = to_numpy(call())
         assert np.isfinite(y).all()
         np.testing.assert_array_equal(y[1, :, DIM:], 0)
         if hard:
@@ -447,11 +452,13 @@ class TestLoss:
             return layer.losses[-1]
 
         loss = in_mode("graph", loss)
+        traced = []
         for weight in (0.0, 0.5, 2.0):
             layer.kl_weight = weight
             expected = weight * kl_of(layer, x).mean()
             np.testing.assert_allclose(loss(), expected, 1e-5)
-        assert len(traces) == 1
+            traced.append(len(traces))
+        assert len(set(traced)) == 1
         assert layer.kl_weight.dtype == "float32"
 
     def test_a_schedule_of_training_calls_that_is_saved(self, tmp_path):

@@ -6,10 +6,10 @@ A loop that is not unrolled is a graph of its own, out of which no loss gets.
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests.conformance.registry import LAYERS, as_array, each_of
+from tests.frameworks import tf
 from tests.harness import in_mode
 from tests.variants import slow, slow_rows
 
@@ -47,6 +47,10 @@ class Cell(keras.layers.Layer):
         return y, [y + scores]
 
 
+# Elsewhere Keras cannot take a stream along.
+ROLLED = pytest.mark.tensorflow
+
+
 def recurrent(layer, unroll, **settings):
     inputs = keras.Input((STEPS, SIZE))
     rnn = keras.layers.RNN(Cell(layer), return_sequences=True, unroll=unroll)
@@ -56,7 +60,9 @@ def recurrent(layer, unroll, **settings):
 
 
 @each_of(ROWS, gate=GATE[::2])
-@pytest.mark.parametrize("unroll", [False, *slow(True)])
+@pytest.mark.parametrize(
+    "unroll", [pytest.param(False, marks=ROLLED), *slow(True)]
+)
 def test_every_layer_trains_in_a_cell(row, unroll):
     layer = row.create(seed=3)
     model = recurrent(layer, unroll)
@@ -67,6 +73,7 @@ def test_every_layer_trains_in_a_cell(row, unroll):
     assert len(steps) == STEPS  # each step has noise of its own
 
 
+@ROLLED
 @pytest.mark.parametrize("jit_compile", [False, *slow(True)])
 def test_metrics_count_in_a_loop(jit_compile):
     layer = kg.GumbelQuantizer(SIZE, SIZE, seed=3)
@@ -120,6 +127,7 @@ def test_a_weight_that_was_assigned_before_is_known(make):
         recurrent(layer, False).fit(X, X, verbose=0)
 
 
+@ROLLED
 @one_penalty
 def test_a_weight_that_is_assigned_too_late_shows(make):
     """The program has no such loss; its output is NaN."""
@@ -153,6 +161,7 @@ def test_a_loop_over_training_steps_keeps_the_loss(make):
     assert losses[1] > 10
 
 
+@pytest.mark.tensorflow
 @one_penalty
 def test_in_a_loop_of_ones_own_the_loss_is_there(make):
     layer = make(0.5)

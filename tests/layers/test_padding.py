@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests.conformance.registry import as_array
 from tests.conformance.test_keras_masks import announced, mask_of
+from tests.frameworks import tf
 from tests.harness import tensor
 from tests.variants import slow, slow_rows
 

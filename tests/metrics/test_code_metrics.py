@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from scipy import stats
 
 import keras_gumbel as kg
+from tests.frameworks import tf
 from tests.variants import slow
 
 K = 7
@@ -253,7 +253,7 @@ def test_config_round_trip(metric):
         ([0, 7], None, ValueError, "in [0, num_codes). Received: a code of 7"),
         ([[-1]], None, ValueError, "Received: a code of -1, num_codes=7"),
         ([0.0, 3.0], None, ValueError, "cast indices to an integer type. Rec"),
-        (0.5, None, ValueError, "codes of shape () and dtype float32"),
+        (0.5, None, ValueError, "codes of shape () and dtype float"),
         ([[2.0] + [0.0] * 6], None, ValueError, "numbers in [0, 1]. Received"),
         ([[np.nan] + [0.0] * 6], None, ValueError, "the row [nan"),
         ([True], None, TypeError, "Received: codes of dtype bool"),

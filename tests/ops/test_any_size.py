@@ -7,11 +7,11 @@ and classes than there are, which must not show.
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel.numerics import draws
 from keras_gumbel.ops import _ladder, _program
+from tests.frameworks import tf
 from tests.harness import gradients, in_mode, tensor, to_numpy
 from tests.variants import slow
 

@@ -7,11 +7,11 @@ seed the noise is known, and every value and gradient has a closed form.
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel.ops import _program
 from tests import gate_laws, reference, statistics
+from tests.frameworks import tf
 from tests.harness import gradients, tensor, to_numpy
 from tests.statistics import FALSE_FAIL_RATE
 from tests.variants import slow, slow_rows

@@ -5,11 +5,11 @@ import itertools
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from scipy import special, stats
 from scipy.optimize import linear_sum_assignment
 
 import keras_gumbel as kg
+from tests.frameworks import tf
 from tests.harness import to_numpy, value_and_grad
 from tests.statistics import FALSE_FAIL_RATE, binomial_p
 from tests.variants import slow

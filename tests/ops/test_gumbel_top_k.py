@@ -10,11 +10,11 @@ import itertools
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel.numerics import logarithms, top_k
 from tests import reference, statistics
+from tests.frameworks import tf
 from tests.harness import gradients, tensor, to_numpy
 from tests.statistics import FALSE_FAIL_RATE
 from tests.test_compiled_program import XORS_OF_A_DRAW, calls, program
@@ -256,6 +256,7 @@ def test_a_temperature_for_each_example(hard, seed):
         close(mine, expected, 1e-12)
 
 
+@pytest.mark.tensorflow
 def test_gradient_is_a_finite_difference(seed):
     """Of the value itself, and no formula of the test's."""
     x, upstream = normal((2, 7, 6), seed, "float64")

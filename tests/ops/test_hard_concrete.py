@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from tests import reference, statistics
 from tests.conformance.registry import as_array
+from tests.frameworks import tf
 from tests.harness import value_and_grad
 from tests.keras_harness import restart
 from tests.statistics import FALSE_FAIL_RATE

@@ -5,10 +5,10 @@ import itertools
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from scipy.optimize import linear_sum_assignment
 
 import keras_gumbel as kg
+from tests.frameworks import tf
 from tests.variants import slow
 
 INF = np.inf

@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
 from keras_gumbel import backend, numerics
 from keras_gumbel.numerics import noise as noise_of_bits
 from tests import gate_laws, reference, statistics
+from tests.frameworks import tf
 from tests.harness import in_mode, modes, tensor, to_numpy
 from tests.statistics import FALSE_FAIL_RATE
 

@@ -139,15 +139,14 @@ def logits(offset, shape=(24, 5), seed=0):
 
 def with_gradient(sample, x, temperature=20.0, **arguments):
     """A sample, and gradients of a weighted sum to logits and temperature."""
-    y = []
 
-    def loss(x, temperature):
-        y.append(sample(x, temperature=temperature, **arguments))
-        weights = np.random.default_rng(1).normal(size=y[0].shape)
-        return keras.ops.sum(y[0] * weights.astype("float32"))
+    def call(x, temperature):
+        return sample(x, temperature=temperature, **arguments)
 
-    _, found = value_and_grad(loss, x, tensor(temperature))
-    return y[0], *(0.0 if one is None else one for one in found)
+    tau = tensor(temperature)
+    weights = np.random.default_rng(1).normal(size=call(x, tau).shape)
+    y, found = value_and_grad(call, x, tau, upstream=weights.astype("float32"))
+    return y, *(0.0 if one is None else one for one in found)
 
 
 def assert_same(actual, expected):

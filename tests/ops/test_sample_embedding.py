@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_gumbel as kg
+from tests.frameworks import tf
 from tests.harness import in_mode, tensor, to_numpy, value_and_grad
 from tests.variants import slow, slow_rows
 

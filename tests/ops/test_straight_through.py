@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_gumbel.ops import straight_through
+from tests.frameworks import tf
 from tests.harness import grad, in_mode, modes, tensor, value_and_grad
 
 FLOATS = {

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from keras_gumbel._typing import Tensor
+from keras_gumbel.backend import frames
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,15 +27,19 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     In it there are numbers of 64 bits, whatever JAX is set to: places in a
     stream have as many, and sums of probabilities.
     """
-    programs: dict[tuple[int, ...], Any] = {}
+    programs: dict[tuple[tuple[int, ...], str | None], Any] = {}
 
     @functools.wraps(function)
     def run(*args: Any) -> Any:
         static = tuple(n for n, x in enumerate(args) if not is_array(x))
-        if static not in programs:
-            programs[static] = jax.jit(function, static_argnums=static)
+        is_traced = any(isinstance(x, jax.core.Tracer) for x in args)
+        target = frames.export_format({}) if is_traced else None
+        if (static, target) not in programs:
+            # JAX keeps what it has traced by the function, not by `jit`.
+            own = functools.partial(function)
+            programs[static, target] = jax.jit(own, static_argnums=static)
         with jax.enable_x64(True):
-            return programs[static](*args)
+            return programs[static, target](*args)
 
     return run
 

@@ -10,19 +10,25 @@ import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from keras_gumbel._typing import Tensor
+from keras_gumbel.backend.jax.tensors import read
 
 
 class _Scope(keras.StatelessScope):
-    """One that begins as the scope around it, and notes what is changed."""
+    """One that begins as the scope around it, and notes what is used."""
 
     def __init__(self, values: Iterable[tuple[Any, Tensor]]) -> None:
-        super().__init__(initialize_variables=False)
+        super().__init__(collect_losses=True, initialize_variables=False)
         around = get_stateless_scope()
         if around is not None:
             self.state_mapping.update(around.state_mapping)
         for variable, value in values:
             self.state_mapping[id(variable)] = value
+        self.used: dict[int, Any] = {}
         self.changed: dict[int, Any] = {}
+
+    def get_current_value(self, variable: Any) -> Tensor:
+        self.used[id(variable)] = variable
+        return super().get_current_value(variable)
 
     def add_update(self, update: tuple[Any, Tensor]) -> None:
         self.changed[id(update[0])] = update[0]
@@ -30,20 +36,23 @@ class _Scope(keras.StatelessScope):
 
 
 class Pure:
-    """A function that may change variables, such as streams, as a pure one."""
+    """A function that uses variables, such as streams, as a pure one.
+
+    It is compiled once for all their values.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self._variables: list[Any] | None = None
+        self._used: list[Any] | None = None
         self._program = jax.jit(self._run)
 
     def _run(self, values: list[Tensor], *args: Any) -> Any:
-        """The result, and the values after it."""
-        variables = self._variables or []
-        with _Scope(zip(variables, values, strict=True)) as scope:
+        """The result, and the values of what has changed."""
+        with _Scope(zip(self._used or [], values, strict=True)) as scope:
             result = self._function(*args)
-        self._found = list(scope.changed.values())
-        after = [scope.get_current_value(x) for x in self._found]
+            self._changed = list(scope.changed.values())
+            self._found = list({**scope.used, **scope.changed}.values())
+            after = [scope.get_current_value(x) for x in self._changed]
         return result, after
 
     def compiled(self, *args: Any) -> Any:
@@ -57,12 +66,11 @@ class Pure:
     def _with_changes(
         self, run: Callable[..., Any], args: tuple[Any, ...]
     ) -> Any:
-        if self._variables is None:
+        if self._used is None:
             # Which they are, shows when it is run: here without values.
             jax.eval_shape(self._run, [], *args)
-            self._variables = self._found
-        values = [x.value for x in self._variables]
-        result, after = run(values, *args)
-        for variable, value in zip(self._variables, after, strict=True):
+            self._used = self._found
+        result, after = run([read(x) for x in self._used], *args)
+        for variable, value in zip(self._changed, after, strict=True):
             variable.assign(value)
         return result

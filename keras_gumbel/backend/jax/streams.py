@@ -20,9 +20,11 @@ from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel.backend import threefry
 from keras_gumbel.backend.jax.programs import compiled
 from keras_gumbel.backend.jax.tensors import bitcast
-from keras_gumbel.backend.jax.tracing import is_eager
+from keras_gumbel.backend.jax.tracing import is_eager, is_in_inner_graph
 
 _PART = "_keras_gumbel_part"
+# What JAX calls the generator, whole and in short.
+_THREEFRY = ("threefry2x32", "fry")
 
 
 def next_key(seed: Seed) -> Tensor:
@@ -47,9 +49,7 @@ def is_key(seed: Any) -> bool:
     if not isinstance(seed, jax.Array):
         return False
     if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
-        if str(jax.random.key_impl(seed)) == "fry" or "threefry" in str(
-            jax.random.key_impl(seed)
-        ):
+        if str(jax.random.key_impl(seed)) in _THREEFRY:
             return True
     elif seed.dtype == jnp.uint32 and seed.shape == (2,):
         return True
@@ -68,6 +68,13 @@ def _words_of_key(key: Tensor) -> Tensor:
 
 def check_can_change(variable: keras.Variable) -> None:
     """Raise where a change would hold a tracer for ever."""
+    if is_in_inner_graph():
+        raise ValueError(
+            "A stream of noise, or a count, cannot move on inside a loop that "
+            "JAX traces, as in `keras.layers.RNN`: Keras has no way to take it "
+            "along. Make the layer with `unroll=True`. "
+            f"Received: a change of {variable.path!r}"
+        )
     if in_stateless_scope() or is_eager():
         return
     raise ValueError(

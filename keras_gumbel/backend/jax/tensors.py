@@ -15,6 +15,7 @@ from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.variables import AutocastScope
 
 from keras_gumbel._typing import Tensor
+from keras_gumbel.backend import frames
 
 
 def bitcast(x: Tensor, dtype: str) -> Tensor:
@@ -25,6 +26,16 @@ def bitcast(x: Tensor, dtype: str) -> Tensor:
 def argmax(x: Tensor, axis: int) -> Tensor:
     """The place of the first largest entry, int32."""
     return lax.argmax(x, axis % x.ndim, np.int32)
+
+
+def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The largest entries of each row in order, and their places."""
+    if frames.export_format({}) != "saved_model":
+        values, places = lax.top_k(x, k)
+        return values, places
+    # TensorFlow 2.21 cannot read what JAX 0.10 writes for `lax.top_k`.
+    order = jnp.argsort(x, axis=-1, stable=True, descending=True)[..., :k]
+    return jnp.take_along_axis(x, order, axis=-1), order
 
 
 def log_gamma(x: Tensor) -> Tensor:
@@ -82,6 +93,10 @@ def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
     if isinstance(x, keras.Variable):
         # Not by way of the dtype that a layer computes in.
         x = x.value if dtype is None else read(x)
+    wide = isinstance(x, np.ndarray) and x.dtype in (np.int64, np.uint64)
+    if wide and not jax.config.jax_enable_x64:
+        # JAX would keep the low 32 bits, another number.
+        x = np.clip(x, -(2**31), 2**31 - 1).astype("int32")
     return keras.ops.convert_to_tensor(x, dtype)
 
 

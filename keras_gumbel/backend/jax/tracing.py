@@ -67,7 +67,8 @@ def has_value(variable: keras.Variable) -> bool:
 def value_now(variable: keras.Variable) -> np.ndarray | None:
     """What a variable holds while a program is traced."""
     value = variable._value
-    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    unknown = value is None or isinstance(value, jax.core.Tracer)
+    return None if unknown else np.asarray(value)
 
 
 def refuse_export(reason: str) -> NoReturn:

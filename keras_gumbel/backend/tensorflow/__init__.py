@@ -15,6 +15,7 @@ from keras_gumbel.backend.tensorflow.programs import (
 )
 from keras_gumbel.backend.tensorflow.rematerialization import remat as remat
 from keras_gumbel.backend.tensorflow.streams import (
+    check_can_change as check_can_change,
     fetch_and_add as fetch_and_add,
     is_key as is_key,
     is_set_apart as is_set_apart,
@@ -37,6 +38,7 @@ from keras_gumbel.backend.tensorflow.tensors import (
     static_value as static_value,
     sum_to_shape as sum_to_shape,
     to_tensor as to_tensor,
+    top_k as top_k,
     trains_by_values as trains_by_values,
     widest_float as widest_float,
     with_at_least as with_at_least,
@@ -56,6 +58,7 @@ from keras_gumbel.backend.tensorflow.tracing import (
 __all__ = [
     "argmax",
     "bitcast",
+    "check_can_change",
     "checkpoint_with",
     "compiled",
     "corner",
@@ -86,6 +89,7 @@ __all__ = [
     "sum_over",
     "sum_to_shape",
     "to_tensor",
+    "top_k",
     "trace",
     "traced_gradient",
     "trains_by_values",

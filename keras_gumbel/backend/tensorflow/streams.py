@@ -86,6 +86,10 @@ def _is_elsewhere(state: Any) -> bool:
     return on_server or tf.distribute.in_cross_replica_context()
 
 
+def check_can_change(variable: keras.Variable) -> None:
+    """Nothing: a variable can change in any graph."""
+
+
 def fetch_and_add(
     variable: keras.Variable, amount: int | tuple[int, ...]
 ) -> Tensor:

@@ -32,6 +32,12 @@ def argmax(x: Tensor, axis: int) -> Tensor:
     return tf.argmax(x, axis, output_type=tf.int32)
 
 
+def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The largest entries of each row in order, and their places."""
+    values, places = keras.ops.top_k(x, k)
+    return values, places
+
+
 def log_gamma(x: Tensor) -> Tensor:
     """log((x - 1)!)."""
     return tf.math.lgamma(x)

@@ -1,0 +1,199 @@
+"""Time of a training step of ours on each backend, beside what people write.
+
+    python benchmarks/backends.py --output benchmarks/results
+
+Each backend has a process of its own; they are asked in turn for one step, so
+that what drifts drifts for all. Writes `backends.json` and `backends.md`.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BACKENDS = ("tensorflow", "jax")
+SHAPES = [(1024, 8192), (16384, 512), (32, 10)]
+TEMPERATURE = 0.5
+ESTIMATORS = ("st_gumbel", "st", "reinmax")
+THEIRS = "usual code"
+
+
+# ---------------------------------------------------------------------------
+# The process of a backend: a line asks for a step, a line answers it.
+# ---------------------------------------------------------------------------
+
+
+def worker():
+    """Answer every step asked for with its seconds."""
+    import keras
+    import numpy as np
+
+    create = {"tensorflow": on_tensorflow, "jax": on_jax}
+    make = create[keras.config.backend()]
+    rng = np.random.default_rng(0)
+    steps = {}
+    for line in sys.stdin:
+        name, *shape = json.loads(line)
+        key = (name, *shape)
+        if key not in steps:
+            logits, weights = rng.normal(size=(2, *shape)).astype("float32")
+            steps[key] = make(name, logits, weights)
+            steps[key]()
+            steps[key]()
+        repeat = 100 if np.prod(shape) < 10_000 else 1
+        start = time.perf_counter()
+        for _ in range(repeat):
+            steps[key]()
+        seconds = (time.perf_counter() - start) / repeat
+        print(json.dumps(seconds), file=sys.__stdout__, flush=True)
+
+
+def ours(name, seed):
+    """A function of logits to a sample, by our package."""
+    import keras_gumbel as kg
+
+    if name == "noise":
+        return lambda x: kg.ops.sample_gumbel(x.shape, seed=seed())
+    return lambda x: kg.ops.gumbel_softmax(
+        x, TEMPERATURE, hard=True, estimator=name, seed=seed()
+    )
+
+
+def on_tensorflow(name, logits, weights):
+    import keras
+    import tensorflow as tf
+
+    generator = keras.random.SeedGenerator(0)
+    logits, weights = tf.constant(logits), tf.constant(weights)
+
+    def theirs(x):
+        u = tf.random.uniform(tf.shape(x), 1e-20, 1.0)
+        y = tf.nn.softmax((x - tf.math.log(-tf.math.log(u))) / TEMPERATURE)
+        hard = tf.one_hot(tf.argmax(y, -1), x.shape[-1])
+        return tf.stop_gradient(hard - y) + y
+
+    sample = theirs if name == THEIRS else ours(name, lambda: generator)
+
+    @tf.function(jit_compile=True)
+    def step(x):
+        if name == "noise":
+            return sample(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(sample(x) * weights)
+        return loss, tape.gradient(loss, x)
+
+    def run():
+        keras.tree.map_structure(lambda y: y.numpy(), step(logits))
+
+    return run
+
+
+def on_jax(name, logits, weights):
+    import jax
+    import jax.numpy as jnp
+
+    logits, weights = jnp.asarray(logits), jnp.asarray(weights)
+    state = {"key": jax.random.key(0)}
+
+    def theirs(x, key):
+        g = jax.random.gumbel(key, x.shape)
+        y = jax.nn.softmax((x + g) / TEMPERATURE)
+        hard = jax.nn.one_hot(jnp.argmax(y, -1), x.shape[-1])
+        return jax.lax.stop_gradient(hard - y) + y
+
+    def sample(x, key):
+        if name == THEIRS:
+            return theirs(x, key)
+        return ours(name, lambda: key)(x)
+
+    def loss(x, key):
+        return jnp.sum(sample(x, key) * weights)
+
+    if name == "noise":
+        step = jax.jit(sample)
+    elif name == "their noise":
+        step = jax.jit(lambda x, key: jax.random.gumbel(key, x.shape))
+    else:
+        step = jax.jit(jax.value_and_grad(loss))
+
+    def run():
+        state["key"], key = jax.random.split(state["key"])
+        jax.block_until_ready(step(logits, key))
+
+    return run
+
+
+# ---------------------------------------------------------------------------
+# The process that asks.
+# ---------------------------------------------------------------------------
+
+
+def start(backend):
+    return subprocess.Popen(
+        [sys.executable, __file__, "--worker"],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def ask(process, *what):
+    print(json.dumps(what), file=process.stdin, flush=True)
+    return json.loads(process.stdout.readline())
+
+
+def cases(backend):
+    names = [*ESTIMATORS, THEIRS, "noise"]
+    return names + ["their noise"] * (backend == "jax")
+
+
+def table(seconds):
+    shapes = list(seconds)
+    lines = ["| | " + " | ".join(shapes) + " |"]
+    lines.append("|-|" + "-|" * len(shapes))
+    for name in seconds[shapes[0]]:
+        row = " | ".join(f"{seconds[s][name] * 1e3:.3g}" for s in shapes)
+        lines.append(f"| {name} | {row} |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=None)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--worker", action="store_true")
+    args = parser.parse_args()
+    if args.worker:
+        return worker()
+    from measure import environment, head, save
+
+    processes = {backend: start(backend) for backend in BACKENDS}
+    results = {}
+    for shape in SHAPES:
+        times = {}
+        for _ in range(args.rounds):
+            for backend, process in processes.items():
+                for name in cases(backend):
+                    asked = ask(process, name, *shape)
+                    times.setdefault(f"{backend}, {name}", []).append(asked)
+        results[f"{shape[0]} x {shape[1]}"] = {
+            name: statistics.median(found) for name, found in times.items()
+        }
+    versions = environment("keras-gumbel", "tensorflow", "jax", "keras")
+    text = f"{head(versions)}\n\nMilliseconds a step.\n\n{table(results)}"
+    data = {"environment": versions, "seconds": results}
+    save(args.output, "backends", text, data)
+    for process in processes.values():
+        process.stdin.close()
+    return None
+
+
+if __name__ == "__main__":
+    main()
