@@ -1,21 +1,17 @@
 """One axis, or several."""
 
-import numbers
 from typing import Any
 
 from keras_gumbel._typing import Shape, Tensor
-from keras_gumbel._validation.scalars import check_integer, check_sequence
+from keras_gumbel._validation.scalars import check_integer
 from keras_gumbel._validation.tensors import broadcasts, canonical_axis
 
 
 def check_axis(axis: Any) -> int | tuple[int, ...]:
     """The integer, or the integers, that `axis` is."""
-    if isinstance(axis, numbers.Integral):
+    if isinstance(axis, str) or not hasattr(axis, "__len__"):
         check_integer(axis, "axis")
         return int(axis)
-    if axis is None or isinstance(axis, numbers.Real):
-        check_integer(axis, "axis")
-    check_sequence(axis, "axis")
     for one in axis:
         check_integer(one, "axis")
     if not len(axis):

@@ -50,9 +50,14 @@ class Order(Op):
         else:
             y = self.relax(finite, scores, places, tau)
         deep = len(y.shape) > 2
+        if portable_format():
+            some = ops.any(flat > numerics.FORBIDDEN, axis=1, keepdims=True)
+            y = numerics.select(some[:, None] if deep else some, y, 0.0)
+        # Where there is a format that loses infinity, NaN is still NaN here.
+        given = scores if self.noiseless else flat
         y = marked(
             y,
-            flat[:, None] if deep else flat,
+            given[:, None] if deep else given,
             -1,
             None if self.hard else sorting.of_a_matrix(tau) if deep else tau,
         )
