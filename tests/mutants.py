@@ -42,6 +42,7 @@ L0 = "tests/ops/test_hard_concrete.py tests/layers/test_hard_concrete_gate.py"
 SQUARE = "tests/ops/test_gumbel_sinkhorn.py tests/properties"
 ORDER = "tests/ops/test_gumbel_sort.py tests/properties"
 CELLS = "tests/ops/test_cells.py"
+MANY = "tests/ops/test_num_samples.py"
 NOISE = "tests/ops/test_noise.py"
 TABLE = "tests/ops/test_sample_embedding.py tests/layers"
 LAYERS = "tests/layers tests/conformance"
@@ -259,6 +260,21 @@ MUTANTS = (
         "axis=0) / count",
         RULES,
     ),
+    Mutant(
+        "a class that is left out is still to be had",
+        "estimators/without_replacement.py",
+        "        own = ops.where(self._out, nothing, own[..., None, :])\n",
+        "        own = ops.where(self._out & False, nothing, "
+        "own[..., None, :])\n",
+        RULES,
+    ),
+    Mutant(
+        "a baseline of classes with their own ratios",
+        "estimators/without_replacement.py",
+        "    ratios = ops.where(ones > 0.0, 1.0, ops.exp(pairs))\n",
+        "    ratios = ops.where(ones > 2.0, 1.0, ops.exp(pairs))\n",
+        RULES,
+    ),
     # Gates, subsets, permutations, tables.
     Mutant(
         "gates: dy is not scaled by the temperature",
@@ -362,6 +378,21 @@ MUTANTS = (
         "sorted(order)])",
         "return ops.transpose(y, order)",
         CELLS,
+    ),
+    Mutant(
+        "one number for all samples of a row",
+        "numerics/categorical.py",
+        'numerics.random_unit((rows, count), draw.key, "float64", start)',
+        "ops.repeat(numerics.random_unit((rows, 1), draw.key, "
+        '"float64", start), count, axis=1)',
+        MANY,
+    ),
+    Mutant(
+        "the gradient of the mean of several samples, not of all",
+        "ops/_several.py",
+        "        return tuple(ops.sum(one, axis=1) for one in found)\n",
+        "        return tuple(ops.mean(one, axis=1) for one in found)\n",
+        MANY,
     ),
     # Sizes.
     Mutant(

@@ -64,6 +64,7 @@ NAMES = {
         "get",
         "score_function_loss",
         "serialize",
+        "without_replacement_loss",
     },
     kg.diagnostics: {
         "GradientReport",
@@ -100,7 +101,8 @@ CATEGORICAL_CALL = (
 )
 CATEGORICAL_FUNCTION = (
     "(logits, temperature=1.0, *, hard=False, axis=-1, "
-    "estimator='st_gumbel', class_mask=None, noise_scale=1.0, seed=None)"
+    "estimator='st_gumbel', class_mask=None, noise_scale=1.0, "
+    "num_samples=None, seed=None)"
 )
 SIGNATURES = {
     kg.remat: "(function)",
@@ -228,6 +230,9 @@ SIGNATURES = {
         "(num_codes, name='code_perplexity', dtype=None)"
     ),
     kg.estimators.get: "(identifier)",
+    kg.estimators.without_replacement_loss: (
+        "(values, logits, indices, *, class_mask=None)"
+    ),
     kg.estimators.score_function_loss: (
         "(values, logits, samples, *, axis=-1, class_mask=None)"
     ),

@@ -77,6 +77,7 @@ from keras_gumbel._validation.matrices import (
     matrix_arguments as matrix_arguments,
 )
 from keras_gumbel._validation.objectives import (
+    check_drawn_classes as check_drawn_classes,
     check_number_of_states as check_number_of_states,
     check_objective_batch as check_objective_batch,
     check_objective_values as check_objective_values,
@@ -90,6 +91,7 @@ from keras_gumbel._validation.scalars import (
     check_integer as check_integer,
     check_noise_dtype as check_noise_dtype,
     check_not_negative as check_not_negative,
+    check_num_samples as check_num_samples,
     check_positive as check_positive,
     check_seed as check_seed,
     check_sequence as check_sequence,

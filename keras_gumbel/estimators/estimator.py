@@ -79,6 +79,11 @@ class Estimator(ABC):
         )
         return f"{type(self).__name__}({settings})"
 
+    @property
+    def draws_the_class(self) -> bool:
+        """Whether `forward` is the one below: no noise, nothing kept."""
+        return type(self).forward is Estimator.forward
+
     def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
         """The choice, of `numerics.categorical`, and what else is to be kept.
 

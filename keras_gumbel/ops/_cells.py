@@ -49,10 +49,16 @@ class Cells:
         return self._merge(self.logits, self._sizes), temperature, class_mask
 
     def split(self, y: Tensor) -> Tensor:
-        """What was made of the cells, in the axes of the logits."""
+        """What was made of the cells, in the axes of the logits.
+
+        There may be others before them, as of several samples.
+        """
         order = [*self._rest, *self._axes]
-        y = ops.reshape(y, [self._sizes[axis] for axis in order])
-        return ops.transpose(y, [order.index(axis) for axis in sorted(order)])
+        more = len(y.shape) - len(self._rest) - 1
+        sizes = [self._sizes[axis] for axis in order]
+        y = ops.reshape(y, [*ops.shape(y)[:more], *sizes])
+        places = [more + order.index(axis) for axis in sorted(order)]
+        return ops.transpose(y, [*range(more), *places])
 
     def coordinates(self, y: Tensor) -> Tensor:
         """sum_c c * y_c, c the place of a cell along each axis: last axis."""

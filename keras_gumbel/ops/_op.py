@@ -21,7 +21,8 @@ class Op(ABC):
     outputs: ClassVar[int] = 1
     # How many tensors it has besides logits, temperature and mask.
     others: ClassVar[int] = 0
-    # How many axes of each result have a place for each class.
+    # How many axes of each result, its last but for those behind the classes,
+    # have a place for each class.
     classes_stay: ClassVar[tuple[int, ...]] = (1,)
     # Its name, in the error for a second derivative, where there is none.
     trained_once: ClassVar[str | None] = None
@@ -39,6 +40,11 @@ class Op(ABC):
     @property
     def unit(self) -> int:
         """How many rows stay together."""
+        return 1
+
+    @property
+    def copies(self) -> int:
+        """How many elements of the result there are for one of the logits."""
         return 1
 
     def with_classes(

@@ -8,11 +8,13 @@ from keras_gumbel._validation import (
     categorical_arguments,
     check_axis,
     check_index_is_exact,
+    check_num_samples,
 )
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.ops import _program
+from keras_gumbel.ops import _program, _several
+from keras_gumbel.ops._categorical import op_for
 from keras_gumbel.ops._cells import Cells
-from keras_gumbel.ops.gumbel_softmax import gumbel_softmax, op_for
+from keras_gumbel.ops.gumbel_softmax import gumbel_softmax
 
 
 def sample_argmax_index(
@@ -24,6 +26,7 @@ def sample_argmax_index(
     estimator: str | Estimator = "st_gumbel",
     class_mask: Tensor | None = None,
     noise_scale: Tensor = 1.0,
+    num_samples: int | None = None,
     seed: Seed = None,
 ) -> Tensor:
     """The index of a categorical sample, as a number with a gradient.
@@ -46,14 +49,16 @@ def sample_argmax_index(
         class_mask: As for `gumbel_softmax`. A row with no class allowed
             gives 0.
         noise_scale: As for `gumbel_softmax`.
+        num_samples: As for `gumbel_softmax`; 10,000 of 10,000 classes by
+            `st` are 10,000 numbers, and no matrix.
         seed: As for `gumbel_softmax`; the same seed gives the same sample.
 
     Returns:
         A float32 tensor of the shape of `logits` less `axis` (and with the
-        coordinates last, if there are several), whatever the
-        dtype of the logits: float16 cannot hold an index above 2048. NaN for
-        more than 2**24 classes, where their number is only known when the
-        program runs.
+        coordinates last, if there are several; `(num_samples, ...)` if that
+        is given), whatever the dtype of the logits: float16 cannot hold an
+        index above 2048. NaN for more than 2**24 classes, where their number
+        is only known when the program runs.
 
     Gradient:
         That of `gumbel_softmax`, weighted by the class numbers. It means
@@ -88,10 +93,22 @@ def sample_argmax_index(
             estimator=rule,
             class_mask=mask,
             noise_scale=noise_scale,
+            num_samples=num_samples,
             seed=seed,
         )
         return ops.cast(cells.coordinates(y), "float32")
+    if num_samples is not None:
+        check_num_samples(num_samples)
+        if axis != -1:
+            cells = Cells(logits, (axis,))
+            merged = cells.merged(temperature, class_mask)
+            (logits, temperature, class_mask), axis = merged, -1
     arguments = categorical_arguments(logits, temperature, axis, class_mask)
     check_index_is_exact(arguments.logits.shape, arguments.axis)
-    op, arguments = op_for(rule if hard else None, arguments, index=True)
+    chosen = rule if hard else None
+    if num_samples is not None:
+        return _several.samples(
+            chosen, arguments, num_samples, noise_scale, seed, index=True
+        )
+    op, arguments = op_for(chosen, arguments, index=True)
     return _program.run(op, arguments, noise_scale, seed)
