@@ -374,9 +374,8 @@ MUTANTS = (
     Mutant(
         "cells back in the order of the rest before the axes",
         "ops/_cells.py",
-        "return ops.transpose(y, [order.index(axis) for axis in "
-        "sorted(order)])",
-        "return ops.transpose(y, order)",
+        "[more + order.index(axis) for axis in sorted(order)]",
+        "[more + axis for axis in order]",
         CELLS,
     ),
     Mutant(
@@ -420,7 +419,7 @@ MUTANTS = (
     ),
     Mutant(
         "one program for one-hots and for indices",
-        "ops/gumbel_softmax.py",
+        "ops/_categorical.py",
         "    index: bool\n",
         "    index: bool = dataclasses.field(compare=False)\n",
         "tests/layers tests/ops/test_any_size.py",
