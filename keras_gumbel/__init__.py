@@ -22,6 +22,7 @@ from keras_gumbel.layers import (
     GumbelSigmoid as GumbelSigmoid,
     GumbelSinkhorn as GumbelSinkhorn,
     GumbelSoftmax as GumbelSoftmax,
+    GumbelSort as GumbelSort,
     GumbelTopK as GumbelTopK,
     HardConcreteGate as HardConcreteGate,
     SampleArgmaxIndex as SampleArgmaxIndex,

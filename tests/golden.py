@@ -23,7 +23,7 @@ def _arrays(*shapes):
     return [rng.normal(size=shape).astype("float32") for shape in shapes]
 
 
-X, DX, LONG, D_LONG, MATRICES, D_MATRICES, TABLE, D_ROWS = _arrays(
+X, DX, LONG, D_LONG, MATRICES, D_MATRICES, TABLE, D_ROWS, D_ORDERS = _arrays(
     (6, 3, 12),
     (6, 3, 12),
     (20, 700),
@@ -32,6 +32,7 @@ X, DX, LONG, D_LONG, MATRICES, D_MATRICES, TABLE, D_ROWS = _arrays(
     (5, 6, 6),
     (12, 5),
     (6, 3, 5),
+    (6, 3, 6, 6),
 )
 MASK = np.random.default_rng(1).uniform(size=X.shape) < 0.7
 TAU = np.float32(0.7)
@@ -92,6 +93,13 @@ def _cases():
             )[0],
             (X, TAU),
             DX,
+            hard,
+        )
+        yield (
+            f"orders {hard}",
+            lambda x, t, hard=hard: ops.gumbel_sort(x, t, hard=hard, seed=3)[0],
+            (X[..., :6], TAU),
+            D_ORDERS,
             hard,
         )
     yield (

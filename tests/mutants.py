@@ -42,6 +42,9 @@ PAIR = "tests/ops/test_gumbel_top_k.py tests/properties"
 GATES = "tests/ops/test_gumbel_sigmoid.py tests/properties"
 L0 = "tests/ops/test_hard_concrete.py tests/layers/test_hard_concrete_gate.py"
 SQUARE = "tests/ops/test_gumbel_sinkhorn.py tests/properties"
+ORDER = "tests/ops/test_gumbel_sort.py tests/properties"
+CELLS = "tests/ops/test_cells.py"
+MANY = "tests/ops/test_num_samples.py"
 NOISE = "tests/ops/test_noise.py"
 TABLE = "tests/ops/test_sample_embedding.py tests/layers"
 LAYERS = "tests/layers tests/conformance"
@@ -261,6 +264,21 @@ MUTANTS = (
         "axis=0) / count",
         RULES,
     ),
+    Mutant(
+        "a class that is left out is still to be had",
+        "estimators/without_replacement.py",
+        "        own = ops.where(self._out, nothing, own[..., None, :])\n",
+        "        own = ops.where(self._out & False, nothing, "
+        "own[..., None, :])\n",
+        RULES,
+    ),
+    Mutant(
+        "a baseline of classes with their own ratios",
+        "estimators/without_replacement.py",
+        "    ratios = ops.where(ones > 0.0, 1.0, ops.exp(pairs))\n",
+        "    ratios = ops.where(ones > 2.0, 1.0, ops.exp(pairs))\n",
+        RULES,
+    ),
     # Gates, subsets, permutations, tables.
     Mutant(
         "gates: dy is not scaled by the temperature",
@@ -292,6 +310,41 @@ MUTANTS = (
         PAIR,
     ),
     Mutant(
+        "the smallest score first",
+        "numerics/sorting.py",
+        "    key = -x if descending else x\n",
+        "    key = x if descending else -x\n",
+        ORDER,
+    ),
+    Mutant(
+        "noise of one entry at another in an order",
+        "numerics/sorting.py",
+        "        z = ops.take_along_axis(x, order, axis=1)\n",
+        "        z = ops.take_along_axis(x, ops.flip(order, 1), axis=1)\n",
+        ORDER,
+    ),
+    Mutant(
+        "a slope of a soft order by the entry alone, not by its place",
+        "numerics/sorting.py",
+        "    return ops.sum(step, axis=1) - own, ops.sum(parts, axis=1)\n",
+        "    return ops.sum(step, axis=1), ops.sum(parts, axis=1)\n",
+        ORDER,
+    ),
+    Mutant(
+        "a sum of weights stops a round early",
+        "numerics/sorting.py",
+        "lambda shift, _: shift < size, double",
+        "lambda shift, _: 2 * shift < size, double",
+        ORDER,
+    ),
+    Mutant(
+        "sorted scores with noise in them",
+        "ops/_sorting.py",
+        "        scores = rows.of(draw.logits())\n",
+        "        scores = finite\n",
+        ORDER,
+    ),
+    Mutant(
         "rows of Sinkhorn before columns, the last first",
         "numerics/sinkhorn.py",
         "            (path.column, log_rows, down),\n"
@@ -314,6 +367,35 @@ MUTANTS = (
         "    bid = ops.where(free, second - nearest[..., 0] + 1.0, -1.0)"
         "[..., None]",
         f"tests/ops/test_linear_assignment.py {SQUARE}",
+    ),
+    Mutant(
+        "coordinates of a cell in the reverse order",
+        "ops/_cells.py",
+        "        return ops.stack(found[::-1], axis=-1)\n",
+        "        return ops.stack(found, axis=-1)\n",
+        CELLS,
+    ),
+    Mutant(
+        "cells back in the order of the rest before the axes",
+        "ops/_cells.py",
+        "[more + order.index(axis) for axis in sorted(order)]",
+        "[more + axis for axis in order]",
+        CELLS,
+    ),
+    Mutant(
+        "one number for all samples of a row",
+        "numerics/categorical.py",
+        'numerics.random_unit((rows, count), draw.key, "float64", start)',
+        "ops.repeat(numerics.random_unit((rows, 1), draw.key, "
+        '"float64", start), count, axis=1)',
+        MANY,
+    ),
+    Mutant(
+        "the gradient of the mean of several samples, not of all",
+        "ops/_several.py",
+        "        return tuple(ops.sum(one, axis=1) for one in found)\n",
+        "        return tuple(ops.mean(one, axis=1) for one in found)\n",
+        MANY,
     ),
     # Sizes.
     Mutant(
@@ -341,7 +423,7 @@ MUTANTS = (
     ),
     Mutant(
         "one program for one-hots and for indices",
-        "ops/gumbel_softmax.py",
+        "ops/_categorical.py",
         "    index: bool\n",
         "    index: bool = dataclasses.field(compare=False)\n",
         "tests/layers tests/ops/test_any_size.py",

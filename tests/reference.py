@@ -188,3 +188,44 @@ def successive_softmaxes(x, temperature, k):
         every = np.broadcast_to(log_a[..., None, :], (*w.shape, w.shape[-1]))
         w = w + np.logaddexp.reduce(every, -1, where=others, initial=-np.inf)
     return k_hot
+
+
+def order_of(x, descending=True):
+    """Which entry is at each place; -1 where there is none."""
+    real = x > -np.inf
+    key = np.where(real, -x if descending else x, np.inf)
+    order = np.argsort(key, axis=-1, kind="stable")
+    return np.where(np.take_along_axis(real, order, -1), order, -1)
+
+
+def hard_sort(x, descending=True):
+    """The permutation matrix of the order of x, places before entries."""
+    order = order_of(x, descending)[..., None]
+    return 1.0 * (order == np.arange(x.shape[-1]))
+
+
+def soft_sort_weights(x, temperature, descending=True):
+    """exp(-|z_i - x_j| / temperature), z the sorted x; no entry, no weight."""
+    order = order_of(x, descending)
+    temperature = np.asarray(temperature)[..., None]
+    z = np.take_along_axis(x, order, -1)[..., :, None]
+    real = (order >= 0)[..., :, None] & (x > -np.inf)[..., None, :]
+    with np.errstate(invalid="ignore"):
+        gap = np.where(real, np.abs(z - x[..., None, :]), 0.0)
+    return np.where(real, np.exp(-gap / temperature), 0.0)
+
+
+def _normalised(weights, axis):
+    total = weights.sum(axis, keepdims=True)
+    return weights / np.where(total == 0, 1, total)
+
+
+def soft_sort(x, temperature, descending=True):
+    """Prillo and Eisenschlos, eq. 3."""
+    return _normalised(soft_sort_weights(x, temperature, descending), -1)
+
+
+def soft_ranks(x, temperature, descending=True):
+    """The mean place of each entry, by the same weights."""
+    weights = soft_sort_weights(x, temperature, descending)
+    return np.arange(x.shape[-1]) @ _normalised(weights, -2)

@@ -57,7 +57,9 @@ def program_at(shape):
     def run(logits, u):
         one = keras.ops.ones((), logits.dtype)
         draw = Draw(lambda: logits, one, backend.next_key(0), 1)
-        with mock.patch.object(numerics, "random_unit", return_value=u):
+        with mock.patch.object(
+            numerics, "random_unit", return_value=u[:, None]
+        ):
             return categorical.sample(draw)
 
     return run

@@ -23,6 +23,7 @@ LOGITS = np.zeros((2, 3), "float32")
         ("logits", kg.ops.gumbel_softmax),
         ("logits", kg.ops.gumbel_sigmoid),
         ("logits", lambda x: kg.ops.gumbel_top_k(x, 2)),
+        ("scores", kg.ops.gumbel_sort),
         (
             "logits",
             lambda x: kg.ops.gumbel_sinkhorn(keras.ops.stack([x, x, x], 1)),

@@ -25,6 +25,7 @@ NAMES = {
         "GumbelSinkhorn",
         "GumbelSoftmax",
         "HardConcreteGate",
+        "GumbelSort",
         "GumbelTopK",
         "SampleArgmaxIndex",
         "TemperatureScheduler",
@@ -47,6 +48,7 @@ NAMES = {
         "hard_concrete",
         "gumbel_sinkhorn",
         "linear_assignment",
+        "gumbel_sort",
         "gumbel_top_k",
         "nearest_code",
         "sample_argmax_index",
@@ -65,6 +67,7 @@ NAMES = {
         "get",
         "score_function_loss",
         "serialize",
+        "without_replacement_loss",
     },
     kg.diagnostics: {
         "GradientReport",
@@ -88,6 +91,7 @@ NAMES = {
         "GumbelSigmoid",
         "GumbelSinkhorn",
         "GumbelSoftmax",
+        "GumbelSort",
         "GumbelTopK",
         "HardConcreteGate",
         "SampleArgmaxIndex",
@@ -107,7 +111,8 @@ CATEGORICAL_CALL = (
 )
 CATEGORICAL_FUNCTION = (
     "(logits, temperature=1.0, *, hard=False, axis=-1, "
-    "estimator='st_gumbel', class_mask=None, noise_scale=1.0, seed=None)"
+    "estimator='st_gumbel', class_mask=None, noise_scale=1.0, "
+    "num_samples=None, seed=None)"
 )
 SIGNATURES = {
     kg.remat: "(function)",
@@ -176,6 +181,12 @@ SIGNATURES = {
         "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
     ),
     kg.GumbelSinkhorn.call: CATEGORICAL_CALL,
+    kg.GumbelSort: (
+        "(temperature=1.0, hard=False, *, output='permutation', "
+        "descending=True, inference=None, noise_scale=1.0, "
+        "from_logits=True, seed=None, **kwargs)"
+    ),
+    kg.GumbelSort.call: CATEGORICAL_CALL,
     kg.GumbelTopK: (
         "(k, temperature=1.0, hard=False, axis=-1, *, inference=None, "
         "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
@@ -201,6 +212,10 @@ SIGNATURES = {
         "class_mask=None, noise_scale=1.0, seed=None)"
     ),
     kg.ops.linear_assignment: "(logits)",
+    kg.ops.gumbel_sort: (
+        "(scores, temperature=1.0, *, hard=False, descending=True, "
+        "class_mask=None, noise_scale=1.0, seed=None)"
+    ),
     kg.ops.gumbel_top_k: (
         "(logits, k, temperature=1.0, *, hard=False, axis=-1, "
         "class_mask=None, noise_scale=1.0, seed=None)"
@@ -251,6 +266,9 @@ SIGNATURES = {
         "(num_codes, name='code_perplexity', dtype=None)"
     ),
     kg.estimators.get: "(identifier)",
+    kg.estimators.without_replacement_loss: (
+        "(values, logits, indices, *, class_mask=None)"
+    ),
     kg.estimators.score_function_loss: (
         "(values, logits, samples, *, axis=-1, class_mask=None)"
     ),
@@ -338,6 +356,7 @@ def test_public_names(module):
 def test_what_is_at_the_top_is_what_is_below():
     assert kg.GumbelSoftmax is kg.layers.GumbelSoftmax
     assert kg.GumbelSigmoid is kg.layers.GumbelSigmoid
+    assert kg.GumbelSort is kg.layers.GumbelSort
     assert kg.GumbelTopK is kg.layers.GumbelTopK
     assert kg.SampleArgmaxIndex is kg.layers.SampleArgmaxIndex
     assert kg.TemperatureScheduler is kg.callbacks.TemperatureScheduler
@@ -422,6 +441,7 @@ def test_serialised_names_are_stable():
             kg.GumbelSinkhorn,
             kg.GumbelSoftmax,
             kg.HardConcreteGate,
+            kg.GumbelSort,
             kg.GumbelTopK,
             kg.SampleArgmaxIndex,
             kg.VectorQuantizer,
@@ -441,6 +461,7 @@ def test_serialised_names_are_stable():
         "keras_gumbel>GumbelSinkhorn",
         "keras_gumbel>GumbelSoftmax",
         "keras_gumbel>HardConcreteGate",
+        "keras_gumbel>GumbelSort",
         "keras_gumbel>GumbelTopK",
         "keras_gumbel>SampleArgmaxIndex",
         "keras_gumbel>VectorQuantizer",

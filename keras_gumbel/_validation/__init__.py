@@ -10,6 +10,11 @@ from keras_gumbel._validation.arguments import (
     as_it_is as as_it_is,
     is_learned as is_learned,
 )
+from keras_gumbel._validation.axes import (
+    check_axes_fit as check_axes_fit,
+    check_axis as check_axis,
+    check_one_a_distribution as check_one_a_distribution,
+)
 from keras_gumbel._validation.codebooks import (
     check_are_vectors as check_are_vectors,
     check_codebook as check_codebook,
@@ -61,7 +66,6 @@ from keras_gumbel._validation.distributions import (
 )
 from keras_gumbel._validation.gates import gate_arguments as gate_arguments
 from keras_gumbel._validation.hard_concrete import (
-    check_gate_axis as check_gate_axis,
     check_gated as check_gated,
     check_log_alpha as check_log_alpha,
     check_stretch as check_stretch,
@@ -88,6 +92,7 @@ from keras_gumbel._validation.matrices import (
     matrix_arguments as matrix_arguments,
 )
 from keras_gumbel._validation.objectives import (
+    check_drawn_classes as check_drawn_classes,
     check_number_of_states as check_number_of_states,
     check_objective_batch as check_objective_batch,
     check_objective_values as check_objective_values,
@@ -101,6 +106,7 @@ from keras_gumbel._validation.scalars import (
     check_integer as check_integer,
     check_noise_dtype as check_noise_dtype,
     check_not_negative as check_not_negative,
+    check_num_samples as check_num_samples,
     check_positive as check_positive,
     check_seed as check_seed,
     check_sequence as check_sequence,

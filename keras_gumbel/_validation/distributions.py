@@ -69,7 +69,8 @@ def check_is_noisy(layer: Any) -> None:
 def check_categories_are_last(layer: Any, logits: Tensor) -> None:
     """Where TensorFlow Probability has them."""
     shape = tuple(logits.shape)
-    if canonical_axis(layer.axis, shape) != len(shape) - 1:
+    several = not isinstance(layer.axis, int)
+    if several or canonical_axis(layer.axis, shape) != len(shape) - 1:
         raise ValueError(
             "`layer` must have its categories on the last axis, as TensorFlow "
             "Probability has them: give a layer with axis=-1 and "

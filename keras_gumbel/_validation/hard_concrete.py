@@ -1,14 +1,12 @@
 """Gates, and what they are learned for."""
 
 import math
-import numbers
 from typing import Any
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation.arguments import Arguments, is_learned
 from keras_gumbel._validation.scalars import (
-    check_integer,
     check_sequence,
     is_number,
 )
@@ -34,21 +32,6 @@ def check_stretch(stretch: Any) -> None:
             "1, so that gates can be exactly 0 and exactly 1. "
             f"Received: stretch={stretch!r}"
         )
-
-
-def check_gate_axis(axis: Any) -> int | tuple[int, ...]:
-    """The integer, or the integers, that `axis` is."""
-    if isinstance(axis, numbers.Integral):
-        check_integer(axis, "axis")
-        return int(axis)
-    check_sequence(axis, "axis")
-    for one in axis:
-        check_integer(one, "axis")
-    if not len(axis):
-        raise ValueError(
-            f"`axis` must name at least one axis. Received: axis={axis!r}"
-        )
-    return tuple(int(one) for one in axis)
 
 
 def gate_axes(axis: int | tuple[int, ...], shape: Shape) -> tuple[int, ...]:

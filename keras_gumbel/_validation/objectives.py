@@ -37,6 +37,38 @@ def check_values(values: Tensor, samples: Tensor, axis: int) -> None:
         )
 
 
+def check_drawn_classes(
+    values: Tensor, indices: Tensor, logits: Tensor
+) -> None:
+    """A float for each of 2 to 8 classes of each distribution."""
+    if "float" not in dtype_name(values):
+        raise TypeError(
+            "`values` must be a float tensor. "
+            f"Received: values of dtype {dtype_name(values)}"
+        )
+    if "int" not in dtype_name(indices):
+        raise TypeError(
+            "`indices` must be an integer tensor. "
+            f"Received: indices of dtype {dtype_name(indices)}"
+        )
+    shape, target = tuple(indices.shape), tuple(logits.shape)
+    if not _agree(shape[:-1], target[:-1]) or len(shape) != len(target):
+        raise ValueError(
+            "`indices` must have the logits' shape, with k for the classes. "
+            f"Received: indices of shape {shape}, logits of shape {target}"
+        )
+    if shape[-1] not in range(2, 9):
+        raise ValueError(
+            "`indices` must have 2 to 8 classes on the last axis. "
+            f"Received: indices of shape {shape}"
+        )
+    if not _agree(tuple(values.shape), shape):
+        raise ValueError(
+            "`values` must have the shape of `indices`. Received: values of "
+            f"shape {tuple(values.shape)}, indices of shape {shape}"
+        )
+
+
 def check_possible(logits: np.ndarray) -> None:
     """Every distribution has a class, and no logit is NaN or +inf."""
     if not np.all(np.isfinite(logits.max(-1))):

@@ -103,3 +103,8 @@ def check_noise_dtype(dtype: Any) -> str:
             f"'float32' or 'float64'. Received: dtype={dtype!r}"
         )
     return name
+
+
+def check_num_samples(num_samples: Any) -> None:
+    """How many samples of each distribution: a positive integer."""
+    check_integer(num_samples, "num_samples", minimum=1)

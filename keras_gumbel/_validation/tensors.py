@@ -151,31 +151,35 @@ def canonical_axis(axis: int, shape: tuple[int | None, ...]) -> int:
     return axis % rank
 
 
-def check_logits(logits: Any) -> None:
+def check_logits(logits: Any, name: str = "logits") -> None:
     """A float tensor of known rank."""
     dtype = dtype_name(logits)
     if "float" not in dtype:
         raise TypeError(
-            "`logits` must be a float tensor: unnormalised "
+            f"`{name}` must be a float tensor: unnormalised "
             "log-probabilities, not classes or counts. "
-            f"Received: logits of dtype {dtype}"
+            f"Received: {name} of dtype {dtype}"
         )
     if backend.rank(logits) is None:
         raise ValueError(
-            "`logits` must have a known rank. "
-            f"Received: logits of shape {logits.shape}"
+            f"`{name}` must have a known rank. "
+            f"Received: {name} of shape {logits.shape}"
         )
 
 
 def categorical_arguments(
-    logits: Any, temperature: Any, axis: Any, class_mask: Any
+    logits: Any,
+    temperature: Any,
+    axis: Any,
+    class_mask: Any,
+    name: str = "logits",
 ) -> Arguments:
     """The arguments of every categorical function, checked."""
     check_temperature(temperature)
     check_integer(axis, "axis")
     learned = is_learned(temperature)
-    logits = dense(logits, "logits")
-    check_logits(logits)
+    logits = dense(logits, name)
+    check_logits(logits, name)
     axis = canonical_axis(axis, logits.shape)
     temperature = backend.to_tensor(temperature, wide_dtype_name(logits))
     if len(temperature.shape):

@@ -19,3 +19,6 @@ from keras_gumbel.estimators.straight_through import (
 from keras_gumbel.estimators.straight_through_gumbel import (
     StraightThroughGumbel as StraightThroughGumbel,
 )
+from keras_gumbel.estimators.without_replacement import (
+    without_replacement_loss as without_replacement_loss,
+)

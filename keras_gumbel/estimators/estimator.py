@@ -82,6 +82,11 @@ class Estimator(ABC):
         )
         return f"{type(self).__name__}({settings})"
 
+    @property
+    def draws_the_class(self) -> bool:
+        """Whether `forward` is the one below: no noise, nothing kept."""
+        return type(self).forward is Estimator.forward
+
     def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
         """Draw the class of each row, and return what `backward` needs of it.
 

@@ -12,6 +12,7 @@ from keras_gumbel.layers.gumbel_quantizer import (
 from keras_gumbel.layers.gumbel_sigmoid import GumbelSigmoid as GumbelSigmoid
 from keras_gumbel.layers.gumbel_sinkhorn import GumbelSinkhorn as GumbelSinkhorn
 from keras_gumbel.layers.gumbel_softmax import GumbelSoftmax as GumbelSoftmax
+from keras_gumbel.layers.gumbel_sort import GumbelSort as GumbelSort
 from keras_gumbel.layers.gumbel_top_k import GumbelTopK as GumbelTopK
 from keras_gumbel.layers.hard_concrete_gate import (
     HardConcreteGate as HardConcreteGate,

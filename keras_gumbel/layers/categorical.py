@@ -7,9 +7,10 @@ import keras
 
 from keras_gumbel import estimators, numerics
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
-from keras_gumbel._validation import canonical_axis, check_integer
+from keras_gumbel._validation import check_axes_fit, check_axis
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.logits import LogitsLayer
+from keras_gumbel.ops._cells import Cells
 from keras_gumbel.ops._noiseless import mode, noiseless_softmax
 
 
@@ -24,7 +25,7 @@ class CategoricalLayer(LogitsLayer):
         self,
         temperature: float | LearningRateSchedule = 1.0,
         hard: bool = False,
-        axis: int = -1,
+        axis: int | tuple[int, ...] = -1,
         *,
         estimator: str | Estimator = "st_gumbel",
         inference: str | None = None,
@@ -42,27 +43,59 @@ class CategoricalLayer(LogitsLayer):
             seed=seed,
             **kwargs,
         )
-        check_integer(axis, "axis")
-        self.axis = int(axis)
+        self.axis = check_axis(axis)
         self._init_estimator(estimator)
 
     def build(self, logits_shape: Shape) -> None:
         """Check the axis against the shape; there is nothing to create."""
-        canonical_axis(self.axis, logits_shape)
+        self._axes(logits_shape)
         self.built = True
 
+    def _axes(self, shape: Shape) -> tuple[int, ...]:
+        """Those of the classes, counted from the front."""
+        axes = (self.axis,) if isinstance(self.axis, int) else self.axis
+        return check_axes_fit(axes, tuple(shape))
+
+    @property
+    def _one_axis(self) -> int:
+        """That of the classes where these are drawn: of cells the last."""
+        return self.axis if isinstance(self.axis, int) else -1
+
     def _class_axis(self, shape: Shape) -> int:
-        return canonical_axis(self.axis, shape)
+        return max(self._axes(shape))
+
+    def _choose(
+        self,
+        logits: Tensor,
+        class_mask: Tensor | None,
+        temperature: Tensor | None,
+        training: bool | None,
+    ) -> Tensor:
+        if isinstance(self.axis, int):
+            return super()._choose(logits, class_mask, temperature, training)
+        cells = Cells(logits, self.axis)
+        merged, temperature, mask = cells.merged(temperature, class_mask)
+        y = super()._choose(merged, mask, temperature, training)
+        return self._split(cells, y)
+
+    def _split(self, cells: Cells, y: Tensor) -> Tensor:
+        """What the layer gives for a choice among cells."""
+        return cells.split(y)
 
     def _near(self, logits: Tensor) -> Tensor:
-        far = numerics.offset(logits, self.noise_scale, self.axis)
+        far = numerics.offset(logits, self.noise_scale, self._one_axis)
         return numerics.less(logits, far)
 
     def _mode(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
     ) -> Tensor:
         return self._read(
-            mode(logits, temperature, axis=self.axis, class_mask=class_mask)
+            mode(
+                logits,
+                temperature,
+                axis=self._one_axis,
+                class_mask=class_mask,
+            )
         )
 
     def _relax(
@@ -70,7 +103,10 @@ class CategoricalLayer(LogitsLayer):
     ) -> Tensor:
         return self._read(
             noiseless_softmax(
-                logits, temperature, axis=self.axis, class_mask=class_mask
+                logits,
+                temperature,
+                axis=self._one_axis,
+                class_mask=class_mask,
             )
         )
 
@@ -82,6 +118,6 @@ class CategoricalLayer(LogitsLayer):
         """The constructor's arguments."""
         return {
             **super().get_config(),
-            "axis": self.axis,
+            "axis": self.axis if isinstance(self.axis, int) else [*self.axis],
             "estimator": estimators.serialize(self.estimator),
         }

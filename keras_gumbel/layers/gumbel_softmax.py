@@ -28,7 +28,9 @@ class GumbelSoftmax(CategoricalLayer):
             `steps_per_execution` and XLA. (Used twice in a model, it counts
             twice a step.) Defaults to `1.0`.
         hard: True for exactly one-hot samples. Defaults to `False`.
-        axis: Integer, the category axis. Defaults to `-1`.
+        axis: Integer, the category axis; or several integers, whose cells
+            are the classes: `(1, 2)` for one cell of images `(batch, height,
+            width)`. Defaults to `-1`.
         estimator: Name or object of `keras_gumbel.estimators`, the backward
             rule of hard samples: `"st_gumbel"`, `"gumbel_rao"`, `"st"`,
             `"reinmax"` or `"gapped_st"`. Defaults to `"st_gumbel"`.
@@ -119,7 +121,7 @@ class GumbelSoftmax(CategoricalLayer):
             logits,
             temperature,
             hard=self.hard,
-            axis=self.axis,
+            axis=self._one_axis,
             estimator=self.current_estimator,
             class_mask=class_mask,
             noise_scale=self.noise_scale,

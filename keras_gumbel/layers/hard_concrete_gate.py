@@ -10,7 +10,7 @@ from keras_gumbel import numerics
 from keras_gumbel._tracing import given_noise, is_sampling
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
-    check_gate_axis,
+    check_axis,
     check_gated,
     check_kind,
     check_not_negative,
@@ -157,7 +157,7 @@ class HardConcreteGate(SamplingLayer):
             **kwargs,
         )
         check_stretch(stretch)
-        self.axis = check_gate_axis(axis)
+        self.axis = check_axis(axis)
         self.stretch = float(stretch[0]), float(stretch[1])
         self.log_alpha_initializer = check_kind(
             keras.initializers.get(log_alpha_initializer),

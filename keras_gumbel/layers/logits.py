@@ -133,16 +133,32 @@ class LogitsLayer(SamplingLayer):
         what = "sample" if training else self.resolved_inference
         noise = given_noise(self, logits)
         if noise is not None:
-            what = "argmax" if self.hard else self._relaxed_mode
-            logits = self._near(numerics.allowed(logits, class_mask))
-            scale = numerics.scale_or_nan(self.noise_scale, logits)
-            noise = scale * ops.cast(noise, logits.dtype)
-            logits = numerics.moved(logits, noise)
-            class_mask = None
-        elif what == "sample":
+            return self._by_noise(logits, class_mask, temperature, noise)
+        if what == "sample":
             check_can_draw(self.name)
         give = {"sample": self._draw, "argmax": self._mode}
         return give.get(what, self._relax)(logits, temperature, class_mask)
+
+    def _by_noise(
+        self,
+        logits: Tensor,
+        class_mask: Tensor | None,
+        temperature: Tensor,
+        noise: Tensor,
+    ) -> Tensor:
+        """The sample that this noise gives."""
+        give = self._mode if self.hard else self._relax
+        return give(
+            self._perturbed(logits, class_mask, noise), temperature, None
+        )
+
+    def _perturbed(
+        self, logits: Tensor, class_mask: Tensor | None, noise: Tensor
+    ) -> Tensor:
+        """The logits with the noise added, forbidden ones -inf."""
+        near = self._near(numerics.allowed(logits, class_mask))
+        scale = numerics.scale_or_nan(self.noise_scale, near)
+        return numerics.moved(near, scale * ops.cast(noise, near.dtype))
 
     def _near(self, logits: Tensor) -> Tensor:
         """The logits, moved to where noise keeps its digits beside them.

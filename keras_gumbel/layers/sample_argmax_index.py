@@ -6,8 +6,10 @@ import keras
 
 from keras_gumbel import numerics
 from keras_gumbel._typing import Shape, Tensor
-from keras_gumbel._validation import canonical_axis, check_index_is_exact
+from keras_gumbel._validation import check_index_is_exact
 from keras_gumbel.layers.categorical import CategoricalLayer
+from keras_gumbel.ops._cells import Cells
+from keras_gumbel.ops.gumbel_softmax import gumbel_softmax
 from keras_gumbel.ops.sample_argmax_index import sample_argmax_index
 
 
@@ -29,8 +31,10 @@ class SampleArgmaxIndex(CategoricalLayer):
             `keras.optimizers.schedules.LearningRateSchedule` of the layer's
             training calls, counted from 0. Defaults to `1.0`.
         hard: True for whole indices. Defaults to `False`.
-        axis: Integer, the category axis, which the output is without.
-            Defaults to `-1`.
+        axis: Integer, the category axis, which the output is without; or
+            several integers, whose cells are the classes. The output is then
+            without them all, and its last axis has a coordinate of the cell
+            for each integer, in their order. Defaults to `-1`.
         estimator: Name or object of `keras_gumbel.estimators`, the backward
             rule of hard samples. Defaults to `"st_gumbel"`.
         inference: What happens when not training. `"argmax"`: the index of
@@ -59,9 +63,10 @@ class SampleArgmaxIndex(CategoricalLayer):
             stops here. A mask of earlier axes goes on with the output.
 
     Returns:
-        A float32 tensor of the shape of the logits less `axis`, whatever the
-        policy: float16 cannot hold an index above 2048. NaN for more than
-        2**24 classes, where their number is only known when the program runs.
+        A float32 tensor of the shape of the logits less `axis` (and with the
+        coordinates last, if it is several), whatever the policy: float16
+        cannot hold an index above 2048. NaN for more than 2**24 classes,
+        where their number is only known when the program runs.
 
     Gradient:
         The gradient of `GumbelSoftmax`, weighted by the class numbers. It
@@ -91,12 +96,23 @@ class SampleArgmaxIndex(CategoricalLayer):
     def build(self, logits_shape: Shape) -> None:
         """Check the axis, and that the classes have exact numbers."""
         super().build(logits_shape)
-        check_index_is_exact(tuple(logits_shape), self.axis)
+        for axis in self._axes(logits_shape):
+            check_index_is_exact(tuple(logits_shape), axis)
 
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
-        """The shape of the logits less the category axis."""
-        axis = canonical_axis(self.axis, logits_shape)
-        return *logits_shape[:axis], *logits_shape[axis + 1 :]
+        """The shape of the logits less the category axes."""
+        axes = self._axes(logits_shape)
+        left = (n for i, n in enumerate(logits_shape) if i not in axes)
+        last = () if isinstance(self.axis, int) else (len(axes),)
+        return *left, *last
+
+    def compute_mask(self, logits: Tensor, previous_mask: Any) -> Any:
+        """The mask as it came; None if it is of an axis that is gone."""
+        mask = super().compute_mask(logits, previous_mask)
+        gone = mask is not None and len(mask.shape) > min(
+            self._axes(logits.shape)
+        )
+        return None if gone else mask
 
     def compute_output_spec(
         self, logits: Tensor, *args: Any, **kwargs: Any
@@ -112,11 +128,14 @@ class SampleArgmaxIndex(CategoricalLayer):
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
     ) -> Tensor:
-        return sample_argmax_index(
+        draw = sample_argmax_index
+        if not isinstance(self.axis, int):
+            draw, logits = gumbel_softmax, numerics.widen(logits)
+        return draw(
             logits,
             temperature,
             hard=self.hard,
-            axis=self.axis,
+            axis=self._one_axis,
             estimator=self.current_estimator,
             class_mask=class_mask,
             noise_scale=self.noise_scale,
@@ -124,5 +143,10 @@ class SampleArgmaxIndex(CategoricalLayer):
         )
 
     def _read(self, choice: Tensor) -> Tensor:
+        if not isinstance(self.axis, int):
+            return choice
         check_index_is_exact(tuple(choice.shape), self.axis)
         return numerics.mean_class(choice, self.axis)
+
+    def _split(self, cells: Cells, y: Tensor) -> Tensor:
+        return cells.coordinates(y)

@@ -142,36 +142,49 @@ def sample(draw: Draw) -> Tensor:
     """
     x = numerics.with_axis_at(numerics.nan_to_inf(draw.logits()), draw.axis, -1)
     lead, size = ops.shape(x)[:-1], ops.shape(x)[-1]
-    x = ops.reshape(x, (-1, size))
-    # Or else each reader would go through the sums again, for each class.
-    choice = backend.unfused_unless_zero(
-        draw.noise_scale,
-        lambda: _sample_rows(x, draw),
-        lambda: ops.squeeze(first_argmax(x, 1), 1),
-    )
+    start = draw.places((-1, 1), of_rows=True)
+    choice = _sample(ops.reshape(x, (-1, size)), draw, 1, start)
     return numerics.with_axis_at(ops.reshape(choice, (*lead, 1)), -1, draw.axis)
 
 
-def _sample_rows(x: Tensor, draw: Draw) -> Tensor:
-    """`sample` of logits (rows, classes), without noise excepted."""
-    size = ops.shape(x)[1]
+def several(draw: Draw, count: int) -> Tensor:
+    """`count` classes of each row of logits (rows, classes): (rows, count).
+
+    Those that `sample` gives of logits with each row so many times, which are
+    not made: a row's weights are summed once.
+    """
+    return _sample(numerics.nan_to_inf(draw.logits()), draw, count, 0)
+
+
+def _sample(x: Tensor, draw: Draw, count: int, start: Tensor | int) -> Tensor:
+    """`count` classes of each row (rows, classes), the numbers from `start`."""
+    # Or else each reader would go through the sums again, for each class.
+    return backend.unfused_unless_zero(
+        draw.noise_scale,
+        lambda: _sample_rows(x, draw, count, start),
+        lambda: ops.repeat(first_argmax(x, 1), count, axis=1),
+    )
+
+
+def _sample_rows(
+    x: Tensor, draw: Draw, count: int, start: Tensor | int
+) -> Tensor:
+    """`_sample`, without noise excepted."""
+    rows, size = ops.shape(x)
     x = _in_runs(x, numerics.FORBIDDEN)
     peak = backend.materialize(
         backend.max(x, axis=-1, initial=numerics.FORBIDDEN)
     )
-    peak = backend.max(peak, axis=1, initial=numerics.FORBIDDEN)
-    rows = ops.shape(peak)
+    peak = backend.max(peak, axis=1, keepdims=True, initial=numerics.FORBIDDEN)
     unit = backend.unfused_unless_zero(
         draw.noise_scale,
-        lambda: numerics.random_unit(
-            rows, draw.key, "float64", draw.places((-1,), of_rows=True)
-        ),
-        lambda: ops.zeros(rows, "float64"),
+        lambda: numerics.random_unit((rows, count), draw.key, "float64", start),
+        lambda: ops.zeros((rows, count), "float64"),
     )
 
     def weigh(x: Tensor) -> Tensor:
-        top = ops.reshape(peak, (*rows, *(1,) * (len(x.shape) - 1)))
-        return ops.cast(ops.exp((x - top) / draw.noise_scale), "float64")
+        weight = ops.exp((x - peak[..., None]) / draw.noise_scale)
+        return ops.cast(weight, "float64")
 
     choice, _ = _invert(x, weigh, lambda total: unit * total)
     choice = ops.where(peak == numerics.FORBIDDEN, size, choice)
@@ -199,16 +212,18 @@ def _invert(
 ) -> tuple[Tensor, Tensor]:
     """The first place where the summed weights exceed `threshold(total)`.
 
+    Totals are (rows, 1), thresholds as many a row as are looked for.
+
     Returns:
         The place among the runs' entries, and what is left of the threshold
         there.
     """
     runs, run = x.shape[1:]
     if runs == 1:
-        return _scan(weigh(ops.squeeze(x, 1)), threshold)
+        return _scan(weigh(x), threshold)
     totals = backend.materialize(ops.sum(weigh(x), axis=-1))
     which, rest = _invert(_in_runs(totals, 0.0), lambda w: w, threshold)
-    rows = ops.arange(ops.shape(x)[0], dtype="int32")
+    rows = ops.arange(ops.shape(x)[0], dtype="int32")[:, None]
     entries = ops.reshape(x, (-1, run))
     entries = ops.take(entries, rows * runs + which, axis=0)
     where, rest = _scan(weigh(entries), lambda _: rest)
@@ -218,15 +233,15 @@ def _invert(
 def _scan(
     weights: Tensor, threshold: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """`_invert` of one run."""
-    if weights.shape[1] is None:
-        sums = ops.cumsum(weights, axis=1)
-        limit = _below(sums[:, -1], threshold)
-        past = sums <= limit[:, None]
-        place = ops.sum(ops.cast(past, "int32"), axis=1)
-        return place, limit - backend.max(ops.where(past, sums, 0.0), axis=1)
+    """`_invert` of one run for each threshold, or for all of a row."""
+    if weights.shape[2] is None:
+        sums = ops.cumsum(weights, axis=2)
+        limit = _below(sums[:, :, -1], threshold)
+        past = sums <= limit[..., None]
+        place = ops.sum(ops.cast(past, "int32"), axis=2)
+        return place, limit - backend.max(ops.where(past, sums, 0.0), axis=2)
     # Written out, which is several times faster than a cumulative sum.
-    sums = list(itertools.accumulate(ops.unstack(weights, axis=1)))
+    sums = list(itertools.accumulate(ops.unstack(weights, axis=2)))
     limit = _below(sums[-1], threshold)
     place = ops.zeros(ops.shape(limit), "int32")
     before = ops.zeros_like(limit)

@@ -3,6 +3,7 @@
 from keras_gumbel.ops.gumbel_sigmoid import gumbel_sigmoid as gumbel_sigmoid
 from keras_gumbel.ops.gumbel_sinkhorn import gumbel_sinkhorn as gumbel_sinkhorn
 from keras_gumbel.ops.gumbel_softmax import gumbel_softmax as gumbel_softmax
+from keras_gumbel.ops.gumbel_sort import gumbel_sort as gumbel_sort
 from keras_gumbel.ops.gumbel_top_k import gumbel_top_k as gumbel_top_k
 from keras_gumbel.ops.hard_concrete import hard_concrete as hard_concrete
 from keras_gumbel.ops.linear_assignment import (

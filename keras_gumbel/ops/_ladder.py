@@ -70,13 +70,13 @@ def by_rungs(
         *others,
     )
 
-    def back(result: Tensor, stays: bool) -> Tensor:
+    def back(result: Tensor, stays: int) -> Tensor:
         """Return its real part, in the axes of the arguments."""
         behind = len(shape) - 2  # axes behind that of the classes
         own = [-1] * (len(result.shape) - 1 - max(behind, 0))
         size = [shape[0], *own, *shape[2:]]
-        if stays and own:
-            size[1] = shape[1]
+        for axis in range(max(len(own) - stays, 0), len(own)):
+            size[1 + axis] = shape[1]
         result = backend.corner(result, size)
         return ops.reshape(result, (*lead, *ops.shape(result)[1:]))
 
@@ -110,7 +110,7 @@ def _rungs(
     In a graph a size that is known, but for that of rows, stays.
     """
     if not backend.programs_are_sized():
-        goal = _up(shape, op.unit)
+        goal = _up(shape, op.unit, op.copies)
         tail = (
             up if static is None else size
             for size, up, static in zip(
@@ -118,14 +118,14 @@ def _rungs(
             )
         )
         return (goal[0], *tail), None in known[1:]
-    goal = _known_up(shape, op.unit)
+    goal = _known_up(shape, op.unit, op.copies)
     vary = goal[1:] != shape[1:] or (bool(_ready) and (op, goal) in _ready)
     return goal, vary
 
 
-def _up(shape: tuple[Size, ...], unit: int) -> tuple[Size, ...]:
+def _up(shape: tuple[Size, ...], unit: int, copies: int) -> tuple[Size, ...]:
     """The next rung of each axis."""
-    elements = math.prod(
+    elements = copies * math.prod(
         size if isinstance(size, int) else ops.cast(size, "int64")
         for size in shape
     )

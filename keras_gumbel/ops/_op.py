@@ -21,12 +21,11 @@ class Op(ABC):
     outputs: ClassVar[int] = 1
     # How many tensors it has besides logits, temperature and mask.
     others: ClassVar[int] = 0
-    # Of which results the axis of the classes is that of the logits.
-    classes_stay: ClassVar[tuple[bool, ...]] = (True,)
+    # How many axes of each result, its last but for those behind the classes,
+    # have a place for each class.
+    classes_stay: ClassVar[tuple[int, ...]] = (1,)
     # Its name, in the error for a second derivative, where there is none.
     trained_once: ClassVar[str | None] = None
-    # Whether the forward pass is a program, and not plain operations.
-    forward_is_compiled: ClassVar[bool] = True
 
     @property
     def own_dtype(self) -> bool:
@@ -34,8 +33,18 @@ class Op(ABC):
         return False
 
     @property
+    def forward_is_compiled(self) -> bool:
+        """Whether the forward pass is a program, and not plain operations."""
+        return True
+
+    @property
     def unit(self) -> int:
         """How many rows stay together."""
+        return 1
+
+    @property
+    def copies(self) -> int:
+        """How many elements of the result there are for one of the logits."""
         return 1
 
     def with_classes(

@@ -1,16 +1,16 @@
 """Categorical samples with a gradient: one-hot, or relaxed."""
 
-import dataclasses
-
-from keras import ops
-
-from keras_gumbel import backend, estimators, numerics
-from keras_gumbel._typing import Seed, Tensor, Tensors
-from keras_gumbel._validation import Arguments, categorical_arguments
+from keras_gumbel import backend, estimators
+from keras_gumbel._typing import Seed, Tensor
+from keras_gumbel._validation import (
+    categorical_arguments,
+    check_axis,
+    check_num_samples,
+)
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.numerics import Draw, categorical
-from keras_gumbel.ops import _program
-from keras_gumbel.ops._op import Op
+from keras_gumbel.ops import _program, _several
+from keras_gumbel.ops._categorical import op_for
+from keras_gumbel.ops._cells import Cells
 
 
 def gumbel_softmax(
@@ -18,10 +18,11 @@ def gumbel_softmax(
     temperature: Tensor = 1.0,
     *,
     hard: bool = False,
-    axis: int = -1,
+    axis: int | tuple[int, ...] = -1,
     estimator: str | Estimator = "st_gumbel",
     class_mask: Tensor | None = None,
     noise_scale: Tensor = 1.0,
+    num_samples: int | None = None,
     seed: Seed = None,
 ) -> Tensor:
     """Sample from Categorical(softmax(logits)), with a gradient.
@@ -46,7 +47,10 @@ def gumbel_softmax(
             the program runs, soft samples and all gradients are NaN.
         hard: True for an exactly one-hot result whose gradient is the
             `estimator`'s.
-        axis: Integer, the category axis.
+        axis: Integer, the category axis; or several integers, whose cells
+            are the classes, as `(1, 2)` of images `(batch, height, width)`.
+            Rows are then all else, and the sample is that of logits with the
+            cells on one last axis, in row-major order of `axis`.
         estimator: Name or object of `keras_gumbel.estimators`: the backward
             rule of a hard sample, `"st_gumbel"`, `"gumbel_rao"`, `"st"`,
             `"reinmax"` or `"gapped_st"`. A soft one has its own exact
@@ -60,6 +64,12 @@ def gumbel_softmax(
             estimator that is unbiased at temperature 1 is then unbiased at
             temperature `noise_scale`. If a value turns out to be negative
             only when the program runs, the result is NaN.
+        num_samples: Positive integer: so many samples of each distribution,
+            on a new first axis. They are the samples of logits that are
+            repeated along an axis of that size before the classes, which are
+            behind all else. A hard sample by `st`, `reinmax` or `gapped_st`
+            sums the probabilities of each row once. `None`: one sample,
+            without the axis.
         seed: An integer in [0, 2**32) for the same sample at every call
             (`st_gumbel` and soft then share their noise), a
             `keras.random.SeedGenerator` for its stream, None for fresh noise
@@ -67,7 +77,8 @@ def gumbel_softmax(
 
     Returns:
         A tensor of the shape and dtype of `logits`, whose rows along `axis`
-        sum to 1. A logit of NaN or +inf gives a NaN row.
+        sum to 1; with `num_samples` first, if that is given. A logit of NaN
+        or +inf gives a NaN row.
 
     Gradient:
         Soft: exact for the relaxed sample, to `logits` and to `temperature`
@@ -95,9 +106,23 @@ def gumbel_softmax(
         https://arxiv.org/abs/1611.00712
     """
     rule = estimators.get(estimator)
+    axis = check_axis(axis)
+    if num_samples is not None:
+        check_num_samples(num_samples)
+        if isinstance(axis, int) and axis != -1:
+            axis = (axis,)
+    cells = None if isinstance(axis, int) else Cells(logits, axis)
+    if cells is not None:
+        logits, temperature, class_mask = cells.merged(temperature, class_mask)
+        axis = -1
     arguments = categorical_arguments(logits, temperature, axis, class_mask)
-    op, arguments = op_for(rule if hard else None, arguments)
-    return _program.run(op, arguments, noise_scale, seed)
+    chosen = rule if hard else None
+    if num_samples is None:
+        op, arguments = op_for(chosen, arguments)
+        y = _program.run(op, arguments, noise_scale, seed)
+    else:
+        y = _several.samples(chosen, arguments, num_samples, noise_scale, seed)
+    return y if cells is None else cells.split(y)
 
 
 def one_hot_by_key(
@@ -115,76 +140,3 @@ def one_hot_by_key(
     op, arguments = op_for(estimator, arguments)
     one = backend.to_tensor(1.0, arguments.temperature.dtype)
     return _program.run_by_key(op, arguments, (key, one))
-
-
-def op_for(
-    estimator: Estimator | None, arguments: Arguments, *, index: bool = False
-) -> tuple[Op, Arguments]:
-    """The hard sample of an estimator, or without one the relaxed; of what."""
-    if estimator is None:
-        return _Relaxed(index), arguments
-    estimator, arguments = _program.at_its_temperature(estimator, arguments)
-    return _Hard(index, estimator), arguments
-
-
-@dataclasses.dataclass(frozen=True)
-class _Categorical(Op):
-    """A sample as it is, or as the index that it stands for."""
-
-    index: bool
-
-    @property
-    def own_dtype(self) -> bool:
-        """Float32, where half precision cannot hold the indices."""
-        return self.index
-
-    def of_sample(self, dy: Tensor, like: Tensor, axis: int) -> Tensor:
-        """The gradient `dy` at the result, taken back to the sample."""
-        dy = ops.cast(dy, like.dtype)
-        if not self.index:
-            return dy
-        number = ops.cast(numerics.classes(like, axis), like.dtype)
-        return ops.expand_dims(dy, axis) * number
-
-
-class _Relaxed(_Categorical):
-    """softmax(perturbed / temperature)."""
-
-    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
-        perturbed = numerics.perturb(draw)
-        y = numerics.softmax(perturbed, tau, draw.axis)
-        if self.index:
-            y = ops.cast(numerics.mean_class(y, draw.axis), "float32")
-        return y, perturbed
-
-    def backward(
-        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
-    ) -> Tensors:
-        # By the logits second derivatives reach them.
-        x = backend.straight_through(*kept, draw.logits())
-        dy = self.of_sample(dy, x, draw.axis)
-        return numerics.relaxed_vjp(x, tau, dy, draw.axis)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Hard(_Categorical):
-    """The choice of an estimator."""
-
-    estimator: Estimator
-
-    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
-        choice, kept = self.estimator.forward(draw)
-        show = categorical.class_number if self.index else categorical.one_hot
-        y = show(choice, draw.logits(), draw.axis)
-        return (y, choice) if kept is None else (y, choice, kept)
-
-    def backward(
-        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
-    ) -> Tensors:
-        choice, *moved = kept
-        x = draw.logits()
-        if moved:
-            # By the logits second derivatives reach them.
-            x = backend.straight_through(*moved, x)
-        dy = self.of_sample(dy, x, draw.axis)
-        return self.estimator.scaled_backward(draw, x, choice, tau, dy)

@@ -3,8 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-from keras import ops
-
 from keras_gumbel import backend, numerics
 from keras_gumbel._tracing import portable_format
 from keras_gumbel._typing import Seed, Tensor, Tensors
@@ -23,6 +21,7 @@ from keras_gumbel.numerics.portable import (
 )
 from keras_gumbel.ops import _program
 from keras_gumbel.ops._op import Op
+from keras_gumbel.ops._rows import Rows
 
 
 def gumbel_top_k(
@@ -186,7 +185,7 @@ class _Subset(Op):
 
     def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
         x = self.perturbed(draw)
-        rows = _Rows(x, draw.axis)
+        rows = Rows(x, draw.axis)
         y, indices = categorical.largest(rows.of(x), self.k)
         if not self.hard:
             tau = rows.of_temperature(tau)
@@ -198,7 +197,7 @@ class _Subset(Op):
         self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
     ) -> Tensors:
         x = kept[0] if kept else self.perturbed(draw)
-        rows = _Rows(x, draw.axis)
+        rows = Rows(x, draw.axis)
         tau = rows.of_temperature(tau)
         found = top_k.relaxed_k_hot_vjp(rows.of(x), tau, rows.of(dy), self.k)
         return tuple(map(rows.back, found))
@@ -214,18 +213,21 @@ class _SubsetInOrder(_Subset):
     """And the classes, in the order of drawing."""
 
     outputs: ClassVar[int] = 2
-    classes_stay: ClassVar[tuple[bool, ...]] = (True, False)
+    classes_stay: ClassVar[tuple[int, ...]] = (1, 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class _NoiselessSubset(_Subset):
     """The subset of the logits, in operations that every format has."""
 
-    forward_is_compiled: ClassVar[bool] = False
+    @property
+    def forward_is_compiled(self) -> bool:
+        """It is in every format."""
+        return False
 
     def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
         x = _near(draw.logits(), draw.axis)
-        rows = _Rows(x, draw.axis)
+        rows = Rows(x, draw.axis)
         tau = None if self.hard else rows.of_temperature(tau)
 
         def k_hot(x: Tensor) -> Tensor:
@@ -244,32 +246,3 @@ class _NoiselessSubset(_Subset):
 def _near(x: Tensor, axis: int) -> Tensor:
     """Rows to which log(1 - a) can be added: far from 0 it would be lost."""
     return numerics.less(x, numerics.offset(x, 1.0, axis))
-
-
-class _Rows:
-    """Tensors like one as matrices (rows, classes), and back."""
-
-    def __init__(self, like: Tensor, axis: int) -> None:
-        self._like, self._axis = like, axis
-
-    def of(self, x: Tensor) -> Tensor:
-        """`x` as a matrix."""
-        x = numerics.with_axis_at(x, self._axis, -1)
-        return ops.reshape(x, (-1, x.shape[-1] or ops.shape(x)[-1]))
-
-    def of_temperature(self, tau: Tensor) -> Tensor:
-        """A number, or one for each row, (rows, 1)."""
-        if not len(tau.shape):
-            return tau
-        goal = list(ops.shape(self._like))
-        goal[self._axis] = 1
-        return self.of(ops.broadcast_to(tau, goal))
-
-    def back(self, x: Tensor) -> Tensor:
-        """A matrix of any width as a tensor."""
-        shape = list(ops.shape(self._like))
-        del shape[self._axis]
-        width = x.shape[-1] or ops.shape(x)[-1]
-        return numerics.with_axis_at(
-            ops.reshape(x, (*shape, width)), -1, self._axis
-        )

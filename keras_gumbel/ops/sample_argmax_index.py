@@ -1,14 +1,20 @@
 """The index of a categorical sample, as a number that trains."""
 
-from keras_gumbel import estimators
+from keras import ops
+
+from keras_gumbel import estimators, numerics
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel._validation import (
     categorical_arguments,
+    check_axis,
     check_index_is_exact,
+    check_num_samples,
 )
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.ops import _program
-from keras_gumbel.ops.gumbel_softmax import op_for
+from keras_gumbel.ops import _program, _several
+from keras_gumbel.ops._categorical import op_for
+from keras_gumbel.ops._cells import Cells
+from keras_gumbel.ops.gumbel_softmax import gumbel_softmax
 
 
 def sample_argmax_index(
@@ -16,10 +22,11 @@ def sample_argmax_index(
     temperature: Tensor = 1.0,
     *,
     hard: bool = False,
-    axis: int = -1,
+    axis: int | tuple[int, ...] = -1,
     estimator: str | Estimator = "st_gumbel",
     class_mask: Tensor | None = None,
     noise_scale: Tensor = 1.0,
+    num_samples: int | None = None,
     seed: Seed = None,
 ) -> Tensor:
     """Sample a class, and return its index as a number with a gradient.
@@ -34,22 +41,30 @@ def sample_argmax_index(
         temperature: Positive number, or float tensor of positive numbers
             that broadcasts to the logits with size 1 along `axis`.
         hard: True for a whole index whose gradient is the `estimator`'s.
-        axis: Integer, the category axis; the result is without it.
+        axis: Integer, the category axis; the result is without it. Or
+            several integers, whose cells are the classes, as for
+            `gumbel_softmax`: the result is without them and has the
+            coordinates of the cell on a new last axis, one for each integer,
+            in their order. Soft, they are mean coordinates.
         estimator: Name or object of `keras_gumbel.estimators`, the backward
             rule of a hard sample.
         class_mask: Optional bool tensor, True where a class is allowed, that
             broadcasts to the logits. A row with no class allowed gives 0.
         noise_scale: Number >= 0, or a scalar float tensor, that multiplies
             the noise; 0 leaves it out.
+        num_samples: Positive integer: so many samples of each distribution,
+            on a new first axis. 10,000 of 10,000 classes by `st` are 10,000
+            numbers, and no matrix.
         seed: An integer for the same sample at every call, the one that
             `gumbel_softmax` draws with it; a `keras.random.SeedGenerator` for
             its stream; None to follow `keras.utils.set_random_seed`.
 
     Returns:
-        A float32 tensor of the shape of `logits` less `axis`, whatever the
-        dtype of the logits: float16 cannot hold an index above 2048. NaN for
-        more than 2**24 classes, where their number is only known when the
-        program runs.
+        A float32 tensor of the shape of `logits` less `axis` (and with the
+        coordinates last, if there are several; `(num_samples, ...)` if that
+        is given), whatever the dtype of the logits: float16 cannot hold an
+        index above 2048. NaN for more than 2**24 classes, where their number
+        is only known when the program runs.
 
     Gradient:
         The gradient of `gumbel_softmax`, weighted by the class numbers. It
@@ -73,7 +88,33 @@ def sample_argmax_index(
         Gumbel-Softmax", 2017, eq. 2, https://arxiv.org/abs/1611.01144
     """
     rule = estimators.get(estimator)
+    axis = check_axis(axis)
+    if not isinstance(axis, int):
+        cells = Cells(logits, axis)
+        merged, temperature, mask = cells.merged(temperature, class_mask)
+        y = gumbel_softmax(
+            numerics.widen(merged),
+            temperature,
+            hard=hard,
+            estimator=rule,
+            class_mask=mask,
+            noise_scale=noise_scale,
+            num_samples=num_samples,
+            seed=seed,
+        )
+        return ops.cast(cells.coordinates(y), "float32")
+    if num_samples is not None:
+        check_num_samples(num_samples)
+        if axis != -1:
+            cells = Cells(logits, (axis,))
+            merged = cells.merged(temperature, class_mask)
+            (logits, temperature, class_mask), axis = merged, -1
     arguments = categorical_arguments(logits, temperature, axis, class_mask)
     check_index_is_exact(arguments.logits.shape, arguments.axis)
-    op, arguments = op_for(rule if hard else None, arguments, index=True)
+    chosen = rule if hard else None
+    if num_samples is not None:
+        return _several.samples(
+            chosen, arguments, num_samples, noise_scale, seed, index=True
+        )
+    op, arguments = op_for(chosen, arguments, index=True)
     return _program.run(op, arguments, noise_scale, seed)

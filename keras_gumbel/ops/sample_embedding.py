@@ -157,7 +157,7 @@ class _Rows(Op):
     estimator: Estimator
     groups: int = 1
     outputs: ClassVar[int] = 2
-    classes_stay: ClassVar[tuple[bool, ...]] = (False, False)
+    classes_stay: ClassVar[tuple[int, ...]] = (0, 0)
     others: ClassVar[int] = 1
     trained_once: ClassVar[str] = "sample_embedding"
 

@@ -35,8 +35,9 @@ class Row:
         takes_class_mask: Whether calls take `class_mask`, and apply it to each
             row by itself.
         padding: What comes of a mask from Keras that covers the classes,
-            after it has forbidden some: `"kept"` by the output, or
-            `"dropped"`. None where no mask covers them.
+            after it has forbidden some: `"kept"` by the output,
+            `"dropped"`, or `"places"`, as many as there are classes left.
+            None where no mask covers them.
         square: Whether the last two sizes must be the same.
         k: How many classes a sample has, which sums to that.
         takes_logits: Whether the input is the logits of the sample.
@@ -70,6 +71,7 @@ class Row:
     def __str__(self) -> str:
         kind = "hard" if self.hard else "soft"
         kind = self.variant.get("estimator", kind)
+        kind = self.variant.get("output", kind)
         return f"{self.layer.__name__}-{kind}"
 
     def create(self, **overrides: Any) -> keras.Layer:
@@ -142,6 +144,18 @@ def _rows_are_two_hot(y: np.ndarray) -> bool:
 def _rows_are_relaxed_two_hot(y: np.ndarray) -> bool:
     sums = np.abs(y.sum(axis=-1) - 2)
     return bool((y >= 0).all() and (sums < 0.04).all() and (y % 1 > 0).any())
+
+
+def _are_permutations_of_rows(y: np.ndarray) -> bool:
+    return y.ndim == 4 and _are_permutations(y)
+
+
+def _are_sorted(y: np.ndarray) -> bool:
+    return bool(np.isfinite(y).all() and (y % 1 > 0).any())
+
+
+def _are_ranks(y: np.ndarray) -> bool:
+    return bool((np.sort(y, axis=-1) == np.arange(5)).all())
 
 
 def _are_indices(y: np.ndarray) -> bool:
@@ -280,6 +294,17 @@ _SCALAR_SETTINGS = {
     "noise_scale": (0.5, 0.5),
     "inference": ("sample", "sample"),
     "seed": (3, 3),
+}
+
+_SORT_SETTINGS = {
+    "temperature": _CATEGORICAL_SETTINGS["temperature"],
+    "hard": (True, True),
+    "output": ("ranks", "ranks"),
+    "descending": (False, False),
+    **{
+        name: _CATEGORICAL_SETTINGS[name]
+        for name in ("inference", "noise_scale", "from_logits", "seed")
+    },
 }
 
 _SINKHORN_SETTINGS = {
@@ -470,6 +495,54 @@ LAYERS = (
         square=True,
     ),
     Row(
+        kg.GumbelSort,
+        {"hard": False},
+        input_shape=_SHAPE,
+        output_shape=(*_SHAPE, 5),
+        settings=_SORT_SETTINGS,
+        hard=False,
+        slow=True,
+        is_sample=_rows_are_relaxed,
+        takes_class_mask=False,  # an entry has no place: it has its own tests
+        padding="places",
+    ),
+    Row(
+        kg.GumbelSort,
+        {"hard": True},
+        input_shape=_SHAPE,
+        output_shape=(*_SHAPE, 5),
+        settings=_SORT_SETTINGS,
+        hard=True,
+        slow=True,
+        is_sample=_are_permutations_of_rows,
+        takes_class_mask=False,
+        padding="places",
+    ),
+    Row(
+        kg.GumbelSort,
+        {"hard": False, "output": "sorted"},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_SORT_SETTINGS,
+        hard=False,
+        slow=True,
+        is_sample=_are_sorted,
+        takes_class_mask=False,
+        padding="places",
+    ),
+    Row(
+        kg.GumbelSort,
+        {"hard": True, "output": "ranks"},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_SORT_SETTINGS,
+        hard=True,
+        slow=True,
+        is_sample=_are_ranks,
+        is_index=True,
+        takes_class_mask=False,
+    ),
+    Row(
         kg.GumbelTopK,
         {"k": 2, "hard": False},
         input_shape=_SHAPE,
@@ -548,18 +621,21 @@ PARTS = (
         "HardConcreteGate-soft",
         "GumbelTopK-hard",
         "VectorQuantizer-st_gumbel",
+        "GumbelSort-hard",
     ),
     (
         "GumbelQuantizer-hard",
         "GumbelSigmoid-hard",
         "SampleArgmaxIndex-soft",
         "FiniteScalarQuantizer-hard",
+        "GumbelSort-ranks",
     ),
     (
         "GumbelEmbedding-hard",
         "GumbelSinkhorn-soft",
         "GumbelSoftmax-soft",
         "GumbelSoftmax-reinmax",
+        "GumbelSort-sorted",
     ),
 )
 ONE_OF_EACH = tuple(name for part in zip(*PARTS, strict=True) for name in part)

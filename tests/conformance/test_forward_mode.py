@@ -13,7 +13,12 @@ SLOW_IS_NIGHTLY = True
 pytestmark = pytest.mark.tensorflow
 
 # Of these no backward pass can be differentiated, which forward mode does.
-_BACKWARD_ONLY = (kg.GumbelEmbedding, kg.GumbelSinkhorn, kg.GumbelTopK)
+_BACKWARD_ONLY = (
+    kg.GumbelEmbedding,
+    kg.GumbelSinkhorn,
+    kg.GumbelSort,
+    kg.GumbelTopK,
+)
 _GATE = {
     ("GumbelSoftmax-hard", "argmax", "eager"),
     ("GumbelSigmoid-hard", "argmax", "eager"),

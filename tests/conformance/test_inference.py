@@ -45,6 +45,20 @@ WEIGHTS = {
     kg.FiniteScalarQuantizer: {
         "argmax": lambda x, tau: five_levels(x, np.round)
     },
+    kg.GumbelSort: {
+        "argmax": lambda x, tau: reference.hard_sort(x),
+        "softsort": reference.soft_sort,
+    },
+    "sorted": {
+        "argmax": lambda x, tau: -np.sort(-x, -1),
+        "softsort": lambda x, tau: np.einsum(
+            "...ij,...j->...i", reference.soft_sort(x, tau), x
+        ),
+    },
+    "ranks": {
+        "argmax": lambda x, tau: np.argsort(np.argsort(-x, -1), -1),
+        "softsort": reference.soft_ranks,
+    },
     # Of gates at log-alpha 0, by which it multiplies.
     kg.HardConcreteGate: {"deterministic": lambda x, tau: x * gates(0.0, 1.0)},
 }
@@ -64,8 +78,11 @@ UNROUNDED = {
 def expected_of(row, mode, x, tau, allowed=slice(None)):
     """What should come, of logits of which some classes are allowed."""
     x = np.asarray(x, "float64")
+    shown = row.variant.get("output", row.layer)
+    of_mode = WEIGHTS.get(shown, OF_CLASSES)[mode]
+    if row.layer is kg.GumbelSort:
+        return 1.0 * of_mode(x, tau)
     weights = np.zeros(x.shape)
-    of_mode = WEIGHTS.get(row.layer, OF_CLASSES)[mode]
     weights[..., allowed] = of_mode(x[..., allowed], tau)
     return weights @ np.arange(x.shape[-1]) if row.is_index else weights
 
@@ -196,6 +213,9 @@ DRAWS = {
     kg.VectorQuantizer: None,
     kg.FiniteScalarQuantizer: None,
     kg.GumbelSinkhorn: kg.ops.gumbel_sinkhorn,
+    kg.GumbelSort: lambda x, *tau, **options: kg.ops.gumbel_sort(
+        x, *tau, **options
+    )[0],
     kg.GumbelTopK: lambda x, *tau, **options: kg.ops.gumbel_top_k(
         x, 2, *tau, **options
     )[0],
@@ -218,6 +238,8 @@ def test_training_draws_whatever_inference_says(row):
             np.testing.assert_array_equal(one, sampled)
         draws.append(sampled)
     assert not np.array_equal(*draws)
+    if "output" in row.variant:
+        return  # Its own tests say what of the function's it is.
     if draw := DRAWS[row.layer]:
         given = {"hard", "estimator"} & row.variant.keys()
         given = {name: row.variant[name] for name in given}

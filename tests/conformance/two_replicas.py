@@ -25,6 +25,7 @@ FUNCTIONS = {
     "sample_argmax_index": lambda x, seed: kg.ops.sample_argmax_index(
         x, seed=seed
     ),
+    "gumbel_sort": lambda x, seed: kg.ops.gumbel_sort(x, seed=seed)[0],
     "gumbel_top_k": lambda x, seed: kg.ops.gumbel_top_k(x, 2, seed=seed)[0],
     "sample_gumbel": lambda x, seed: kg.ops.sample_gumbel(x.shape, seed=seed),
     "gumbel_sigmoid": lambda x, seed: kg.ops.gumbel_sigmoid(x, seed=seed),

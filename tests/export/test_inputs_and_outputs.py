@@ -40,6 +40,8 @@ MASKED = [
     kg.GumbelTopK(2, hard=True),
     kg.GumbelSigmoid(hard=False),
     kg.GumbelSigmoid(hard=True),
+    kg.GumbelSort(hard=False),
+    kg.GumbelSort(hard=True, output="ranks"),
     kg.GumbelSinkhorn(hard=False),
 ]
 
@@ -71,9 +73,8 @@ def test_a_mask_and_a_temperature_are_inputs(layer, target, tmp_path):
     assert not np.isnan(expected[:3]).any()
     assert (expected[:3, 1] == 0).all()
     # A temperature that is not positive shows; few hard layers have none.
-    if not isinstance(layer, (kg.GumbelTopK, kg.GumbelSigmoid)) or (
-        not layer.hard
-    ):
+    certain = kg.GumbelTopK, kg.GumbelSigmoid, kg.GumbelSort
+    if not (layer.hard and isinstance(layer, certain)):
         assert np.isnan(expected[3]).any()
     # Not the same without the mask.
     free = {**feeds, "mask": np.ones_like(allowed)}

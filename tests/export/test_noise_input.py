@@ -37,6 +37,14 @@ def single(layer, **settings):
             kg.ops.sample_logistic,
             lambda x: kg.ops.gumbel_sigmoid(x, 0.5, hard=True, seed=7),
         ),
+        (
+            # The scores that are sorted are those without noise.
+            kg.GumbelSort(0.5, output="sorted"),
+            kg.ops.sample_gumbel,
+            lambda x: keras.ops.einsum(
+                "bij,bj->bi", kg.ops.gumbel_sort(x, 0.5, seed=7)[0], x
+            ),
+        ),
         *slow_rows(
             (
                 kg.GumbelSoftmax(0.5, hard=True),

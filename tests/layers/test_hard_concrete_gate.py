@@ -379,7 +379,7 @@ AXIS_ERRORS = [
     (1, ValueError, r"must be of known size.*shape \(None, None, 5\)"),
 ]
 ERRORS = [
-    ({"axis": 1.0}, TypeError, "`axis` must be a sequence. .*axis=1.0"),
+    ({"axis": 1.0}, TypeError, "`axis` must be an integer. .*axis=1.0"),
     ({"axis": True}, TypeError, "`axis` must be an integer. .*axis=True"),
     ({"axis": (1, "2")}, TypeError, "`axis` must be an integer. .*axis='2'"),
     ({"axis": ()}, ValueError, "`axis` must name at least one"),

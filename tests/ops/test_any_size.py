@@ -93,6 +93,13 @@ OPS = {
         (11, 9, 13),
         (13,),
     ),
+    "order": (
+        lambda x, tau, mask: kg.ops.gumbel_sort(
+            x, tau, class_mask=mask, seed=3
+        ),
+        (3, 11, 21),
+        (11, 1),
+    ),
     "matrices": (
         lambda x, tau, mask: kg.ops.gumbel_sinkhorn(
             x, tau, class_mask=mask, seed=3

@@ -81,6 +81,11 @@ BACKWARD_ONLY = {
         PRIMALS[:1],
         TANGENTS[:1],
     ),
+    "gumbel_sort": (
+        lambda x: kg.ops.gumbel_sort(x, seed=1)[0],
+        PRIMALS[:1],
+        TANGENTS[:1],
+    ),
     "gumbel_sinkhorn": (
         lambda x: kg.ops.gumbel_sinkhorn(x, num_iterations=2, seed=1),
         (SQUARE,),
@@ -155,7 +160,11 @@ def test_the_score_function():
 
 
 each_backward_only = pytest.mark.parametrize(
-    "name", ["gumbel_top_k", *slow("gumbel_sinkhorn", "sample_embedding")]
+    "name",
+    [
+        "gumbel_top_k",
+        *slow("gumbel_sort", "gumbel_sinkhorn", "sample_embedding"),
+    ],
 )
 
 

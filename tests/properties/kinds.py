@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import keras_gumbel as kg
+from keras_gumbel.ops.gumbel_sort import sample_order
 from tests.harness import tensor, to_numpy, value_and_grad
 from tests.variants import slow
 
@@ -36,8 +37,8 @@ class Kind:
         noise: Which noise is added to the logits, one number each: "gumbel",
             "logistic"; None where the class is drawn otherwise.
         size: K -> what a row sums to; None where rows are no sums.
-        form: "rows", "index" (without the axis), "gates" (each entry by
-            itself) or "matrix" (of the last two axes).
+        form: "rows", "ranks", "index" (without the axis), "gates" (each
+            entry by itself) or "matrix" (of the last two axes).
         takes_axis: Whether classes may be elsewhere than on the last axis.
     """
 
@@ -51,6 +52,11 @@ class Kind:
 
     def __repr__(self):
         return self.name
+
+    @property
+    def is_number(self):
+        """Whether a sample is of numbers of classes, in float32."""
+        return self.form in ("index", "ranks")
 
 
 def one_hot(estimator):
@@ -73,6 +79,21 @@ def pair(hard):
     def draw(x, axis, **arguments):
         k = min(2, x.shape[axis])
         return kg.ops.gumbel_top_k(x, k, axis=axis, hard=hard, **arguments)[0]
+
+    return draw
+
+
+def ranks(hard):
+    def draw(x, axis, temperature=1.0, class_mask=None, **arguments):
+        return sample_order(
+            x,
+            temperature,
+            output="ranks",
+            hard=hard,
+            descending=True,
+            class_mask=class_mask,
+            **arguments,
+        )
 
     return draw
 
@@ -122,6 +143,15 @@ KINDS = (
     Kind("hard index", index(True), hard=True, form="index", size=None),
     Kind("soft pair", pair(False), size=two),
     Kind("hard pair", pair(True), hard=True, size=two),
+    Kind("soft ranks", ranks(False), form="ranks", size=None, takes_axis=False),
+    Kind(
+        "hard ranks",
+        ranks(True),
+        hard=True,
+        form="ranks",
+        size=lambda classes: classes * (classes - 1) / 2,
+        takes_axis=False,
+    ),
     Kind("soft gates", gates(False), noise="logistic", size=None, form="gates"),
     Kind(
         "hard gates",
@@ -187,6 +217,8 @@ GATE = tuple(
         ("hard index", (2, 1, 4), "float16", -3),
         ("soft pair", (2, 3), "float32", -2),
         ("hard pair", (2, 1, 4), "bfloat16", -1),
+        ("soft ranks", (2, 3), "float16", -1),
+        ("hard ranks", (2, 1, 4), "float32", -1),
         ("soft gates", (3,), "float16", -1),
         ("hard gates", (4, 1), "float32", 0),
         ("hard_concrete", (2, 3), "bfloat16", -1),

@@ -1,0 +1,139 @@
+"""Several samples of one distribution, on a new first axis.
+
+They are those of logits repeated along an axis before that of the classes,
+which is the last here. Where a class is drawn without noise the logits are
+not repeated: a row's probabilities are summed once for all of its samples.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+from keras import ops
+
+from keras_gumbel import numerics
+from keras_gumbel._typing import Seed, Tensor, Tensors
+from keras_gumbel._validation import Arguments
+from keras_gumbel.estimators import Estimator
+from keras_gumbel.numerics import Draw, categorical
+from keras_gumbel.ops import _program
+from keras_gumbel.ops._categorical import op_for
+from keras_gumbel.ops._ladder import in_rows
+from keras_gumbel.ops._op import Op
+
+
+def samples(
+    rule: Estimator | None,
+    arguments: Arguments,
+    count: int,
+    noise_scale: Tensor,
+    seed: Seed,
+    *,
+    index: bool = False,
+) -> Tensor:
+    """One-hots, relaxed without a rule; or indices, which have no last axis."""
+    lead = ops.shape(arguments.logits)[:-1]
+    if rule is not None and rule.draws_the_class:
+        rule, arguments = _program.at_its_temperature(rule, arguments)
+        matrix = len(lead) == 1
+        if not matrix:
+            arguments = in_rows(arguments, arguments.axis)
+        op: Op = (_Indices if index else _OneHots)(int(count), rule)
+        y = _program.run(op, arguments, noise_scale, seed)
+        if not matrix:
+            y = ops.reshape(y, (*lead, *ops.shape(y)[1:]))
+    else:
+        op, repeated = op_for(rule, _repeated(arguments, count), index=index)
+        y = _program.run(op, repeated, noise_scale, seed)
+    return ops.moveaxis(y, len(lead), 0)
+
+
+def _repeated(arguments: Arguments, count: int) -> Arguments:
+    """With an axis of copies before that of the classes."""
+    logits, temperature, class_mask, axis, learned = arguments
+    *lead, classes = ops.shape(logits)
+    logits = ops.expand_dims(logits, -2)
+    # Shorter ones already broadcast to any axes before theirs.
+    if len(temperature.shape) > 1:
+        temperature = ops.expand_dims(temperature, -2)
+    if class_mask is not None and len(class_mask.shape) > 1:
+        class_mask = ops.expand_dims(class_mask, -2)
+    logits = ops.broadcast_to(logits, (*lead, count, classes))
+    return Arguments(logits, temperature, class_mask, axis + 1, learned)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Several(Op):
+    """`count` choices of an estimator, of logits (rows, classes)."""
+
+    count: int
+    estimator: Estimator
+
+    def choices(self, draw: Draw) -> Tensor:
+        """(rows, count)."""
+        return categorical.several(draw, self.count)
+
+    def vjp(
+        self, draw: Draw, choices: Tensor, tau: Tensor, dy: Tensor
+    ) -> Tensors:
+        """The estimator's rule for each of them, with one gradient of all.
+
+        `dy` is that at the one-hots, (rows, count, classes).
+        """
+
+        def repeated() -> Tensor:
+            return ops.broadcast_to(draw.logits()[:, None], ops.shape(dy))
+
+        sizes = draw.sizes
+        if sizes is not None:
+            count = ops.convert_to_tensor([self.count], sizes.dtype)
+            sizes = ops.concatenate([count, sizes])
+        each = draw._replace(logits=repeated, axis=2, sizes=sizes)
+        tau = ops.expand_dims(tau, 1) if len(tau.shape) else tau
+        choices = ops.expand_dims(choices, 2)
+        found = self.estimator.scaled_backward(
+            each, repeated(), choices, tau, dy
+        )
+        return tuple(ops.sum(one, axis=1) for one in found)
+
+
+class _OneHots(_Several):
+    """1 at each choice."""
+
+    @property
+    def copies(self) -> int:
+        """As many."""
+        return self.count
+
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
+        choices, like = self.choices(draw), draw.logits()[:, None]
+        return categorical.one_hot(choices[..., None], like, 2), choices
+
+    def backward(
+        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+    ) -> Tensors:
+        (choices,) = kept
+        return self.vjp(draw, choices, tau, dy)
+
+
+class _Indices(_Several):
+    """The number of each choice."""
+
+    classes_stay: ClassVar[tuple[int, ...]] = (0,)
+
+    @property
+    def own_dtype(self) -> bool:
+        """Float32, where half precision cannot hold the indices."""
+        return True
+
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
+        choices, like = self.choices(draw), draw.logits()[:, None]
+        return categorical.class_number(choices[..., None], like, 2), choices
+
+    def backward(
+        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+    ) -> Tensors:
+        x = draw.logits()
+        number = ops.cast(numerics.classes(x, 1), x.dtype)
+        dy = ops.cast(dy, x.dtype)[..., None] * number
+        (choices,) = kept
+        return self.vjp(draw, choices, tau, dy)

@@ -1,0 +1,234 @@
+"""What a random order is shown as: a matrix, sorted scores, or ranks."""
+
+import dataclasses
+from abc import abstractmethod
+from typing import ClassVar
+
+from keras import ops
+
+from keras_gumbel import numerics
+from keras_gumbel._tracing import portable_format
+from keras_gumbel._typing import Tensor, Tensors
+from keras_gumbel.numerics import Draw, sorting
+from keras_gumbel.numerics.portable import finite_if_empty, marked
+from keras_gumbel.numerics.sorting import Places
+from keras_gumbel.ops._op import Op
+from keras_gumbel.ops._rows import Rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Order(Op):
+    """The order of perturbed scores, or its relaxation.
+
+    A subclass says what is shown of it. Rows are those of a matrix there, and
+    a result has the same first axis.
+    """
+
+    hard: bool
+    descending: bool
+    noiseless: bool = False
+
+    trained_once: ClassVar[str] = "gumbel_sort"
+
+    @property
+    def forward_is_compiled(self) -> bool:
+        """Without noise it is in operations that every format has."""
+        return not self.noiseless
+
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
+        x = self.perturbed(draw)
+        rows = Rows(x, draw.axis)
+        flat = finite = rows.of(x)
+        if portable_format():
+            finite = finite_if_empty(flat, 1)
+        order = sorting.order_of(finite, self.descending)
+        places = Places.of(finite, order, self.descending)
+        tau = rows.of_temperature(tau)
+        scores = rows.of(draw.logits())
+        if self.hard:
+            y = self.show(finite, scores, places)
+        else:
+            y = self.relax(finite, scores, places, tau)
+        deep = len(y.shape) > 2
+        if portable_format():
+            some = ops.any(flat > numerics.FORBIDDEN, axis=1, keepdims=True)
+            y = numerics.select(some[:, None] if deep else some, y, 0.0)
+        # Where there is a format that loses infinity, NaN is still NaN here.
+        given = scores if self.noiseless else flat
+        y = marked(
+            y,
+            given[:, None] if deep else given,
+            -1,
+            None if self.hard else sorting.of_a_matrix(tau) if deep else tau,
+        )
+        order = self.entries(flat, places)
+        results = rows.back(y), rows.back(order)
+        return *results[: self.outputs], x, rows.back(places.order)
+
+    def backward(
+        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+    ) -> Tensors:
+        x, order = kept
+        rows = Rows(x, draw.axis)
+        flat = rows.of(x)
+        places = Places.of(flat, rows.of(order), self.descending)
+        found = self.vjp(
+            flat,
+            rows.of(draw.logits()),
+            places,
+            rows.of_temperature(tau),
+            rows.of_results(ops.cast(dy, x.dtype)),
+        )
+        return tuple(rows.back(marked(d, flat, 1)) for d in found)
+
+    def perturbed(self, draw: Draw) -> Tensor:
+        """What is sorted: +inf in place of NaN."""
+        if not self.noiseless:
+            return numerics.perturb(draw, numerics.less)
+        x = draw.logits()
+        far = numerics.offset(x, 1.0, draw.axis)
+        return numerics.nan_to_inf(numerics.less(x, far))
+
+    def entries(self, x: Tensor, places: Places) -> Tensor:
+        """The entry at each place, -1 where there is none."""
+        bad = numerics.maximum(x, 1) == float("inf")
+        return ops.where(bad | (places.real == 0.0), -1, places.order)
+
+    @abstractmethod
+    def show(self, x: Tensor, scores: Tensor, places: Places) -> Tensor:
+        """The hard sample, from what was sorted and the scores."""
+
+    @abstractmethod
+    def relax(
+        self, x: Tensor, scores: Tensor, places: Places, tau: Tensor
+    ) -> Tensor:
+        """The soft one."""
+
+    @abstractmethod
+    def vjp(
+        self,
+        x: Tensor,
+        scores: Tensor,
+        places: Places,
+        tau: Tensor,
+        dy: Tensor,
+    ) -> Tensors:
+        """The gradients of that, to the scores and to the temperature."""
+
+    def mean(self, values: Tensor, places: Places, tau: Tensor) -> Tensor:
+        """Of values at places, by the weights at each place."""
+        if self.noiseless:
+            return sorting.mean_by_matrix(values, places, tau)
+        return sorting.mean(values, places, tau)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Permutation(Order):
+    """The matrix of an order, and the order."""
+
+    outputs: ClassVar[int] = 2
+    classes_stay: ClassVar[tuple[int, ...]] = (2, 1)
+
+    def show(self, x: Tensor, scores: Tensor, places: Places) -> Tensor:
+        number = numerics.classes(x, 1)[:, None]
+        hot = number == places.order[..., None]
+        return ops.cast(hot, x.dtype) * places.real[..., None]
+
+    def relax(
+        self, x: Tensor, scores: Tensor, places: Places, tau: Tensor
+    ) -> Tensor:
+        return sorting.permutation(x, places, tau)
+
+    def vjp(
+        self,
+        x: Tensor,
+        scores: Tensor,
+        places: Places,
+        tau: Tensor,
+        dy: Tensor,
+    ) -> Tensors:
+        return sorting.permutation_vjp(x, places, tau, dy)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sorted(Order):
+    """The scores, as they were before noise, in an order."""
+
+    def show(self, x: Tensor, scores: Tensor, places: Places) -> Tensor:
+        return self._in_order(scores, places)
+
+    def relax(
+        self, x: Tensor, scores: Tensor, places: Places, tau: Tensor
+    ) -> Tensor:
+        values, near = self._near(scores, places)
+        return self.mean(near, places, tau) + values * places.real
+
+    def vjp(
+        self,
+        x: Tensor,
+        scores: Tensor,
+        places: Places,
+        tau: Tensor,
+        dy: Tensor,
+    ) -> Tensors:
+        _, near = self._near(scores, places)
+        d_values, dx, parts = sorting.mean_vjp(near, places, tau, dy)
+        return dx + sorting.to_entries(d_values, places.order), parts
+
+    def _in_order(self, scores: Tensor, places: Places) -> Tensor:
+        values = ops.take_along_axis(scores, places.order, axis=1)
+        return numerics.select(places.real > 0.0, values, 0.0)
+
+    def _near(self, scores: Tensor, places: Places) -> Tensors:
+        """One number for all, and how far the others are from it."""
+        values = self._in_order(scores, places)
+        one = values[:, :1]
+        return one, numerics.less(values, one)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranks(Order):
+    """The place of each entry, as a number; or the mean place."""
+
+    @property
+    def own_dtype(self) -> bool:
+        """Float32, where half precision cannot hold the places."""
+        return True
+
+    def show(self, x: Tensor, scores: Tensor, places: Places) -> Tensor:
+        if self.noiseless:
+            at = ops.argsort(ops.cast(places.order, x.dtype), axis=1)
+            real = ops.cast(x > numerics.FORBIDDEN, x.dtype)
+            return self._exact(ops.cast(at, x.dtype) * real, x)
+        ranks = sorting.to_entries(
+            sorting.numbers(x) * places.real, places.order
+        )
+        return self._exact(ranks, x)
+
+    def relax(
+        self, x: Tensor, scores: Tensor, places: Places, tau: Tensor
+    ) -> Tensor:
+        at = self.mean(sorting.numbers(x), places, tau)
+        if self.noiseless:
+            back = ops.argsort(ops.cast(places.order, x.dtype), axis=1)
+            ranks = ops.take_along_axis(at, back, axis=1)
+        else:
+            ranks = sorting.to_entries(at, places.order)
+        return self._exact(ranks, x)
+
+    def vjp(
+        self,
+        x: Tensor,
+        scores: Tensor,
+        places: Places,
+        tau: Tensor,
+        dy: Tensor,
+    ) -> Tensors:
+        d_at = ops.take_along_axis(dy, places.order, axis=1)
+        numbers = sorting.numbers(x)
+        _, dx, parts = sorting.mean_vjp(numbers, places, tau, d_at)
+        return dx, parts
+
+    def _exact(self, ranks: Tensor, x: Tensor) -> Tensor:
+        ranks = ops.cast(ranks, "float32")
+        return numerics.exact_or_nan(ranks, x, 1)
