@@ -275,8 +275,8 @@ MUTANTS = (
     Mutant(
         "a baseline of classes with their own ratios",
         "estimators/without_replacement.py",
-        "    ratios = ops.where(ones > 0.0, 1.0, ops.exp(pairs))\n",
-        "    ratios = ops.where(ones > 2.0, 1.0, ops.exp(pairs))\n",
+        "    return ops.exp(alone - whole), ops.exp(pairs)\n",
+        "    return ops.exp(alone - whole), ops.exp(0.0 * pairs)\n",
         RULES,
     ),
     # Gates, subsets, permutations, tables.

@@ -113,9 +113,7 @@ def _leave_out(x: Tensor, hot: Tensor) -> tuple[Tensor, Tensor]:
     log_p = ops.stop_gradient(plan.log_probabilities(own, rest))
     whole, alone = log_p[..., :1], log_p[..., 1 : 1 + k]
     pairs = ops.take(log_p, plan.pairs, axis=-1) - alone[..., None]
-    ones = ops.eye(k, dtype=x.dtype)
-    ratios = ops.where(ones > 0.0, 1.0, ops.exp(pairs))
-    return ops.exp(alone - whole), ratios
+    return ops.exp(alone - whole), ops.exp(pairs)
 
 
 @functools.cache
@@ -138,7 +136,7 @@ class _Plan:
         self._member = (sets[:, None] >> np.arange(k)) & 1 == 1
         full = 2**k - 1
         self._read = np.array([full - sum(2**i for i in left) for left in out])
-        # Of s with itself any will do.
+        # With itself it is s alone, whose ratio is then 1.
         self.pairs = np.array(
             [
                 [out.index(tuple(sorted({s, t}))) for t in range(k)]

@@ -50,14 +50,15 @@ class Order(Op):
         else:
             y = self.relax(finite, scores, places, tau)
         deep = len(y.shape) > 2
-        if portable_format():
-            some = ops.any(flat > numerics.FORBIDDEN, axis=1, keepdims=True)
-            y = numerics.select(some[:, None] if deep else some, y, 0.0)
         # Where there is a format that loses infinity, NaN is still NaN here.
         given = scores if self.noiseless else flat
+        given = ops.expand_dims(given, 1) if deep else given
+        if portable_format():
+            some = ops.any(given > numerics.FORBIDDEN, axis=-1, keepdims=True)
+            y = numerics.select(some, y, 0.0)
         y = marked(
             y,
-            given[:, None] if deep else given,
+            given,
             -1,
             None if self.hard else sorting.of_a_matrix(tau) if deep else tau,
         )
