@@ -490,7 +490,7 @@ MUTANTS = (
     ),
     Mutant(
         "the stream is not loaded",
-        "layers/sampling.py",
+        "layers/saved.py",
         "        self.seed_generator.state.assign(state)\n",
         "",
         LAYERS,
@@ -518,7 +518,7 @@ MUTANTS = (
     ),
     Mutant(
         "the noise scale is not saved",
-        "layers/sampling.py",
+        "layers/saved.py",
         "        store[stored.NOISE_SCALE] = self.noise_scale\n",
         "",
         LAYERS,
@@ -533,21 +533,21 @@ MUTANTS = (
     ),
     Mutant(
         "a KL of the wrong direction",
-        "losses.py",
+        "losses/categorical.py",
         "return ops.where(above, q, p) * ops.where(above, of_q, of_p)",
         "return ops.where(above, p, q) * ops.where(above, of_q, of_p)",
         KL,
     ),
     Mutant(
         "a KL that loses a class that the prior forbids",
-        "losses.py",
+        "losses/categorical.py",
         'kl = ops.where(unforeseen, kl + float("inf"), kl)',
         "kl = ops.where(unforeseen, kl, kl)",
         KL,
     ),
     Mutant(
         "a KL of gates without a gradient to its prior",
-        "losses.py",
+        "losses/bernoulli.py",
         "ops.where(never, 0.0, numerics.scaled(dy, d_kl)),",
         "ops.where(never, 0.0, 0.0 * numerics.scaled(dy, d_kl)),",
         KL,
@@ -736,7 +736,7 @@ MUTANTS = (
     ),
     Mutant(
         "every example loses stages",
-        "layers/vector_quantizer.py",
+        "layers/learning_codes.py",
         "ops.floor(unit / self.stage_dropout * self.num_stages)",
         "ops.floor(unit * self.num_stages)",
         VECTORS,
@@ -765,8 +765,8 @@ MUTANTS = (
     Mutant(
         "noise of bits twice as wide",
         "layers/finite_scalar_quantizer.py",
-        "(noise / 4.0 if self._is_binary else noise)",
-        "(noise / 2.0 if self._is_binary else noise)",
+        "(noise / 4.0 if self._levels.are_bits else noise)",
+        "(noise / 2.0 if self._levels.are_bits else noise)",
         SCALARS,
     ),
 )

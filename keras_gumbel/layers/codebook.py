@@ -199,6 +199,15 @@ class CodebookLayer(LogitsLayer):
         # gradient summed in half precision.
         return self._moving.tables()
 
+    def _named_states(self) -> dict[str, keras.Variable]:
+        return self._moving.named() if self.built else {}
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the weights; codes of an earlier version's file are set."""
+        super().load_own_variables(store)
+        if self.built and "idle" not in [*store.keys()]:
+            self._moving.settle()
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         serialize = keras.initializers.serialize

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_gumbel import numerics
@@ -22,16 +21,14 @@ from keras_gumbel._validation import (
     check_weight_is_live,
     dense,
 )
+from keras_gumbel.layers.levels import Levels
 from keras_gumbel.layers.quiet import QuietLayer
 from keras_gumbel.losses import bit_entropy_gap
 from keras_gumbel.metrics import CategoryUsage, CodePerplexity
 from keras_gumbel.numerics.portable import check_can_draw, check_precision
 from keras_gumbel.ops.codebook import for_each_position, histogram
 from keras_gumbel.ops.noise import sample_logistic, sample_uniform
-from keras_gumbel.ops.straight_through import straight_through
 
-# What keeps the bounded number from the end of the last level.
-_EPSILON = 1e-3
 # Of more codes, no counts are kept.
 _MOST_COUNTED = 2**20
 
@@ -140,23 +137,11 @@ class FiniteScalarQuantizer(QuietLayer):
         )
         self.levels = levels
         self.num_codes = math.prod(levels)
-        self._is_binary = set(levels) == {2}
         if entropy_weight is not None:
             self._add_live_scalar(
                 "entropy_weight", entropy_weight, _check_entropy_weight
             )
-        sizes = np.array(levels)
-        # Of each number: its values in order, all numbers one after another.
-        low, half = -(sizes // 2), sizes // 2
-        values = [
-            (low[n] + np.arange(s)) / half[n] for n, s in enumerate(sizes)
-        ]
-        if self._is_binary:
-            values = [np.array([-1.0, 1.0]) for _ in levels]
-        self._values = np.concatenate(values).astype("float32")
-        self._first = np.cumsum([0, *levels[:-1]]).astype("int32")
-        self._place = np.cumprod([1, *levels[:-1]]).astype("int32")
-        self._sizes = sizes.astype("int32")
+        self._levels = Levels(levels)
         self.perplexity: CodePerplexity | None = None
         self.usage: CategoryUsage | None = None
         if self.num_codes <= _MOST_COUNTED:
@@ -210,9 +195,9 @@ class FiniteScalarQuantizer(QuietLayer):
         check_temperature_of_vectors(tau, x.shape, None)
         mask = mask_of(inputs) if mask is None else mask
         counted = None if mask is None else for_each_position(mask, x)
-        soft = x if self._is_binary else self._bounded(x)
-        digits = self._digits(self._noisy(soft, training))
-        output = self._shown(digits, soft)
+        soft = self._levels.bounded(x)
+        digits = self._levels.digits(self._noisy(soft, training))
+        output = self._levels.shown(digits, soft)
         changed = None
         if self.entropy_weight is not None and not is_exported():
             logits = 4.0 * x / numerics.positive_or_nan(tau, x.dtype)
@@ -223,7 +208,7 @@ class FiniteScalarQuantizer(QuietLayer):
             )
         counts = training is not None and not is_exported()
         if counts and self.usage is not None and self.perplexity is not None:
-            codes = ops.expand_dims(self._numbers(digits, x), -1)
+            codes = ops.expand_dims(self._levels.numbers(digits, x), -1)
             found = histogram(codes, counted, self.num_codes)
             self.perplexity.add(found)
             self.usage.add(found)
@@ -239,16 +224,6 @@ class FiniteScalarQuantizer(QuietLayer):
         check_scalars(tuple(inputs.shape), self.levels)
         return numerics.widen(inputs)
 
-    def _bounded(self, x: Tensor) -> Tensor:
-        """Numbers that round to the levels, the lowest -floor(L / 2)."""
-        half = (np.array(self.levels) - 1) * (1 - _EPSILON) / 2
-        offset = np.where(np.array(self.levels) % 2, 0.0, 0.5)
-        shift = np.tan(offset / half)
-        half, offset, shift = (
-            ops.convert_to_tensor(one, x.dtype) for one in (half, offset, shift)
-        )
-        return ops.tanh(x + shift) * half - offset
-
     def _noisy(self, soft: Tensor, training: bool | None) -> Tensor:
         """What is rounded: with noise where that is asked for."""
         if not self._is_noisy:
@@ -260,38 +235,12 @@ class FiniteScalarQuantizer(QuietLayer):
         if noise is None:
             check_can_draw(self.name)
             shape, seed = ops.shape(soft), self.seed_generator
-            if self._is_binary:
+            if self._levels.are_bits:
                 noise = sample_logistic(shape, seed=seed)
             else:
                 noise = sample_uniform(shape, seed) - 0.5
         noise = ops.cast(noise, soft.dtype)
-        return soft + scale * (noise / 4.0 if self._is_binary else noise)
-
-    def _digits(self, soft: Tensor) -> Tensor:
-        """Which level each number has, int32; 0 for NaN."""
-        if self._is_binary:
-            return ops.cast(soft > 0, "int32")
-        soft = ops.where(ops.isnan(soft), 0.0, soft)
-        digits = ops.cast(ops.round(soft), "int32") + self._sizes // 2
-        # What a user's noise may go beyond.
-        return ops.clip(digits, 0, self._sizes - 1)
-
-    def _shown(self, digits: Tensor, soft: Tensor) -> Tensor:
-        """The values of digits, with the gradient of what was rounded."""
-        values = ops.take(ops.convert_to_tensor(self._values), self._at(digits))
-        half = 1 if self._is_binary else self._sizes // 2
-        scaled = soft / ops.convert_to_tensor(half, soft.dtype)
-        values = ops.cast(values, soft.dtype)
-        values = ops.where(ops.isnan(soft), soft, values)
-        return straight_through(values, scaled)
-
-    def _at(self, digits: Tensor) -> Tensor:
-        return digits + self._first
-
-    def _numbers(self, digits: Tensor, x: Tensor) -> Tensor:
-        """The digits as one integer, the first counting least."""
-        codes = ops.sum(digits * self._place, axis=-1)
-        return ops.where(ops.any(ops.isnan(x), axis=-1), -1, codes)
+        return soft + scale * (noise / 4.0 if self._levels.are_bits else noise)
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Return the code of each vector, int32 `(...)`, without noise.
@@ -299,8 +248,8 @@ class FiniteScalarQuantizer(QuietLayer):
         In [0, num_codes), the first number counting least; -1 for NaN.
         """
         x = self._wide(inputs)
-        soft = x if self._is_binary else self._bounded(x)
-        return self._numbers(self._digits(soft), x)
+        digits = self._levels.digits(self._levels.bounded(x))
+        return self._levels.numbers(digits, x)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the vectors `(..., len(levels))` of integer codes `(...)`.
@@ -311,12 +260,7 @@ class FiniteScalarQuantizer(QuietLayer):
         """
         codes = dense(codes, "codes")
         check_integers(codes, self.num_codes)
-        codes = ops.expand_dims(ops.cast(codes, "int32"), -1)
-        known = (codes >= 0) & (codes < self.num_codes)
-        inside = ops.where(known, codes, 0)
-        digits = ops.mod(ops.floor_divide(inside, self._place), self._sizes)
-        values = ops.take(ops.convert_to_tensor(self._values), self._at(digits))
-        values = ops.where(known, values, float("nan"))
+        values = self._levels.of_numbers(codes)
         return ops.cast(values, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Vectors of learned codebooks, chosen by sampling."""
 
-import functools
-from collections.abc import Callable
 from typing import Any, Self
 
 import keras
@@ -10,24 +8,14 @@ from keras import ops
 from keras_gumbel import estimators, numerics
 from keras_gumbel._tracing import is_exported, mask_of
 from keras_gumbel._typing import LearningRateSchedule, Tensor
-from keras_gumbel._validation import (
-    check_diversity_weight,
-    check_is_outside_of_loops,
-    check_kl_weight,
-    check_weight_is_live,
-    dense,
-)
+from keras_gumbel._validation import check_is_outside_of_loops, dense
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers.code_states import read_as_assigned
-from keras_gumbel.layers.codebook import CodebookLayer
-from keras_gumbel.losses import categorical_kl, diversity_loss
-from keras_gumbel.metrics import CategoryUsage
-from keras_gumbel.metrics.group_perplexity import GroupPerplexity
+from keras_gumbel.layers.counted_codebooks import CountedCodebooks
 from keras_gumbel.ops._noiseless import mode, noiseless_softmax
 from keras_gumbel.ops.codebook import (
     codes_of,
     for_each_position,
-    histogram,
     likeliest,
     look_up,
     mix,
@@ -39,7 +27,7 @@ from keras_gumbel.ops.straight_through import straight_through
 
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
-class GumbelQuantizer(CodebookLayer):
+class GumbelQuantizer(CountedCodebooks):
     """Replace features by vectors of learned codebooks, by sampled codes.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
@@ -173,12 +161,6 @@ class GumbelQuantizer(CodebookLayer):
         https://arxiv.org/abs/2102.12092
     """
 
-    _live_names = (
-        *CodebookLayer._live_names,
-        "kl_weight",
-        "diversity_weight",
-    )
-
     def __init__(
         self,
         num_codes: int,
@@ -208,6 +190,8 @@ class GumbelQuantizer(CodebookLayer):
             kernel_initializer=kernel_initializer,
             use_bias=use_bias,
             embeddings_initializer=embeddings_initializer,
+            kl_weight=kl_weight,
+            diversity_weight=diversity_weight,
             similarity=similarity,
             init_from_data=init_from_data,
             restart_after=restart_after,
@@ -219,44 +203,6 @@ class GumbelQuantizer(CodebookLayer):
             **kwargs,
         )
         self._init_estimator(estimator)
-        if kl_weight is not None:
-            self._add_live_scalar("kl_weight", kl_weight, check_kl_weight)
-        if diversity_weight is not None:
-            self._add_live_scalar(
-                "diversity_weight", diversity_weight, check_diversity_weight
-            )
-        groups, codes, name = self.num_groups, self.num_codes, self.name
-        self.perplexity = GroupPerplexity(groups, codes, f"{name}_perplexity")
-        self.usage = CategoryUsage(groups * codes, f"{name}_usage")
-        self.perplexity.be_held()
-        self.usage.be_held()
-
-    @property
-    def variables(self) -> list[keras.Variable]:
-        """The weights and what else is no metric's, or cannot be."""
-        return [*super().variables, *self.perplexity.held, *self.usage.held]
-
-    @property
-    def kl_weight(self) -> keras.Variable | None:
-        """The live weight of the loss, a float32 variable, or None."""
-        live = self._live.get("kl_weight")
-        return None if live is None else live.variable
-
-    @kl_weight.setter
-    def kl_weight(self, value: float) -> None:
-        check_weight_is_live(self.kl_weight, "kl_weight")
-        self._live["kl_weight"].assign(value)
-
-    @property
-    def diversity_weight(self) -> keras.Variable | None:
-        """The live weight of the diversity, a float32 variable, or None."""
-        live = self._live.get("diversity_weight")
-        return None if live is None else live.variable
-
-    @diversity_weight.setter
-    def diversity_weight(self, value: float) -> None:
-        check_weight_is_live(self.diversity_weight, "diversity_weight")
-        self._live["diversity_weight"].assign(value)
 
     def call(
         self,
@@ -286,29 +232,8 @@ class GumbelQuantizer(CodebookLayer):
             self._moving.used(idle, codes, flat)
         vectors = self._penalised(vectors, logits, unmasked)
         if training is not None and not is_exported():
-            counts = histogram(codes, unmasked, self.num_codes)
-            self.perplexity.add(counts)
-            self.usage.add(counts)
+            self._count(codes, unmasked)
         return self._joined(vectors)
-
-    def _penalised(
-        self, vectors: Tensor, logits: Tensor, unmasked: Tensor | None
-    ) -> Tensor:
-        """Add the losses; the vectors, NaN where one is lost in a loop."""
-        penalties: dict[str, tuple[Callable[..., Tensor], str]] = {
-            "kl_weight": (_mean_kl, "categorical_kl"),
-            "diversity_weight": (diversity_loss, "diversity_loss"),
-        }
-        for name, (penalty, instead) in penalties.items():
-            if name in self._live:
-                changed = self._add_penalty(
-                    name,
-                    functools.partial(penalty, logits, unmasked),
-                    f"`weight * losses.{instead}(layer.logits(inputs))`",
-                )
-                if changed is not None:
-                    vectors = vectors + ops.cast(changed, vectors.dtype)
-        return vectors
 
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
@@ -353,13 +278,9 @@ class GumbelQuantizer(CodebookLayer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the live numbers are weights."""
-        live = self.kl_weight is not None
-        given = self._live.get("diversity_weight")
         return {
             **super().get_config(),
             "estimator": estimators.serialize(self.estimator),
-            "kl_weight": self._live["kl_weight"].config() if live else None,
-            "diversity_weight": given.config() if given else None,
         }
 
     @classmethod
@@ -369,15 +290,6 @@ class GumbelQuantizer(CodebookLayer):
             config = {**config, **_BEFORE}
         return super().from_config(config)
 
-    def _named_states(self) -> dict[str, keras.Variable]:
-        return self._moving.named() if self.built else {}
-
-    def load_own_variables(self, store: Any) -> None:
-        """Load the weights; codes of an earlier version's file are set."""
-        super().load_own_variables(store)
-        if self.built and "idle" not in [*store.keys()]:
-            self._moving.settle()
-
 
 # What layers did before they could do anything else.
 _BEFORE = {
@@ -386,13 +298,3 @@ _BEFORE = {
     "init_from_data": False,
     "restart_after": None,
 }
-
-
-def _mean_kl(logits: Tensor, unmasked: Tensor | None) -> Tensor:
-    """KL to uniform, summed over groups; 0 where no position is left."""
-    kl = ops.cast(ops.sum(categorical_kl(logits), axis=-1), "float32")
-    if unmasked is None:
-        unmasked = ops.ones_like(kl, "bool")
-    # What is masked may be anything, NaN too.
-    total = ops.sum(ops.where(unmasked, kl, 0.0))
-    return total / ops.maximum(ops.sum(ops.cast(unmasked, "float32")), 1.0)

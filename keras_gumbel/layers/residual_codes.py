@@ -20,12 +20,15 @@ from keras_gumbel._validation import (
     check_stage_sizes,
     dense,
 )
-from keras_gumbel.layers.code_states import CodeStates, Stage, assign, state
+from keras_gumbel.layers.code_states import CodeStates, state
 from keras_gumbel.layers.quiet import QuietLayer
 from keras_gumbel.metrics import CategoryUsage
 from keras_gumbel.metrics.group_perplexity import GroupPerplexity
-from keras_gumbel.ops.calls import value_once
-from keras_gumbel.ops.codebook import histogram, look_up, plus
+from keras_gumbel.ops.codebook import (
+    histogram,
+    look_up,
+    plus,
+)
 from keras_gumbel.ops.nearest_code import nearest_codes
 
 # A vector of this length and less has no direction.
@@ -191,36 +194,6 @@ class ResidualCodes(QuietLayer):
             table = table + ops.convert_to_tensor(self._shift)
         first, *others = ops.unstack(table)
         return ops.stack([self._on_sphere(first), *others])
-
-    def _read(self) -> list[Stage]:
-        """Each stage, as it is when a training call begins."""
-        if self._averages is None:
-            table = numerics.widen(ops.convert_to_tensor(self.embeddings))
-        else:
-            table = numerics.widen(value_once(self.embeddings))
-        if self._shift is not None:
-            table = table + value_once(self._shift)
-        parts = [table]
-        parts.append(self._states and self._states.read())
-        parts += map(value_once, self._averages or ())
-        return [
-            Stage(*(None if x is None else x[n] for x in parts))
-            for n in range(self.num_stages)
-        ]
-
-    def _write(self, stages: list[Stage]) -> None:
-        """Keep what a training call changed."""
-        if self._states is not None:
-            self._states.write(ops.stack([x.idle for x in stages]))
-        tables = ops.stack([x.table for x in stages])
-        if self._averages is not None:
-            counts, sums = self._averages
-            assign(counts, ops.stack([x.counts for x in stages]))
-            assign(sums, ops.stack([x.sums for x in stages]))
-            assign(self.embeddings, ops.cast(tables, self.embeddings.dtype))
-        elif self._shift is not None:
-            embeddings = ops.convert_to_tensor(self.embeddings)
-            assign(self._shift, tables - numerics.widen(embeddings))
 
     def _vectors(self, inputs: Tensor) -> Tensor:
         """The inputs as `(rows, num_groups, dim / num_groups)`, wide."""

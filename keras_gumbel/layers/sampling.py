@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import keras
-from keras import ops
 
 from keras_gumbel import estimators
 from keras_gumbel._typing import LearningRateSchedule, Tensor
@@ -19,19 +18,18 @@ from keras_gumbel._validation import (
     check_config,
     check_dense,
     check_initial_temperature,
-    check_integer,
     check_is_whole,
     check_no_penalty,
     check_not_built,
     check_not_negative,
-    check_stream,
     is_schedule,
 )
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.layers import stored, stream
 from keras_gumbel.layers.live_scalar import LiveScalar, settings
+from keras_gumbel.layers.saved import SavedLayer
 from keras_gumbel.ops.calls import fetch_and_add, hand_on
-from keras_gumbel.ops.checkpoints import checkpoint_with, state_of
+from keras_gumbel.ops.checkpoints import checkpoint_with
 from keras_gumbel.ops.penalty import (
     is_in_inner_graph,
     value_now,
@@ -47,7 +45,7 @@ def _check_noise_scale(value: Any) -> None:
     check_not_negative(value, "noise_scale")
 
 
-class SamplingLayer(keras.Layer, ABC):
+class SamplingLayer(SavedLayer, ABC):
     """Base of the layers that draw noise at a temperature.
 
     Args:
@@ -61,10 +59,6 @@ class SamplingLayer(keras.Layer, ABC):
 
     # The first argument of `call`.
     _input_name: ClassVar[str] = "inputs"
-
-    # In the order in which files of version 0.1 have them; the noise scale
-    # was none then.
-    _live_names: ClassVar[tuple[str, ...]] = ("temperature", "noise_scale")
 
     # What constructors of this package take; no argument of a user's.
     _settings: ClassVar[frozenset[str]] = frozenset()
@@ -92,8 +86,8 @@ class SamplingLayer(keras.Layer, ABC):
         check_choice(inference, "inference", self._inference_modes)
         self.inference = inference
         self.supports_masking = True
-        self._live: dict[str, LiveScalar] = {}
-        self._iterations: keras.Variable | None = None
+        self._live = {}
+        self._iterations = None
         self._add_live_scalar(
             "temperature", temperature, check_initial_temperature
         )
@@ -258,56 +252,9 @@ class SamplingLayer(keras.Layer, ABC):
     def _input_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return args[0] if args else kwargs.get(self._input_name)
 
-    def _stored_weights(self) -> dict[str, keras.Variable]:
-        """The weights by the keys that they have in a file, in order."""
-        in_order: dict[str, keras.Variable] = {}
-        super().save_own_variables(in_order)
-        weights = list(in_order.values())
-        names = {id(live.variable): name for name, live in self._live.items()}
-        names[id(self._iterations)] = stored.ITERATIONS
-        names.update({id(x): name for name, x in self._named_states().items()})
-        return dict(zip(stored.keys(weights, names), weights, strict=True))
-
-    def _named_states(self) -> dict[str, keras.Variable]:
-        """Weights that files of earlier versions are without, by name."""
-        return {}
-
     def add_loss(self, loss: Tensor) -> None:
         """Add a loss, once and with its gradient in a block of `remat` too."""
         hand_on(super().add_loss, loss)
-
-    def save_own_variables(self, store: Any) -> None:
-        """Save live scalars and the stream by name, other weights by number."""
-        for key, variable in self._stored_weights().items():
-            store[key] = variable
-        store[stored.NOISE_SCALE] = self.noise_scale
-        store[stream.KEY] = state_of(self.seed_generator)
-
-    def load_own_variables(self, store: Any) -> None:
-        """Load the weights, and continue the stream where it was.
-
-        A live scalar that the file is without stays as it is, and one that
-        the layer is without is left out. So is the count of training calls.
-        """
-        # Keras hands over a dict-like object that can only list its keys.
-        found = {key: store[key] for key in list(store.keys())}
-        state = found.pop(stream.KEY, None)
-        scale = found.pop(stored.NOISE_SCALE, None)
-        weights = self._stored_weights()
-        scalars = [x for x in self._live_names if x != stored.NOISE_SCALE]
-        found = stored.named(found, weights, scalars)
-        optional = {*scalars, *self._live, stored.ITERATIONS}
-        optional |= self._named_states().keys()
-        super().load_own_variables(stored.numbered(found, weights, optional))
-        if scale is not None:
-            self.noise_scale.assign(scale)
-        check_stream(state)
-        self.seed_generator.state.assign(state)
-        for live in self._live.values():
-            live.check(float(ops.convert_to_numpy(live.variable)))
-        if self._iterations is not None:
-            count = int(ops.convert_to_numpy(self._iterations))
-            check_integer(count, stored.ITERATIONS, minimum=0)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

@@ -1,0 +1,84 @@
+"""Numbers of a few levels each, and the integers that stand for vectors."""
+
+import numpy as np
+from keras import ops
+
+from keras_gumbel._typing import Tensor
+from keras_gumbel.ops.straight_through import straight_through
+
+# What keeps the bounded number from the end of the last level.
+_EPSILON = 1e-3
+
+
+class Levels:
+    """The levels of each number of a vector, evenly from -1 on.
+
+    Numbers are bounded, rounded to digits that count their levels from 0, and
+    the digits of a vector make one integer, the first counting least. Bits,
+    which have two levels each, are -1 and 1, and are not bounded.
+
+    Args:
+        levels: How many each number has, at least 2.
+    """
+
+    def __init__(self, levels: tuple[int, ...]) -> None:
+        sizes = np.array(levels)
+        self.are_bits = set(levels) == {2}
+        # Of each number: its values in order, all numbers one after another.
+        low, half = -(sizes // 2), sizes // 2
+        values = [
+            (low[n] + np.arange(s)) / half[n] for n, s in enumerate(sizes)
+        ]
+        if self.are_bits:
+            values = [np.array([-1.0, 1.0]) for _ in levels]
+        self._values = np.concatenate(values).astype("float32")
+        self._first = np.cumsum([0, *levels[:-1]]).astype("int32")
+        self._place = np.cumprod([1, *levels[:-1]]).astype("int32")
+        self._sizes = sizes.astype("int32")
+
+    def bounded(self, x: Tensor) -> Tensor:
+        """Numbers that round to the levels, the lowest -floor(L / 2)."""
+        if self.are_bits:
+            return x
+        half = (self._sizes - 1) * (1 - _EPSILON) / 2
+        offset = np.where(self._sizes % 2, 0.0, 0.5)
+        shift = np.tan(offset / half)
+        half, offset, shift = (
+            ops.convert_to_tensor(one, x.dtype) for one in (half, offset, shift)
+        )
+        return ops.tanh(x + shift) * half - offset
+
+    def digits(self, soft: Tensor) -> Tensor:
+        """Which level each number has, int32; 0 for NaN."""
+        if self.are_bits:
+            return ops.cast(soft > 0, "int32")
+        soft = ops.where(ops.isnan(soft), 0.0, soft)
+        digits = ops.cast(ops.round(soft), "int32") + self._sizes // 2
+        # What a user's noise may go beyond.
+        return ops.clip(digits, 0, self._sizes - 1)
+
+    def shown(self, digits: Tensor, soft: Tensor) -> Tensor:
+        """The values of digits, with the gradient of what was rounded."""
+        half = 1 if self.are_bits else self._sizes // 2
+        scaled = soft / ops.convert_to_tensor(half, soft.dtype)
+        values = ops.cast(self._of_digits(digits), soft.dtype)
+        values = ops.where(ops.isnan(soft), soft, values)
+        return straight_through(values, scaled)
+
+    def numbers(self, digits: Tensor, x: Tensor) -> Tensor:
+        """The digits as one integer, the first counting least; -1 for NaN."""
+        codes = ops.sum(digits * self._place, axis=-1)
+        return ops.where(ops.any(ops.isnan(x), axis=-1), -1, codes)
+
+    def of_numbers(self, codes: Tensor) -> Tensor:
+        """The values of such integers, NaN out of range."""
+        codes = ops.expand_dims(ops.cast(codes, "int32"), -1)
+        known = (codes >= 0) & (codes < int(np.prod(self._sizes)))
+        inside = ops.where(known, codes, 0)
+        digits = ops.mod(ops.floor_divide(inside, self._place), self._sizes)
+        return ops.where(known, self._of_digits(digits), float("nan"))
+
+    def _of_digits(self, digits: Tensor) -> Tensor:
+        return ops.take(
+            ops.convert_to_tensor(self._values), digits + self._first
+        )
