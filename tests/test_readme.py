@@ -146,6 +146,17 @@ def test_every_file_that_a_page_names_exists(page):
     assert [str(path) for path in paths if not path.exists()] == []
 
 
+def test_every_page_of_results_is_reached():
+    """From a guide: the site has no other way to it."""
+    linked = {
+        (page.parent / link).resolve()
+        for page in PAGES
+        for link in LINK.findall(page.read_text())
+    }
+    results = ROOT.glob("benchmarks/results/*.md")
+    assert {path for path in results if path.resolve() not in linked} == set()
+
+
 def test_a_block_that_is_wrong_is_found():
     with pytest.raises(ZeroDivisionError):
         run("x = 1 / 0\n", {})
