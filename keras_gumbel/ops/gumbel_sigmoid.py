@@ -60,7 +60,8 @@ def gumbel_sigmoid(
             `noise_scale`.
         seed: An integer in [0, 2**32) for the same sample at every call, a
             `keras.random.SeedGenerator` for its stream, None for fresh noise
-            that follows `keras.utils.set_random_seed`.
+            that follows `keras.utils.set_random_seed`. On JAX also a key, on
+            torch also a `torch.Generator`.
 
     Returns:
         A tensor of the shape and dtype of `logits`. A logit of NaN gives NaN.

@@ -86,10 +86,11 @@ def gumbel_sinkhorn(
             rows do not sum to 1.
         noise_scale: Number >= 0, or a scalar float tensor, that multiplies
             the noise; 0 leaves it out.
-        seed: An integer in [0, 2**32) for the same sample at every call
-            (hard and soft then share their noise), a
-            `keras.random.SeedGenerator` for its stream, None for fresh noise
-            that follows `keras.utils.set_random_seed`.
+        seed: An integer in [0, 2**32) for the same sample at every call (hard
+            and soft then share their noise), a `keras.random.SeedGenerator` for
+            its stream, None for fresh noise that follows
+            `keras.utils.set_random_seed`. On JAX also a key, on torch also a
+            `torch.Generator`.
 
     Returns:
         A tensor of the shape and dtype of `logits`. A logit of NaN or +inf

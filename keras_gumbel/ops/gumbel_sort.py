@@ -61,10 +61,11 @@ def gumbel_sort(
             entry have rows of zeros, and -1 in the order.
         noise_scale: Number >= 0, dimensionless, or a scalar float tensor, as
             for `gumbel_softmax`; 0 leaves the noise out.
-        seed: An integer in [0, 2**32) for the same sample at every call
-            (hard and soft then share their noise), a
-            `keras.random.SeedGenerator` for its stream, None for fresh noise
-            that follows `keras.utils.set_random_seed`.
+        seed: An integer in [0, 2**32) for the same sample at every call (hard
+            and soft then share their noise), a `keras.random.SeedGenerator` for
+            its stream, None for fresh noise that follows
+            `keras.utils.set_random_seed`. On JAX also a key, on torch also a
+            `torch.Generator`.
 
     Returns:
         The matrix `(..., n, n)`, of the dtype of `scores`; and the order,

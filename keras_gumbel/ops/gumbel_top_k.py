@@ -71,10 +71,10 @@ def gumbel_top_k(
             remaining indices are -1.
         noise_scale: Number >= 0, or a scalar float tensor, that multiplies
             the noise; 0 leaves it out.
-        seed: An integer for the same sample at every call, with the noise
-            that `gumbel_softmax` draws with it; a
-            `keras.random.SeedGenerator` for its stream; None to follow
-            `keras.utils.set_random_seed`.
+        seed: An integer for the same sample at every call, with the noise that
+            `gumbel_softmax` draws with it; a `keras.random.SeedGenerator` for
+            its stream; None to follow `keras.utils.set_random_seed`. On JAX
+            also a key, on torch also a `torch.Generator`.
 
     Returns:
         The k-hot, a tensor of the shape and dtype of `logits` whose rows

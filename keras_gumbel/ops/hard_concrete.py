@@ -63,7 +63,8 @@ def hard_concrete(
             the noise; 0 leaves it out.
         seed: An integer in [0, 2**32) for the same gates at every call, a
             `keras.random.SeedGenerator` for its stream, None for fresh noise
-            that follows `keras.utils.set_random_seed`.
+            that follows `keras.utils.set_random_seed`. On JAX also a key, on
+            torch also a `torch.Generator`.
 
     Returns:
         A tensor of the shape and dtype of `log_alpha`. Where that is NaN, so

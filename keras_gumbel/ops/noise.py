@@ -33,7 +33,8 @@ def sample_gumbel(
             `"float64"`, and rounded to `dtype` at the end.
         seed: An integer in [0, 2**32) for the same noise at every call, a
             `keras.random.SeedGenerator` for the next of its stream, None for
-            fresh noise that follows `keras.utils.set_random_seed`.
+            fresh noise that follows `keras.utils.set_random_seed`. On JAX also
+            a key, on torch also a `torch.Generator`.
 
     Returns:
         A tensor of the given shape and dtype. It has no gradient.
@@ -79,7 +80,8 @@ def sample_logistic(
         dtype: The result's dtype, a float. Defaults to `"float32"`.
         seed: An integer for the same noise at every call, a
             `keras.random.SeedGenerator` for its stream, None to follow
-            `keras.utils.set_random_seed`.
+            `keras.utils.set_random_seed`. On JAX also a key, on torch also a
+            `torch.Generator`.
 
     Returns:
         A tensor of the given shape and dtype. It has no gradient.

@@ -57,7 +57,8 @@ def sample_argmax_index(
             numbers, and no matrix.
         seed: An integer for the same sample at every call, the one that
             `gumbel_softmax` draws with it; a `keras.random.SeedGenerator` for
-            its stream; None to follow `keras.utils.set_random_seed`.
+            its stream; None to follow `keras.utils.set_random_seed`. On JAX
+            also a key, on torch also a `torch.Generator`.
 
     Returns:
         A float32 tensor of the shape of `logits` less `axis` (and with the

@@ -64,7 +64,8 @@ def sample_embedding(
             the noise; 0 leaves it out.
         seed: An integer for the same sample at every call, the one that
             `gumbel_softmax` draws with it; a `keras.random.SeedGenerator` for
-            its stream; None to follow `keras.utils.set_random_seed`.
+            its stream; None to follow `keras.utils.set_random_seed`. On JAX
+            also a key, on torch also a `torch.Generator`.
 
     Returns:
         A tensor `(..., dim)` in the dtype of `table`.
