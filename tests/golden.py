@@ -2,10 +2,13 @@
 
     KERAS_BACKEND=tensorflow python -m tests.golden
 
-writes `fixtures/golden/tensorflow.npz` and `.keras`, and so for the others.
+writes `fixtures/golden/tensorflow.npz`, `.keras` and `-backup`, and so for the
+others.
 `tests/test_golden.py` holds each backend to what every one has written.
 """
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import keras
@@ -145,6 +148,37 @@ def model():
     return made
 
 
+def train(folder, epochs, initializer="ones"):
+    """The weights and states of a run whose backups are in `folder`."""
+    x, goals = X[:, 1], MATRICES[0, :, :4]
+    keras.utils.set_random_seed(0)
+    made = keras.Sequential(
+        [
+            keras.Input((12,)),
+            keras.layers.Dense(8, kernel_initializer=initializer),
+            kg.GumbelSoftmax(
+                keras.optimizers.schedules.ExponentialDecay(2.0, 3, 0.5),
+                hard=True,
+                estimator="reinmax",
+                seed=5,
+            ),
+            keras.layers.Dense(4, kernel_initializer=initializer),
+        ]
+    )
+    made.compile("adam", "mse")
+    backup = kg.callbacks.ExactBackup(folder, existing="resume")
+    made.fit(
+        x,
+        goals,
+        batch_size=3,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[backup],
+    )
+    return [to_numpy(x) for x in made.variables]
+
+
 def main():
     """Write what this backend gives."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -160,6 +194,13 @@ def main():
     made.save(FOLDER / f"{backend}.keras")
     found["next/0"] = to_numpy(made(X[:, 0], training=True))
     found["next/1"] = to_numpy(made.layers[0].temperature)
+    folder = FOLDER / f"{backend}-backup"
+    shutil.rmtree(folder, ignore_errors=True)
+    train(folder, epochs=2)
+    with tempfile.TemporaryDirectory() as copy:
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        for n, array in enumerate(train(copy, epochs=4)):
+            found[f"resumed/{n}"] = array
     np.savez_compressed(FOLDER / f"{backend}.npz", **found)
 
 

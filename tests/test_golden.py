@@ -1,10 +1,12 @@
 """Each backend gives what every backend has written: see `tests.golden`."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
 
-from tests.golden import CASES, FOLDER, NOISE, X, sample
+from tests.golden import CASES, FOLDER, NOISE, X, sample, train
 from tests.harness import to_numpy
 
 WRITERS = sorted(path.stem for path in FOLDER.glob("*.npz"))
@@ -53,6 +55,18 @@ def test_a_file_goes_on(writer):
     np.testing.assert_allclose(found, right, rtol=0, atol=1e-6)
     temperature = to_numpy(model.layers[0].temperature)
     assert temperature == pytest.approx(float(written["next/1"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_run_goes_on_from_a_backup(writer, tmp_path):
+    """By `ExactBackup`, to where the writer came: with Adam and its stream."""
+    written = np.load(FOLDER / f"{writer}.npz")
+    shutil.copytree(FOLDER / f"{writer}-backup", tmp_path, dirs_exist_ok=True)
+    # Begun anew, its kernels would have stayed where they are.
+    found = train(tmp_path, epochs=4, initializer="zeros")
+    for n, array in enumerate(found):
+        right = written[f"resumed/{n}"]
+        np.testing.assert_allclose(array, right, rtol=1e-5, atol=1e-6)
 
 
 def test_every_backend_has_written():
