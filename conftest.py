@@ -4,7 +4,7 @@ import keras
 
 collect_ignore_glob = [
     f"keras_gumbel/backend/{name}/*"
-    for name in ("tensorflow", "jax")
+    for name in ("tensorflow", "jax", "torch")
     if name != keras.config.backend()
 ]
 if keras.config.backend() != "tensorflow":
