@@ -36,7 +36,8 @@ written with `keras.ops`, so another framework is one more folder like
     argmax(x, axis)             the first largest, by one operation everywhere
     max(x, axis, ...)           of `keras.ops`, of no rows too
     min(x, axis, ...)           and so this
-    maximum(x, y)               in float64 where `x` is
+    matmul(x, y)                in float64 where `x` is
+    maximum(x, y)               and so this
     minimum(x, y)               and so this
     top_k(x, k)                 the largest of each row, of ties the first
     log_gamma(x)                log((x - 1)!)

@@ -155,7 +155,11 @@ class Stage(NamedTuple):
             table,
             idle,
             ops.where(due, weight, self.counts),
-            ops.where(due[..., None], weight * table, self.sums),
+            ops.where(
+                due[..., None],
+                weight * ops.cast(table, self.sums.dtype),
+                self.sums,
+            ),
         )
 
     def averaged(self, uses: Tensor, sums: Tensor, decay: float) -> "Stage":
@@ -172,6 +176,7 @@ class Stage(NamedTuple):
         weight = counts[..., None]
         known = weight > _LEAST
         mean = sums / ops.where(known, weight, 1.0)
+        mean = ops.cast(mean, self.table.dtype)
         return self._replace(
             table=ops.where(known, mean, self.table), counts=counts, sums=sums
         )

@@ -140,9 +140,12 @@ class CodebookLayer(LogitsLayer):
         check_features(inputs, features)
         if not self.built:
             self.build(tuple(inputs.shape))
-        dtype = keras.backend.result_type(
-            inputs.dtype, self.variable_dtype, "float32"
+        # Keras's own rule knows no float64 on torch.
+        is_wide = "float64" in (
+            numerics.wide_dtype(inputs),
+            self.variable_dtype,
         )
+        dtype = "float64" if is_wide else "float32"
         x, lead = ops.cast(inputs, dtype), ops.shape(inputs)[:-1]
         shape = *lead, self.num_groups, self.num_codes
         if self.similarity == "distance":
@@ -151,7 +154,7 @@ class CodebookLayer(LogitsLayer):
             logits = scale * minus_distances(x, ops.cast(self._tables, dtype))
         else:
             kernel, bias = self._moving.projection(dtype)
-            logits = ops.matmul(x, kernel)
+            logits = numerics.matmul(x, kernel)
             if bias is not None:
                 logits = logits + bias
         logits = ops.reshape(logits, shape)

@@ -184,7 +184,7 @@ class GumbelEmbedding(CategoricalLayer):
 
     def _read(self, choice: Tensor) -> Tensor:
         table = self._table
-        return ops.matmul(ops.cast(choice, table.dtype), table)
+        return numerics.matmul(ops.cast(choice, table.dtype), table)
 
     @property
     def _table(self) -> Tensor:

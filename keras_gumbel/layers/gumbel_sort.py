@@ -251,7 +251,9 @@ class GumbelSort(LogitsLayer):
         )
         scores = numerics.allowed(logits, class_mask)
         scores = numerics.select(scores <= numerics.FORBIDDEN, 0.0, scores)
-        return ops.squeeze(ops.matmul(matrix, ops.expand_dims(scores, -1)), -1)
+        return ops.squeeze(
+            numerics.matmul(matrix, ops.expand_dims(scores, -1)), -1
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -66,7 +66,7 @@ class LearningCodes(ResidualCodes):
         else:
             table = numerics.widen(value_once(self.embeddings))
         if self._shift is not None:
-            table = table + value_once(self._shift)
+            table = table + ops.cast(value_once(self._shift), table.dtype)
         parts = [table]
         parts.append(self._states and self._states.read())
         parts += map(value_once, self._averages or ())

@@ -87,7 +87,7 @@ class MovingCodes:
         wide = numerics.widen(ops.convert_to_tensor(weight))
         if name not in self._shifts:
             return wide
-        return wide + read(self._shifts[name])
+        return wide + ops.cast(read(self._shifts[name]), wide.dtype)
 
     def projection(self, dtype: str) -> tuple[Tensor, Tensor | None]:
         """Kernel and bias, with what moved."""
@@ -162,13 +162,14 @@ class MovingCodes:
         layer, tables = self._layer, ops.stop_gradient(self.tables())
         codes = likeliest(layer.logits(x))
         given = look_up(codes, tables)
-        found = moves.of(ops.cast(given, "float32"), tables)
+        found = moves.of(ops.cast(given, tables.dtype), tables)
         found = ops.where(is_unset(idle)[..., None], tables, found)
         self._shift("embeddings", found)
 
     def _shift(self, name: str, value: Tensor) -> None:
         weight = ops.convert_to_tensor(getattr(self._layer, name))
-        assign(self._shifts[name], value - numerics.widen(weight))
+        weight = numerics.widen(weight)
+        assign(self._shifts[name], ops.cast(value, weight.dtype) - weight)
 
     def _sharpness_of(self, x: Tensor, counted: Tensor | None) -> Tensor:
         """By the mean squared distance of all replicas' rows from the mean."""

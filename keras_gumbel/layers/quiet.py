@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_gumbel._tracing import is_sampling
 from keras_gumbel._validation import check_is_noisy_layer
@@ -52,4 +53,4 @@ class QuietLayer(SamplingLayer):
         """The output; NaN where the variable was given a scale all the same."""
         if self._is_noisy:
             return output
-        return output + zero_or_nan(self.noise_scale)
+        return output + ops.cast(zero_or_nan(self.noise_scale), output.dtype)

@@ -191,7 +191,7 @@ class ResidualCodes(QuietLayer):
         table = ops.convert_to_tensor(self.embeddings)
         table = numerics.widen(table)
         if self._shift is not None:
-            table = table + ops.convert_to_tensor(self._shift)
+            table = table + ops.cast(self._shift, table.dtype)
         first, *others = ops.unstack(table)
         return ops.stack([self._on_sphere(first), *others])
 
@@ -213,7 +213,7 @@ class ResidualCodes(QuietLayer):
         if self.distance == "euclidean":
             return x
         square = ops.sum(ops.square(x), axis=-1, keepdims=True)
-        return x / ops.sqrt(ops.maximum(square, _SHORTEST))
+        return x / ops.sqrt(ops.where(square > _SHORTEST, square, _SHORTEST))
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Return the nearest codes, int32 `(..., num_stages * num_groups)`.

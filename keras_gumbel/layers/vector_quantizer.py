@@ -221,7 +221,7 @@ class VectorQuantizer(LearningCodes):
             if training is not None and not is_exported():
                 self._count(n, codes, here)
             rest = rest - ops.stop_gradient(rows)
-            rows = ops.cast(rows, "float32")
+            rows = numerics.widen(rows)
             if kept is not None:
                 rows = ops.where(kept[:, None, None], rows, 0.0)
             total = plus(total, rows)

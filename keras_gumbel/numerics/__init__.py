@@ -4,6 +4,7 @@ Each function takes float32 or float64 tensors in which a forbidden class is
 -inf. What draws noise is for the inside of a compiled program alone.
 """
 
+from keras_gumbel.backend import matmul as matmul
 from keras_gumbel.numerics.conditional import (
     conditional_gap as conditional_gap,
     conditional_logistic as conditional_logistic,

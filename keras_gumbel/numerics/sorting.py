@@ -147,14 +147,14 @@ def mean_vjp(
     )
     slope = a * d_v - b * d_one + v * d_a - d_b
     dz = -slope * places.real / temperature
-    top = ops.max(
+    top = backend.max(
         ops.where(places.real > 0.0, places.z, lowest(dz)),
         axis=1,
         keepdims=True,
         initial=FORBIDDEN,
     )
     # Any constant may be subtracted here: dz sums to 0.
-    gap = ops.maximum(places.z - top, lowest(dz)) * places.real
+    gap = backend.maximum(places.z - top, lowest(dz)) * places.real
     parts = -dz * gap / temperature
     d_values = (before[2] + after[2] - a) * places.real
     return d_values, *(to_entries(d, places.order) for d in (dz, parts))
@@ -166,7 +166,7 @@ def _minus_distances(x: Tensor, places: Places) -> tuple[Tensor, Tensor]:
     real = (places.real > 0.0)[:, :, None] & there[:, None, :]
     near = numerics.select(there & (x < float("inf")), x, 0.0)
     gaps = -ops.abs(places.z[:, :, None] - near[:, None, :])
-    return ops.maximum(gaps, lowest(x)), real
+    return backend.maximum(gaps, lowest(x)), real
 
 
 def of_a_matrix(temperature: Tensor) -> Tensor:

@@ -144,4 +144,4 @@ def mix(y: Tensor, tables: Tensor) -> Tensor:
     """y @ table, for each group: `(..., groups, dim)`."""
     # One product a group: of a batched one, ONNX loses the shape.
     groups = zip(ops.unstack(y, axis=-2), ops.unstack(tables), strict=True)
-    return ops.stack([ops.matmul(*group) for group in groups], axis=-2)
+    return ops.stack([numerics.matmul(*group) for group in groups], axis=-2)

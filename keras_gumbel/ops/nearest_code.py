@@ -147,7 +147,7 @@ def _of_block(rows: Tensor, tables: Tensor) -> Tensor:
 
 def _best(rows: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
     """The largest x . c - |c|**2 / 2, infinity for NaN; and its place."""
-    scores = ops.matmul(rows, ops.transpose(tables, (0, 2, 1)))
+    scores = numerics.matmul(rows, ops.transpose(tables, (0, 2, 1)))
     scores = scores - ops.sum(ops.square(tables), axis=-1)[:, None] / 2
     scores = numerics.nan_to_inf(scores)
     place = ops.squeeze(categorical.first_argmax(scores, 2), 2)

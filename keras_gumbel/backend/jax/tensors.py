@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jax.experimental import sparse
 from keras.ops import (
+    matmul as matmul,
     max as max,
     maximum as maximum,
     min as min,

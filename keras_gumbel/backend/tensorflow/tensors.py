@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.ops import (
+    matmul as matmul,
     max as max,
     maximum as maximum,
     min as min,

@@ -69,6 +69,11 @@ def _of_none(
     return torch.full_like(found, initial)
 
 
+def matmul(x: Tensor, y: Tensor) -> Tensor:
+    """The product of matrices; Keras would make float32 of float64."""
+    return torch.matmul(x, y)
+
+
 def maximum(x: Tensor, y: Tensor | float) -> Tensor:
     """The larger of two, NaN of a NaN; Keras would make float32 of float64."""
     return _of_two(x, y, torch.maximum)
