@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_gumbel import backend
 from keras_gumbel._typing import Objective, Seed, Tensor
 from keras_gumbel._validation import (
     check_choice,
@@ -165,7 +166,7 @@ def _label(rule: str | Estimator) -> str:
 def _stream(seed: int, number: int = 0) -> keras.random.SeedGenerator:
     """One of several streams for a seed, none that of another seed."""
     word = np.random.SeedSequence((seed, number)).generate_state(1)[0]
-    return keras.random.SeedGenerator(int(word))
+    return backend.stream(int(word))
 
 
 def _function(

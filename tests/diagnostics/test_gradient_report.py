@@ -21,6 +21,7 @@ from keras_gumbel.diagnostics import (
 )
 from keras_gumbel.diagnostics.problem import Problem
 from keras_gumbel.estimators.estimator import names
+from tests.harness import tensor
 from tests.statistics import FALSE_FAIL_RATE, z_p
 from tests.variants import slow
 
@@ -44,7 +45,7 @@ class Scaled(kg.estimators.StraightThrough):
 
 def linear(cost):
     """c . z over the axes that the cost has."""
-    cost = np.asarray(cost, "float32")
+    cost = tensor(np.asarray(cost, "float32"))
     axes = tuple(range(-cost.ndim, 0))
     return lambda z: keras.ops.sum(z * cost, axes)
 
@@ -154,7 +155,7 @@ COST = np.array([[[3, 1, -2, 0.5], [0, 1, 1, 4]], [[1, 2, 3, 4], [2, 0, 0, 1]]])
 def test_a_planted_bias_is_reported(factor, seed):
     """Two examples of two variables; without variance, so to 5 digits."""
     logits = np.random.default_rng(seed).normal(size=(2, 2, 4))
-    cost = COST.astype("float32")
+    cost = tensor(COST.astype("float32"))
     row = only(
         gradient_report(
             lambda z: keras.ops.sum(z * cost, (-2, -1)),

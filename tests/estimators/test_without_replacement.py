@@ -125,7 +125,8 @@ def test_rare_classes_keep_their_digits():
 
 
 def test_half_precision_is_computed_in_float32():
-    logits, indices = tensor([LOGITS], "float16"), tensor([[5, 2, 3]])
+    logits = tensor(np.array([LOGITS]), "float16")
+    indices = tensor(np.array([[5, 2, 3]]))
     values = tensor([[1000.0, 1001.0, 1003.0]], "float16")
     loss = without_replacement_loss(values, logits, indices)
     assert keras.backend.standardize_dtype(loss.dtype) == "float16"
