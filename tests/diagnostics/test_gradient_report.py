@@ -45,9 +45,10 @@ class Scaled(kg.estimators.StraightThrough):
 
 def linear(cost):
     """c . z over the axes that the cost has."""
-    cost = tensor(np.asarray(cost, "float32"))
+    cost = np.asarray(cost, "float32")
     axes = tuple(range(-cost.ndim, 0))
-    return lambda z: keras.ops.sum(z * cost, axes)
+    cost = tensor(cost)
+    return lambda z: keras.ops.sum(z * keras.ops.cast(cost, z.dtype), axes)
 
 
 def close(row, bias):
