@@ -5,7 +5,6 @@ import pytest
 
 import keras_gumbel as kg
 
-
 WAYS = {
     "the model's own": lambda model, path: model.export(path, verbose=False),
     "with sampling": kg.export.export_with_sampling,
