@@ -27,6 +27,9 @@ Tensor = Any
 # Whether in each of `MODES` tensors have values, so that what is wrong in them
 # is an error: programs of torch's do not run in these.
 ALWAYS_KNOWN = keras.config.backend() == "torch"
+# By how much a number may differ where others in the tensor do: elsewhere not
+# at all, but kernels of torch round by a number's place among eight or sixteen.
+APART = 1e-6 if keras.config.backend() == "torch" else 0.0
 
 
 def tensor(x: Any, dtype: str | None = None) -> Tensor:

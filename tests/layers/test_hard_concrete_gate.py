@@ -190,8 +190,10 @@ class TestPenalty:
         layer = at(temperature=0.5, noise_scale=0.8)
         (found,) = grad_to([layer.log_alpha], layer.expected_active)
         up, down = (open_(WIDE + h, 0.5, 0.8) for h in (1e-5, -1e-5))
+        # Elsewhere the slope of a sigmoid is p (1 - p), rounded where p is 1.
+        least = 0.0 if keras.config.backend() == "tensorflow" else 2e-7
         np.testing.assert_allclose(
-            found, (up - down) / 2e-5, rtol=1e-4, atol=2e-7
+            found, (up - down) / 2e-5, rtol=1e-4, atol=least
         )
 
     @pytest.mark.parametrize("training", [True, False, None])
