@@ -100,8 +100,8 @@ def main(output: Path, seed: int, smoke: bool) -> None:
     output.mkdir(parents=True, exist_ok=True)
     draw(vae, test[:10], output / "categorical_vae.png")
     vae.export(output / "categorical_vae", verbose=False)
-    served = tf.saved_model.load(output / "categorical_vae").serve(test)
-    difference = np.abs(served - vae(test)).max()
+    loaded = tf.saved_model.load(output / "categorical_vae")
+    difference = np.abs(loaded.serve(test) - vae(test)).max()
     print(f"the exported model, largest difference {difference:.1e}")
     np.save(output / "check.npy", [test, vae(test)])
 

@@ -10,8 +10,8 @@ from .reading import ink
 SERVE = """
 import sys, numpy as np, tensorflow as tf
 x, expected = np.load(sys.argv[1] + "/check.npy")
-served = tf.saved_model.load(sys.argv[1] + "/categorical_vae").serve(x)
-assert np.abs(served - expected).max() <= 1e-6
+loaded = tf.saved_model.load(sys.argv[1] + "/categorical_vae")
+assert np.abs(loaded.serve(x) - expected).max() <= 1e-6
 assert "keras_gumbel" not in sys.modules
 """
 
