@@ -53,9 +53,10 @@ class Levels:
         if self.are_bits:
             return ops.cast(soft > 0, "int32")
         soft = ops.where(ops.isnan(soft), 0.0, soft)
-        digits = ops.cast(ops.round(soft), "int32") + self._sizes // 2
+        sizes = ops.convert_to_tensor(self._sizes)
+        digits = ops.cast(ops.round(soft), "int32") + sizes // 2
         # What a user's noise may go beyond.
-        return ops.clip(digits, 0, self._sizes - 1)
+        return ops.clip(digits, 0, sizes - 1)
 
     def shown(self, digits: Tensor, soft: Tensor) -> Tensor:
         """The values of digits, with the gradient of what was rounded."""
@@ -67,7 +68,7 @@ class Levels:
 
     def numbers(self, digits: Tensor, x: Tensor) -> Tensor:
         """The digits as one integer, the first counting least; -1 for NaN."""
-        codes = ops.sum(digits * self._place, axis=-1)
+        codes = ops.sum(digits * ops.convert_to_tensor(self._place), axis=-1)
         return ops.where(ops.any(ops.isnan(x), axis=-1), -1, codes)
 
     def of_numbers(self, codes: Tensor) -> Tensor:
@@ -75,10 +76,10 @@ class Levels:
         codes = ops.expand_dims(ops.cast(codes, "int32"), -1)
         known = (codes >= 0) & (codes < int(np.prod(self._sizes)))
         inside = ops.where(known, codes, 0)
-        digits = ops.mod(ops.floor_divide(inside, self._place), self._sizes)
+        place = ops.convert_to_tensor(self._place)
+        digits = ops.mod(ops.floor_divide(inside, place), self._sizes)
         return ops.where(known, self._of_digits(digits), float("nan"))
 
     def _of_digits(self, digits: Tensor) -> Tensor:
-        return ops.take(
-            ops.convert_to_tensor(self._values), digits + self._first
-        )
+        first = ops.convert_to_tensor(self._first)
+        return ops.take(ops.convert_to_tensor(self._values), digits + first)
