@@ -59,6 +59,10 @@ def train(images, seed, steps, width, codes, last, beta, hard):
         "embeddings_initializer": initializers.RandomNormal(stddev=1.0),
         "kl_weight": ramp,
         "inference": "argmax",
+        # The paper's, whose codes nothing else keeps in use.
+        "diversity_weight": None,
+        "init_from_data": False,
+        "restart_after": None,
     }
     code = kg.GumbelQuantizer(codes, 32, hard=hard, name="code", **options)
     model = network(code, width)
