@@ -91,6 +91,14 @@ from keras_gumbel._validation.matrices import (
     check_square as check_square,
     matrix_arguments as matrix_arguments,
 )
+from keras_gumbel._validation.models import (
+    check_batches as check_batches,
+    check_can_take as check_can_take,
+    check_is_compiled as check_is_compiled,
+    check_monitor as check_monitor,
+    layers_inside as layers_inside,
+    layers_with_temperature as layers_with_temperature,
+)
 from keras_gumbel._validation.objectives import (
     check_drawn_classes as check_drawn_classes,
     check_number_of_states as check_number_of_states,

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_gumbel._validation import layers_inside
+
 
 def check_layers(layers: Any) -> list[keras.Layer | str]:
     """Layers and names, as they were given: no single one, nothing else."""
@@ -117,15 +119,3 @@ def _is_annealable(layer: Any) -> bool:
         isinstance(getattr(layer, "temperature", None), keras.Variable)
         and getattr(layer, "temperature_schedule", None) is None
     )
-
-
-def layers_inside(layer: Any) -> list[Any]:
-    """Itself, and every layer inside, at any depth, each once."""
-    flatten = getattr(layer, "_flatten_layers", None)
-    if flatten is not None:
-        return list(flatten(include_self=True, recursive=True))
-    # Should Keras rename its private method: models alone, by public means.
-    found = [layer]
-    for inner in getattr(layer, "layers", []):
-        found.extend(x for x in layers_inside(inner) if x not in found)
-    return found

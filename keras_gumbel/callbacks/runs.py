@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import keras
 from keras import ops
 
-from keras_gumbel.callbacks.annealed_layers import layers_inside
+from keras_gumbel._validation import layers_inside
 
 # Keras gives out names and seeds as a model is made, and says nothing else
 # with them; the code of a function has no text that is the same twice.

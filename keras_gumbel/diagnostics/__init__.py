@@ -11,3 +11,12 @@ from keras_gumbel.diagnostics.gradient_report import (
 )
 from keras_gumbel.diagnostics.gradient_row import GradientRow as GradientRow
 from keras_gumbel.diagnostics.report import GradientReport as GradientReport
+from keras_gumbel.diagnostics.temperature_report import (
+    temperature_report as temperature_report,
+)
+from keras_gumbel.diagnostics.temperature_row import (
+    TemperatureRow as TemperatureRow,
+)
+from keras_gumbel.diagnostics.temperatures import (
+    TemperatureReport as TemperatureReport,
+)

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from keras_gumbel.diagnostics.gradient_row import GradientRow
+from keras_gumbel.diagnostics.table import figure, table
 
 _HEAD = ("estimator", "temperature", "bias", "+-", "variance", "cosine", "us")
 
@@ -31,18 +32,8 @@ class GradientReport:
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
-        lines = [_HEAD, *map(_cells, self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = (
-            "  ".join(
-                cell.rjust(width) if place else cell.ljust(width)
-                for place, (cell, width) in enumerate(
-                    zip(line, widths, strict=True)
-                )
-            )
-            for line in lines
-        )
-        return "\n".join((self._title(), "", *table))
+        lines = table(_HEAD, [*map(_cells, self.rows)])
+        return "\n".join((self._title(), "", *lines))
 
     def _title(self) -> str:
         error = f", itself {self.reference_error:.2g} off"
@@ -64,16 +55,11 @@ class GradientReport:
         Raises:
             ImportError: Without Matplotlib.
         """
-        try:
-            from matplotlib.figure import Figure
-            from matplotlib.ticker import SymmetricalLogLocator
-        except ImportError as missing:
-            raise ImportError(
-                "`GradientReport.plot` needs Matplotlib: "
-                "pip install keras-gumbel[plot]"
-            ) from missing
-        figure = Figure(figsize=(8, 4.5), layout="constrained")
-        axes = figure.subplots()
+        picture = figure("GradientReport", figsize=(8, 4.5))
+        # Behind `figure`, which says what to install.
+        from matplotlib.ticker import SymmetricalLogLocator
+
+        axes = picture.subplots()
         axes.axhline(0, color="black", linewidth=0.8)
         for name in dict.fromkeys(row.estimator for row in self.rows):
             rows = [row for row in self.rows if row.estimator == name]
@@ -103,8 +89,8 @@ class GradientReport:
         axes.set_ylabel("bias / |g*|")
         axes.set_title(self._title(), fontsize="medium")
         axes.grid(alpha=0.3)
-        figure.legend(loc="outside right upper")
-        figure.savefig(path, dpi=150)
+        picture.legend(loc="outside right upper")
+        picture.savefig(path, dpi=150)
 
 
 def _cells(row: GradientRow) -> tuple[str, ...]:
