@@ -51,13 +51,12 @@ class Trial:
         if not self._optimizer.built:
             self._optimizer.build(model.trainable_variables)
         self._descent = _descent_like(self._optimizer)
-        self._weights = _each_once(
-            [*model.weights, *model.metrics_variables],
-            self._optimizer.variables,
-        )
+        self._weights = _each_once(model.weights, model.metrics_variables)
+        self._slots = list(self._optimizer.variables)
         known = {id(weight) for weight in self._weights}
         self._noise = [x for x in model.variables if id(x) not in known]
         self.start = _values(self._weights)
+        self._start_of_slots = _values(self._slots)
         self._start_of_noise = _values(self._noise)
         self._settings = [
             (layer, name, getattr(layer, name))
@@ -77,7 +76,7 @@ class Trial:
         self.model.steps_per_execution = self._steps
         self.model.optimizer = self._optimizer
         self.model.train_function = None
-        self._restart(self.start)
+        self._restart()
 
     @contextlib.contextmanager
     def samples(self, rule: str | Estimator | None) -> Iterator[None]:
@@ -118,7 +117,8 @@ class Trial:
         self, temperature: float, batches: Sequence[Batch]
     ) -> tuple[State, float]:
         """Train from the start: where that leads, and the time of a step."""
-        self._restart(self.start, temperature)
+        self._restart()
+        self._set_temperature(temperature)
         times = []
         for batch in batches:
             start = time.perf_counter()
@@ -131,12 +131,13 @@ class Trial:
     ) -> Iterator[np.ndarray]:
         """Gradients to the trainable weights at the start, each a vector."""
         self._descent.learning_rate = _RATE
-        noise, weights = self._start_of_noise, self.model.trainable_variables
+        weights = self.model.trainable_variables
+        self._restart()
+        before = _flat(_values(weights))
         for _ in range(number):
-            self._restart(self.start, temperature, noise)
-            before = _flat(_values(weights))
+            _assign(self._weights, self.start)
+            self._set_temperature(temperature)
             self._step(batch)
-            noise = _values(self._noise)
             yield (before - _flat(_values(weights))) / _RATE
 
     def learns_through_samples(self, batch: Batch) -> np.ndarray:
@@ -160,11 +161,13 @@ class Trial:
     def hard_losses(self, state: State, batches: Sequence[Batch]) -> np.ndarray:
         """The loss of each batch, the noise the same for every state."""
         self._descent.learning_rate = 0.0
-        noise, losses = self._start_of_noise, []
+        self._restart()
+        losses = []
         for batch in batches:
-            self._restart(state, _ALMOST_ZERO, noise)
+            # Which even a step of length 0 may change, to NaN.
+            _assign(self._weights, state)
+            self._set_temperature(_ALMOST_ZERO)
             losses.append(self._step(batch))
-            noise = _values(self._noise)
         return np.array(losses)
 
     def moved(self, step: np.ndarray) -> State:
@@ -185,7 +188,7 @@ class Trial:
 
     def length(self) -> float:
         """The Euclidean length of the trainable weights at the start."""
-        self._restart(self.start)
+        self._restart()
         weights = _values(self.model.trainable_variables)
         return float(np.linalg.norm(_flat(weights)))
 
@@ -200,17 +203,14 @@ class Trial:
         self.counted(1)
         return float(logs[self.monitor])
 
-    def _restart(
-        self,
-        state: State,
-        temperature: float | None = None,
-        noise: State | None = None,
-    ) -> None:
-        _assign(self._weights, state)
-        _assign(self._noise, self._start_of_noise if noise is None else noise)
-        if temperature is not None:
-            for layer in self.layers:
-                layer.temperature.assign(temperature)
+    def _restart(self) -> None:
+        _assign(self._weights, self.start)
+        _assign(self._slots, self._start_of_slots)
+        _assign(self._noise, self._start_of_noise)
+
+    def _set_temperature(self, temperature: float) -> None:
+        for layer in self.layers:
+            layer.temperature.assign(temperature)
 
 
 def _descent_like(
