@@ -436,11 +436,7 @@ def test_arguments(options, exception, message):
             "`estimators` has ReinMax.* an argument `estimator`",
         ),
         (
-            lambda: trained_model(
-                keras.Sequential(
-                    [kg.SampleArgmaxIndex(), keras.layers.Reshape((1,))]
-                )
-            ),
+            lambda: trained_model(kg.HardConcreteGate()),
             ["soft"],
             ValueError,
             "`estimators` has 'soft'.* an argument `hard`",
