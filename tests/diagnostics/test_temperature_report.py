@@ -57,6 +57,10 @@ def trained_model(layer=None, optimizer="adam", seed=5, **options):
     return model
 
 
+# So many examples of each kind that few draws tell much.
+MANY = np.tile(X, (40, 1)), np.tile(Y, (40, 1))
+
+
 def quick(model, temperatures=(0.5, 2.0), estimators=None, **options):
     settings = {"steps": 2, "num_samples": 4, "verbose": 0, **options}
     return temperature_report(model, X, Y, temperatures, estimators, **settings)
@@ -71,54 +75,67 @@ def quick(model, temperatures=(0.5, 2.0), estimators=None, **options):
 def test_the_slope_ratio_shows_a_planted_bias(factor):
     """The loss is quadratic in the sample: ReinMax at 1 has no bias there.
 
-    Student's law with 199 degrees of freedom; detected: three quarters off.
+    Student's law with 29 degrees of freedom; detected: 0.4 of it.
     """
-    (row,) = quick(
+    (row,) = temperature_report(
         trained_model(),
+        *MANY,
         [1.0],
         [Scaled(factor=factor)],
-        num_samples=400,
-        batch_size=24,
+        steps=1,
+        batch_size=960,
+        num_samples=60,
+        verbose=0,
     ).rows
-    far = stats.t.isf(FALSE_FAIL_RATE / 2, 199)
+    far = stats.t.isf(FALSE_FAIL_RATE / 2, 29)
     assert abs(row.slope_ratio - 1 / factor) < far * row.slope_error
-    assert far * row.slope_error < 0.75 * abs(1 / factor)
+    assert far * row.slope_error < 0.4 * abs(1 / factor)
 
 
 def test_a_high_temperature_promises_too_little():
     """The gradient of `st_gumbel` vanishes as 1 / temperature."""
-    row, far = quick(trained_model(), [30.0, 3000.0], num_samples=60).rows
+    row, far = quick(trained_model(), [30.0, 3000.0], num_samples=20).rows
     assert row.slope_ratio > 5
-    assert far.slope_ratio == pytest.approx(100 * row.slope_ratio, rel=0.05)
+    assert far.slope_ratio == pytest.approx(100 * row.slope_ratio, rel=0.2)
 
 
 def test_the_variance_is_that_of_the_gradient_to_the_logits():
     """One linear map of constant input: its kernel's gradient is the logits'.
 
-    From 400 and 64,000 gradients; detected: a factor 2.
+    ReinMax has no bias here, so that both are relative to the same.
+
+    The noise of 64 examples is independent. From 150 gradients, beside 64,000;
+    detected: a factor 1.6.
     """
     keras.utils.set_random_seed(2)
     layers = [
         keras.Input((1,)),
         keras.layers.Dense(4, use_bias=False),
-        kg.GumbelSoftmax(0.7, hard=True, seed=1),
+        kg.GumbelSoftmax(1.0, hard=True, estimator="reinmax", seed=1),
         keras.layers.Dense(3),
     ]
     model = keras.Sequential(layers)
     model.compile("sgd", "mse")
-    ones, target = np.ones((1, 1), "float32"), Y[:1]
+    ones, target = np.ones((64, 1), "float32"), np.tile(Y[:1], (64, 1))
     (row,) = temperature_report(
-        model, ones, target, [0.7], steps=1, num_samples=400, verbose=0
+        model,
+        ones,
+        target,
+        [1.0],
+        steps=1,
+        batch_size=64,
+        num_samples=150,
+        verbose=0,
     ).rows
     (expected,) = gradient_report(
-        lambda z: keras.ops.mean((layers[-1](z) - target) ** 2, -1),
-        model.layers[0](ones)[0],
-        ["st_gumbel"],
-        [0.7],
+        lambda z: keras.ops.mean((layers[-1](z) - target[0]) ** 2, -1),
+        model.layers[0](ones[:1])[0],
+        ["reinmax"],
+        [1.0],
         64_000,
     ).rows
-    assert row.relative_variance == pytest.approx(
-        expected.relative_variance, rel=0.5
+    assert 64 * row.relative_variance == pytest.approx(
+        expected.relative_variance, rel=0.4
     )
 
 
@@ -257,10 +274,18 @@ def test_half_precision():
     model.compile(
         keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()), "mse"
     )
-    (row,) = quick(model, [1.0], num_samples=200, batch_size=24).rows
-    far = stats.t.isf(FALSE_FAIL_RATE / 2, 99)
-    assert abs(row.slope_ratio - 1) < far * row.slope_error + 0.05
-    assert far * row.slope_error < 1
+    (row,) = temperature_report(
+        model,
+        *MANY,
+        [1.0],
+        steps=1,
+        batch_size=960,
+        num_samples=60,
+        verbose=0,
+    ).rows
+    far = stats.t.isf(FALSE_FAIL_RATE / 2, 29)
+    assert abs(row.slope_ratio - 1) < far * row.slope_error + 0.02
+    assert far * row.slope_error < 0.4
 
 
 def test_several_inputs_no_targets_and_a_layer_of_gates():
