@@ -6,9 +6,12 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
+from scipy import special, stats
 
 import keras_gumbel as kg
+from tests.statistics import FALSE_FAIL_RATE
 
 from .reading import run
 
@@ -93,6 +96,51 @@ def test_sorting():
     assert example.right > 0.95
     # Every number is in one place, even where a list is not sorted.
     assert np.array_equal(np.sort(example.moved), np.sort(example.test))
+
+
+def test_soft_tokens():
+    """Ten tokens name ten sums, each its own: no other code is all right."""
+    example = run("soft_tokens")
+    assert example.right == 1
+    assert sorted(example.words) == list(range(10))
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    return run("sampler")
+
+
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_tokens_of_the_sampler_follow_their_law(sampler, top_k):
+    """200,000 tokens; detected: a temperature of 1 in place of 0.7."""
+    logits = np.float32([0.3, -1.0, 1.2, 0.0, 0.9])
+    law = special.softmax(logits / 0.7)
+    if top_k is not None:
+        law[np.argsort(logits)[:-top_k]] = 0
+        law /= law.sum()
+    draw = sampler.Sampler(0.7, top_k, seed=3).next_token
+    tokens = as_array(draw(np.tile(logits, (200_000, 1)))).astype(int)
+    counts = np.bincount(tokens, minlength=5)
+    assert not np.any(counts[law == 0])
+    counts, law = counts[law > 0], law[law > 0]
+    assert stats.chisquare(counts, law * 200_000).pvalue > FALSE_FAIL_RATE
+
+
+def test_a_seed_of_the_sampler_is_a_text(sampler):
+    def write(temperature, seed, wrap=lambda function: function):
+        draw = sampler.Sampler(temperature, seed=seed)
+        write = wrap(lambda prompt: draw.generate(sampler.model, prompt, 20))
+        return as_array(write(sampler.prompt))
+
+    text = write(3.0, 5)
+    assert text.shape == (3, 28)
+    assert np.array_equal(text[:, :8], as_array(sampler.prompt))
+    assert np.array_equal(text, write(3.0, 5))
+    assert np.array_equal(text, write(3.0, 5, tf.function))
+    assert not np.array_equal(text, write(3.0, 6))
+    # At 0 the likeliest letters, which are those of the text it has read.
+    line = "".join(sampler.LETTERS[token] for token in write(0.0, 5)[0])
+    assert line == sampler.TEXT[:28]
 
 
 def test_annealing():
