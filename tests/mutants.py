@@ -54,6 +54,7 @@ KL = "tests/test_losses.py tests/test_bernoulli_kl.py"
 CALLBACKS = "tests/callbacks"
 METRICS = "tests/metrics"
 JAX = "tests/jax/test_transformations.py"
+REPORTS = "tests/diagnostics/test_temperature_report.py"
 VECTORS = "tests/layers/test_vector_quantizer.py"
 SCALARS = "tests/layers/test_finite_scalar_quantizer.py"
 
@@ -768,6 +769,27 @@ MUTANTS = (
         "(noise / 4.0 if self._levels.are_bits else noise)",
         "(noise / 2.0 if self._levels.are_bits else noise)",
         SCALARS,
+    ),
+    Mutant(
+        "the slope of one side",
+        "diagnostics/temperature_report.py",
+        "slopes = (up - down) / (2 * np.linalg.norm(far))",
+        "slopes = (up - down) / np.linalg.norm(far)",
+        REPORTS,
+    ),
+    Mutant(
+        "weights that samples do not reach",
+        "diagnostics/trial.py",
+        "is_reached = np.abs(change).max() > 1e-5 * np.abs(part).max()",
+        "is_reached = True",
+        REPORTS,
+    ),
+    Mutant(
+        "rows that go on from each other",
+        "diagnostics/trial.py",
+        "        _assign(self._slots, self._start_of_slots)\n",
+        "",
+        REPORTS,
     ),
 )
 

@@ -18,7 +18,7 @@ from keras_gumbel.diagnostics import (
     gradient_report,
     temperature_report,
 )
-from tests.harness import to_numpy
+from tests.harness import tensor, to_numpy
 from tests.statistics import FALSE_FAIL_RATE
 from tests.variants import slow
 
@@ -130,8 +130,8 @@ def test_the_variance_is_that_of_the_gradient_to_the_logits():
         verbose=0,
     ).rows
     (expected,) = gradient_report(
-        lambda z: keras.ops.mean((layers[-1](z) - target[0]) ** 2, -1),
-        model.layers[0](ones[:1])[0],
+        lambda z: keras.ops.mean((layers[-1](z) - tensor(target[0])) ** 2, -1),
+        to_numpy(model.layers[0](ones[:1])[0]),
         ["reinmax"],
         [1.0],
         64_000,
