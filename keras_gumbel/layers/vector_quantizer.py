@@ -6,13 +6,14 @@ import keras
 from keras import ops
 
 from keras_gumbel import estimators, numerics
-from keras_gumbel._tracing import given_noise, is_exported
+from keras_gumbel._tracing import is_exported
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_is_outside_of_loops,
     check_temperature_of_vectors,
 )
 from keras_gumbel.estimators import Estimator
+from keras_gumbel.layers import sources
 from keras_gumbel.layers.learning_codes import LearningCodes
 from keras_gumbel.numerics.portable import check_can_draw, check_precision
 from keras_gumbel.ops.codebook import (
@@ -254,20 +255,16 @@ class VectorQuantizer(LearningCodes):
             codes = nearest_codes(rest, table)
             return look_up(codes, table), codes
         logits = minus_distances(rest, table)
-        noise = given_noise(self, logits)
-        if noise is not None:
-            scale = numerics.scale_or_nan(self.noise_scale, logits)
-            logits = logits + scale * ops.cast(noise, logits.dtype)
-            codes = likeliest(logits)
+        given_logits = self._given(logits)
+        if given_logits is not None:
+            codes = likeliest(given_logits)
             return look_up(codes, table), codes
         if not draws:
             codes = nearest_codes(rest, table)
             return look_up(codes, table), codes
         check_can_draw(self.name)
         if self.estimator is None:
-            # By one random number a row.
-            rule: str | Estimator = "st"
-            temperature = 1.0
+            rule, temperature = _ONE_NUMBER, 1.0
         else:
             rule = self.current_estimator
         return sample_codebooks(
@@ -279,6 +276,18 @@ class VectorQuantizer(LearningCodes):
             seed=self.seed_generator,
         )
 
+    def _given(self, logits: Tensor) -> Tensor | None:
+        """The logits with noise that the call is given, None without."""
+        rule = self.estimator or _ONE_NUMBER
+        chosen = sources.chosen(self, rule, logits, -1)
+        if chosen is not None:
+            return chosen
+        noise = sources.noise(self, logits)
+        if noise is None:
+            return None
+        scale = numerics.scale_or_nan(self.noise_scale, logits)
+        return logits + scale * ops.cast(noise, logits.dtype)
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the live numbers are weights."""
         rule = self.estimator
@@ -286,6 +295,10 @@ class VectorQuantizer(LearningCodes):
             **super().get_config(),
             "estimator": None if rule is None else estimators.serialize(rule),
         }
+
+
+# Without an estimator a sample takes one random number a row.
+_ONE_NUMBER = estimators.StraightThrough()
 
 
 def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:

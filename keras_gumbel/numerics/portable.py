@@ -33,6 +33,16 @@ def check_can_draw(name: str) -> None:
         )
 
 
+def check_has_xor() -> None:
+    """Raise where the file would draw by a key, and its opset cannot."""
+    if not backend.exports_xor():
+        backend.refuse_export(
+            "a model that draws by a seed needs XOR of integers, which ONNX "
+            "has from opset 18 on: pass `opset_version=18` to `export`, or "
+            "`opset=18` to tf2onnx. Received: a lower one, or none"
+        )
+
+
 def check_precision(name: str, dtype: str) -> None:
     """Raise where the layer of that name has a type that the file has not."""
     target = portable_format()
