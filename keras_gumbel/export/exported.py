@@ -1,4 +1,4 @@
-"""What the ways of exporting share: the layers of a model, and a layer of it."""
+"""What the ways of exporting share: the layers of a model, and its draws."""
 
 from typing import Any, Self
 

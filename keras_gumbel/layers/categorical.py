@@ -9,7 +9,6 @@ from keras_gumbel import estimators, numerics
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import check_axes_fit, check_axis
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.layers import sources
 from keras_gumbel.layers.logits import LogitsLayer
 from keras_gumbel.ops._cells import Cells
 from keras_gumbel.ops._noiseless import mode, noiseless_softmax
@@ -82,14 +81,6 @@ class CategoricalLayer(LogitsLayer):
     def _split(self, cells: Cells, y: Tensor) -> Tensor:
         """What the layer gives for a choice among cells."""
         return cells.split(y)
-
-    def _chosen(
-        self, logits: Tensor, class_mask: Tensor | None
-    ) -> Tensor | None:
-        if not self.hard:
-            return None
-        x = numerics.allowed(logits, class_mask)
-        return sources.chosen(self, self.estimator, x, self._one_axis)
 
     def _near(self, logits: Tensor) -> Tensor:
         far = numerics.offset(logits, self.noise_scale, self._one_axis)

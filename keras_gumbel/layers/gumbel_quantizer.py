@@ -10,7 +10,6 @@ from keras_gumbel._tracing import is_exported, mask_of
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import check_is_outside_of_loops, dense
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.layers import sources
 from keras_gumbel.layers.code_states import read_as_assigned
 from keras_gumbel.layers.counted_codebooks import CountedCodebooks
 from keras_gumbel.ops._noiseless import mode, noiseless_softmax
@@ -235,14 +234,6 @@ class GumbelQuantizer(CountedCodebooks):
         if training is not None and not is_exported():
             self._count(codes, unmasked)
         return self._joined(vectors)
-
-    def _chosen(
-        self, logits: Tensor, class_mask: Tensor | None
-    ) -> Tensor | None:
-        if not self.hard:
-            return None
-        x = numerics.allowed(logits, class_mask)
-        return sources.chosen(self, self.estimator, x, -1)
 
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

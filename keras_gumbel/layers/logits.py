@@ -152,8 +152,11 @@ class LogitsLayer(SamplingLayer):
 
         None where there is no key, and where a layer draws by noise.
         """
-        del logits, class_mask
-        return None
+        axis = self._one_axis
+        if axis is None or not self.hard:
+            return None
+        x = numerics.allowed(logits, class_mask)
+        return sources.chosen(self, self.estimator, x, axis)
 
     def _by_noise(
         self,
@@ -182,6 +185,11 @@ class LogitsLayer(SamplingLayer):
         By what changes nothing of the law, if there is such.
         """
         return logits
+
+    @property
+    def _one_axis(self) -> int | None:
+        """The axis along which an estimator chooses a class, if one does."""
+        return None
 
     @property
     def _output_dtype(self) -> str:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from keras_gumbel import _tracing
+from keras import ops
+
+from keras_gumbel import _tracing, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import (
     check_can_be_repeated,
@@ -53,3 +55,18 @@ def chosen(
         return None
     check_can_be_summed(logits.shape[axis], portable_choice.MOST_CLASSES)
     return portable_choice.chosen(logits, layer.noise_scale, key, axis)
+
+
+def perturbed(layer: Any, rule: Estimator, logits: Tensor) -> Tensor | None:
+    """The logits of which what is drawn is the likeliest, by `rule`.
+
+    None where the layer is to draw its own.
+    """
+    known = chosen(layer, rule, logits, -1)
+    if known is not None:
+        return known
+    given = noise(layer, logits)
+    if given is None:
+        return None
+    scale = numerics.scale_or_nan(layer.noise_scale, logits)
+    return logits + scale * ops.cast(given, logits.dtype)

@@ -255,38 +255,22 @@ class VectorQuantizer(LearningCodes):
             codes = nearest_codes(rest, table)
             return look_up(codes, table), codes
         logits = minus_distances(rest, table)
-        given_logits = self._given(logits)
-        if given_logits is not None:
-            codes = likeliest(given_logits)
+        given = sources.perturbed(self, self.estimator or _ONE_NUMBER, logits)
+        if given is not None:
+            codes = likeliest(given)
             return look_up(codes, table), codes
         if not draws:
             codes = nearest_codes(rest, table)
             return look_up(codes, table), codes
         check_can_draw(self.name)
-        if self.estimator is None:
-            rule, temperature = _ONE_NUMBER, 1.0
-        else:
-            rule = self.current_estimator
         return sample_codebooks(
             logits,
             table,
-            temperature,
-            estimator=rule,
+            temperature if self.estimator else 1.0,
+            estimator=self.current_estimator if self.estimator else _ONE_NUMBER,
             noise_scale=self.noise_scale,
             seed=self.seed_generator,
         )
-
-    def _given(self, logits: Tensor) -> Tensor | None:
-        """The logits with noise that the call is given, None without."""
-        rule = self.estimator or _ONE_NUMBER
-        chosen = sources.chosen(self, rule, logits, -1)
-        if chosen is not None:
-            return chosen
-        noise = sources.noise(self, logits)
-        if noise is None:
-            return None
-        scale = numerics.scale_or_nan(self.noise_scale, logits)
-        return logits + scale * ops.cast(noise, logits.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the live numbers are weights."""

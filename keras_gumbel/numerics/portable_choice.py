@@ -111,6 +111,8 @@ def _product(unit: list[Tensor], total: list[Tensor]) -> list[Tensor]:
     """
     places = len(unit) + len(total)
     sums: list[Tensor] = [0] * places
-    for (n, a), (m, b) in itertools.product(enumerate(unit, 1), enumerate(total)):
+    for (n, a), (m, b) in itertools.product(
+        enumerate(unit, 1), enumerate(total)
+    ):
         sums[n + m] = sums[n + m] + a * b
     return _carried(sums)[2:]
