@@ -7,13 +7,14 @@ last one, and noise that differs from theirs in the last digits.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel._typing import Tensor
 from keras_gumbel.backend import threefry
 from keras_gumbel.backend.threefry import Words
 from keras_gumbel.numerics.dtypes import wide_dtype
@@ -23,7 +24,7 @@ from keras_gumbel.numerics.portable import check_has_xor
 _TERMS = {"float32": 8, "float64": 17}
 
 
-def random_words(shape: Shape, key: Tensor) -> Words:
+def random_words(shape: Sequence[Any], key: Tensor) -> Words:
     """The 64 bits of each number that the layers draw by this key.
 
     Args:
