@@ -25,6 +25,8 @@ class ModelLayer(keras.Layer):
     """
 
     def __init__(self, model: keras.Model, **kwargs: Any) -> None:
+        # Its inputs are cast as the model does it.
+        kwargs.setdefault("autocast", False)
         super().__init__(**kwargs)
         check_model(model)
         self.model = model
@@ -32,6 +34,20 @@ class ModelLayer(keras.Layer):
     def build(self, *shapes: Any) -> None:
         """The model is built already."""
         self.built = True
+
+    def _trackable_children(
+        self, save_type: str = "checkpoint", **kwargs: Any
+    ) -> dict[str, Any]:
+        """What TensorFlow finds in here; in an export the variables alone.
+
+        It would trace the model as one of its own, which may be one that the
+        format refuses.
+        """
+        children: dict[str, Any]
+        children = super()._trackable_children(save_type, **kwargs)
+        if save_type == "savedmodel":
+            children = {f"v{n}": v for n, v in enumerate(self.variables)}
+        return children
 
     def get_config(self) -> dict[str, Any]:
         """The model, and what every layer has."""

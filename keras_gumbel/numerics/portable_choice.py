@@ -1,9 +1,9 @@
 """A class by one number a row, in operations that every file format has.
 
 Layers invert the cumulative distribution in float64, which few formats can. A
-sum of float32 weights would choose another class in one row of fifty, of 8192
-classes. So weights become whole numbers: digits to the base 4096, as int32,
-whose sums are exact in any order.
+sum in float32 would choose another class in one row of 250, of 8192 classes. So
+weights become whole numbers: digits to the base 4096, as int32, whose sums are
+exact in any order.
 """
 
 import itertools

@@ -163,9 +163,10 @@ def test_a_subclassed_model():
     "function",
     [
         kg.export.with_noise_input,
+        kg.export.with_seed_input,
         lambda model: kg.export.export_with_sampling(model, "never"),
     ],
-    ids=["with_noise_input", "export_with_sampling"],
+    ids=["with_noise_input", "with_seed_input", "export_with_sampling"],
 )
 def test_what_is_no_model_that_samples_is_refused(
     function, tmp_path, monkeypatch
