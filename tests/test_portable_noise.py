@@ -29,9 +29,7 @@ def test_the_bits_are_those_of_a_run(words):
         tensor(np.array(words, "int64")), tensor(np.arange(COUNT))
     )
     for mine, other in zip((low, high), right, strict=True):
-        np.testing.assert_array_equal(
-            np.ravel(to_numpy(mine)), to_numpy(other)
-        )
+        np.testing.assert_array_equal(np.ravel(to_numpy(mine)), to_numpy(other))
 
 
 NOISE = {"gumbel": numerics.gumbel, "logistic": numerics.logistic}
@@ -101,6 +99,12 @@ def exact_place(weights, bits):
     return next(k for k, total in enumerate(sums) if total > unit * sums[-1])
 
 
+def border(weights, k):
+    """The first number, as 64 bits, that gives a class beyond k."""
+    sums = [*itertools.accumulate(map(fractions.Fraction, weights.tolist()))]
+    return int(sums[k] / sums[-1] * 2**64)
+
+
 @pytest.mark.parametrize(("rows", "classes"), [(2000, 5), (40, 3000)])
 def test_one_number_a_row_finds_the_class(rows, classes):
     """The class of exact arithmetic, of weights down to 1e-13."""
@@ -110,7 +114,11 @@ def test_one_number_a_row_finds_the_class(rows, classes):
     weights[:, 2] = weights[:, -1] = 0.0
     weights = weights.astype("float32")
     bits = rng.integers(0, 2**64, rows, dtype="uint64")
-    # The least and the greatest number, and some near to a border.
+    # Most are as near to a border as weights of 48 bits can tell.
+    near = [border(row, rng.integers(classes - 1)) for row in weights]
+    near = [n + classes * 2**19 * int(rng.choice([-1, 1])) for n in near]
+    inside = [n if 0 <= n < 2**64 else 0 for n in near]
+    bits[rows // 4 :] = np.array(inside, "uint64")[rows // 4 :]
     bits[:2] = 0, 2**64 - 1
     words = Words(
         *(

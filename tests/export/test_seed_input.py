@@ -97,7 +97,7 @@ def test_samples_equal_keras(row, target, tmp_path):
     # The file is not of one batch, nor of finite numbers only.
     some = run(path, dict(zip(names, [x[:1], pair(7, 1)], strict=True)))
     np.testing.assert_allclose(some, found[:1], rtol=1e-5, atol=1e-6)
-    x[1, 1, 1], x[3, 0, 1] = np.nan, -np.inf
+    x[1, 1, 1] = np.nan
     feeds = [x, pair(7, 1)]
     shown = run(path, dict(zip(names, feeds, strict=True)))
     right = as_array(given(feeds))
