@@ -237,9 +237,12 @@ def test_float64_and_far_rows(hard):
     x[:8] += 1e6
     for rule in ("st_gumbel", "st"):
         layer = kg.GumbelSoftmax(
-            hard=hard, estimator=rule, inference="sample", seed=3
+            hard=hard,
+            estimator=rule,
+            inference="sample",
+            seed=3,
+            dtype="float64",
         )
-        layer.dtype_policy = keras.DTypePolicy("float64")
         inputs = keras.Input((CLASSES,), dtype="float64")
         model = keras.Model(inputs, layer(inputs))
         given = kg.export.with_seed_input(model)
