@@ -774,7 +774,7 @@ MUTANTS = (
     Mutant(
         "the sign is shifted in, where there is no AND",
         "backend/threefry.py",
-        "(x - sign) * 2**turn",
+        "(x + negative) * 2**turn",
         "x * 2**turn",
         PORTABLE,
     ),

@@ -68,6 +68,7 @@ from keras_gumbel._validation.exports import (
     check_can_be_repeated as check_can_be_repeated,
     check_can_be_summed as check_can_be_summed,
     check_draws as check_draws,
+    check_is_not_repeated as check_is_not_repeated,
     check_name_is_free as check_name_is_free,
     check_seed_words as check_seed_words,
 )

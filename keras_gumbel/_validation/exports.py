@@ -34,6 +34,16 @@ def check_seed_words(shape: Shape, dtype: str) -> None:
         )
 
 
+def check_is_not_repeated(name: str, is_inside: bool) -> None:
+    """A draw that is made once in a call."""
+    if is_inside:
+        raise ValueError(
+            "A model that draws by a seed must not sample inside a loop of "
+            "another layer: each step would draw the same. Unroll it "
+            f"(`unroll=True`). Received: a sampling layer, {name!r}"
+        )
+
+
 def check_can_be_repeated(name: str, rule: Any, can: bool) -> None:
     """An estimator whose way to draw is known."""
     if not can:

@@ -87,5 +87,5 @@ def _rotated(x: Tensor, turn: int) -> Tensor:
 
 def _rotated_by_product(x: Tensor, turn: int) -> Tensor:
     # Of a negative number the shift to the right is 2**turn too low.
-    sign = ops.right_shift(x, 31)
-    return (x - sign) * 2**turn + ops.right_shift(x, 32 - turn)
+    negative = ops.cast(x < 0, "int32")
+    return (x + negative) * 2**turn + ops.right_shift(x, 32 - turn)

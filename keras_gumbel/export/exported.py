@@ -43,10 +43,10 @@ class ModelLayer(keras.Layer):
         It would trace the model as one of its own, which may be one that the
         format refuses.
         """
+        if save_type == "savedmodel":
+            return {f"v{n}": v for n, v in enumerate(self.variables)}
         children: dict[str, Any]
         children = super()._trackable_children(save_type, **kwargs)
-        if save_type == "savedmodel":
-            children = {f"v{n}": v for n, v in enumerate(self.variables)}
         return children
 
     def get_config(self) -> dict[str, Any]:

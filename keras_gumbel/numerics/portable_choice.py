@@ -101,7 +101,7 @@ def _digits_of_unit(bits: Words) -> list[Tensor]:
 def _first_bits(word: Tensor) -> Tensor:
     """The first digit of an int32 without a sign."""
     digit = ops.right_shift(word, 32 - _BITS)
-    return digit - ops.right_shift(word, 31) * _BASE
+    return digit + ops.cast(word < 0, "int32") * _BASE
 
 
 def _product(unit: list[Tensor], total: list[Tensor]) -> list[Tensor]:

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 from keras_gumbel.backend import threefry
 from keras_gumbel.backend.threefry import Words
@@ -81,13 +82,13 @@ def exponential(t: Tensor) -> Tensor:
     At 1 it is what it is at the number below 1, which t may be rounded up to.
     """
     dtype = keras.backend.standardize_dtype(t.dtype)
-    small = ops.minimum(t, 0.5)
+    small = backend.minimum(t, 0.5)
     z = small / (2.0 - small)
     total: Tensor | float = 0.0
     for n in reversed(range(_TERMS[dtype])):
         total = total * z * z + 1 / (2 * n + 1)
     least = 1.0 - float(np.nextafter(1, 0, dtype=dtype))
-    rest = ops.maximum(1.0 - t, least)
+    rest = backend.maximum(1.0 - t, least)
     return ops.where(t <= 0.5, 2.0 * z * total, -ops.log(rest))
 
 
@@ -100,6 +101,6 @@ def _unit(words: Words, dtype: str) -> Tensor:
 def _unsigned(word: Tensor, dtype: str) -> Tensor:
     """An int32 as the number that its bits are without a sign, rounded once."""
     half = ops.right_shift(word, 16)
-    high = half - ops.right_shift(word, 31) * 2**16
+    high = half + ops.cast(word < 0, "int32") * 2**16
     low = word - half * 2**16
     return ops.cast(high, dtype) * 2.0**16 + ops.cast(low, dtype)

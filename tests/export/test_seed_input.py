@@ -317,6 +317,38 @@ def test_a_model_that_draws_nothing_is_refused():
         kg.export.with_seed_input(model)
 
 
+class Cell(keras.Layer):
+    """A cell of an RNN that samples at each step."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.choice = kg.GumbelSoftmax(
+            hard=True, inference="sample", seed=3, name="choice"
+        )
+        self.state_size = self.output_size = 4
+
+    def build(self, shape):
+        self.choice.build(shape)
+
+    def call(self, x, states):
+        y = self.choice(x + states[0])
+        return y, [y]
+
+
+def test_a_loop_is_refused_and_its_steps_are_not():
+    x = keras.Input((5, 4))
+    model = keras.Model(x, keras.layers.RNN(Cell())(x))
+    with pytest.raises(ValueError, match=r"inside a loop.*'choice'"):
+        kg.export.with_seed_input(model)
+    model = keras.Model(x, keras.layers.RNN(Cell(), unroll=True)(x))
+    given = kg.export.with_seed_input(model)
+    values = numbers(7, 5, 4)
+    for t in range(2):
+        np.testing.assert_array_equal(
+            as_array(given([values, pair(3, t)])), as_array(model(values))
+        )
+
+
 def test_an_input_of_that_name_is_refused():
     x = keras.Input((3,), name="seed")
     model = keras.Model(x, kg.GumbelSoftmax()(x))
