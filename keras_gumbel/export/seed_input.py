@@ -83,9 +83,9 @@ def with_seed_input(model: keras.Model) -> keras.Model:
     layer gives sample t of this layer made with `seed=a`.
 
     Bits are equal everywhere; numbers made of them by a runtime's logarithm
-    differ in the last digits, relaxed samples by less than 5e-6. A hard
-    sample could be another one only where two classes are as near as that:
-    in a trial none was, of 8 million rows of ten classes.
+    differ in the last digits, relaxed samples at a temperature of 0.5 by
+    less than 5e-6. A hard sample could be another one only where two classes
+    are as near as that: in a trial none was, of 8 million rows of ten.
 
     Args:
         model: A `keras.Model` that has been built or called, with sampling
