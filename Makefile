@@ -59,7 +59,7 @@ test-jax: .venv-jax/.installed
 TORCH_TESTS = tests/torch tests/properties tests/estimators tests/metrics \
   tests/diagnostics $(addprefix tests/test_, golden.py bernoulli_kl.py losses.py \
   formulas.py accumulation.py messages.py misplaced.py choices.py threefry.py \
-  float64.py)
+  float64.py portable_noise.py)
 test-torch: .venv-torch/.installed
 	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) \
 	  -m 'not slow and not gpu' $(TORCH_TESTS)

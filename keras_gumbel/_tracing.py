@@ -14,10 +14,13 @@ from keras_gumbel._typing import Tensor
 
 # From a layer and a tensor of the noise's shape to the noise.
 Source = Callable[[Any, Tensor], Tensor]
+# From a layer to the key of its draw: int32, shape (2,).
+Keys = Callable[[Any], Tensor]
 
 
 class _Asked(threading.local):
     source: Source | None = None
+    keys: Keys | None = None
     sampling = False
 
 
@@ -32,6 +35,16 @@ def noise_from(source: Source) -> Iterator[None]:
         yield
     finally:
         _ASKED.source = before
+
+
+@contextlib.contextmanager
+def keys_from(keys: Keys) -> Iterator[None]:
+    """In this context every sampling layer samples, by a key for each draw."""
+    before, _ASKED.keys = _ASKED.keys, keys
+    try:
+        yield
+    finally:
+        _ASKED.keys = before
 
 
 @contextlib.contextmanager
@@ -53,6 +66,17 @@ def given_noise(layer: Any, like: Tensor) -> Tensor | None:
     """The noise for this call, or None where the layer is to draw its own."""
     source = _ASKED.source
     return None if source is None else source(layer, like)
+
+
+def has_keys() -> bool:
+    """Whether this call is within `keys_from`."""
+    return _ASKED.keys is not None
+
+
+def given_key(layer: Any) -> Tensor | None:
+    """The key for this draw, or None where the layer has its own."""
+    keys = _ASKED.keys
+    return None if keys is None else keys(layer)
 
 
 def mask_of(x: Tensor) -> Tensor | None:

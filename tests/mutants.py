@@ -57,6 +57,8 @@ JAX = "tests/jax/test_transformations.py"
 REPORTS = "tests/diagnostics/test_temperature_report.py"
 VECTORS = "tests/layers/test_vector_quantizer.py"
 SCALARS = "tests/layers/test_finite_scalar_quantizer.py"
+PORTABLE = "tests/test_portable_noise.py"
+SEEDED = "tests/export/test_seed_input.py"
 
 MUTANTS = (
     # The mathematics.
@@ -790,6 +792,60 @@ MUTANTS = (
         "        _assign(self._slots, self._start_of_slots)\n",
         "",
         REPORTS,
+        "the sign is shifted in, where there is no AND",
+        "backend/threefry.py",
+        "(x + negative) * 2**turn",
+        "x * 2**turn",
+        PORTABLE,
+    ),
+    Mutant(
+        "logistic noise of the other sign, by arithmetic",
+        "numerics/portable_noise.py",
+        "ops.where(words.high < 0, -size, size)",
+        "ops.where(words.high < 0, size, -size)",
+        PORTABLE,
+    ),
+    Mutant(
+        "small noise ends where float32's log(1 + x) does",
+        "numerics/portable_noise.py",
+        "ops.where(t <= 0.5, 2.0 * z * total, -ops.log(rest))",
+        "-ops.log(rest)",
+        PORTABLE,
+    ),
+    Mutant(
+        "weights of 24 bits",
+        "numerics/portable_choice.py",
+        "_OF_WEIGHT = 4",
+        "_OF_WEIGHT = 2",
+        PORTABLE,
+    ),
+    Mutant(
+        "a random number of 32 bits",
+        "numerics/portable_choice.py",
+        "high * _BASE + _first_bits(low)",
+        "high * _BASE",
+        PORTABLE,
+    ),
+    Mutant(
+        "layers of one model draw the same",
+        "export/seed_input.py",
+        "second * self.draws + next(left)",
+        "second * self.draws + 0 * next(left)",
+        SEEDED,
+    ),
+    Mutant(
+        "a call draws again what the one before drew",
+        "export/seed_input.py",
+        "second * self.draws + next(left)",
+        "second + next(left)",
+        SEEDED,
+    ),
+    Mutant(
+        "a key perturbs gates by Gumbel noise",
+        "layers/gumbel_sigmoid.py",
+        '_law = "logistic"',
+        '_law = "gumbel"',
+        "tests/conformance/test_seed_input.py",
     ),
 )
 

@@ -76,7 +76,11 @@ NAMES = {
         "exact_gradient",
         "gradient_report",
     },
-    kg.export: {"export_with_sampling", "with_noise_input"},
+    kg.export: {
+        "export_with_sampling",
+        "with_noise_input",
+        "with_seed_input",
+    },
     kg.losses: {
         "bernoulli_kl",
         "bit_entropy_gap",
@@ -255,6 +259,7 @@ SIGNATURES = {
     ),
     kg.export.export_with_sampling: "(model, path)",
     kg.export.with_noise_input: "(model)",
+    kg.export.with_seed_input: "(model)",
     kg.losses.categorical_kl: "(logits, prior_logits=None, *, axis=-1)",
     kg.losses.bernoulli_kl: "(logits, prior_logits=None)",
     kg.losses.diversity_loss: "(logits, mask=None)",

@@ -64,6 +64,14 @@ from keras_gumbel._validation.distributions import (
     check_prior_logits as check_prior_logits,
     check_prior_of_gates as check_prior_of_gates,
 )
+from keras_gumbel._validation.exports import (
+    check_can_be_repeated as check_can_be_repeated,
+    check_can_be_summed as check_can_be_summed,
+    check_draws as check_draws,
+    check_is_not_repeated as check_is_not_repeated,
+    check_name_is_free as check_name_is_free,
+    check_seed_words as check_seed_words,
+)
 from keras_gumbel._validation.gates import gate_arguments as gate_arguments
 from keras_gumbel._validation.hard_concrete import (
     check_gated as check_gated,

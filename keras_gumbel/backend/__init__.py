@@ -61,6 +61,7 @@ written with `keras.ops`, so another framework is one more folder like
     widest_float()              the dtype that sums are exact in
     trains_by_values()          whether Keras trains by values, not variables
     export_format()             what the call is traced for by an exporter
+    exports_xor()               whether the file has XOR of integers
     refuse_export(reason)       an error that exporters show
     rank(x)                     of a tensor, None where it is not known
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one

@@ -1,9 +1,67 @@
-"""The sampling layers of a model, for both ways of exporting."""
+"""What the ways of exporting share: the layers of a model, and its draws."""
+
+from typing import Any, Self
 
 import keras
+from keras import ops
 
-from keras_gumbel._validation import check_model
+from keras_gumbel._tracing import noise_from
+from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel._validation import (
+    check_config,
+    check_is_whole,
+    check_model,
+)
+from keras_gumbel.backend import input_signature
 from keras_gumbel.layers.sampling import SamplingLayer
+
+
+class ModelLayer(keras.Layer):
+    """Base of the layers that call a model in a way of their own.
+
+    Args:
+        model: The model.
+        **kwargs: Of `keras.layers.Layer`.
+    """
+
+    def __init__(self, model: keras.Model, **kwargs: Any) -> None:
+        # Its inputs are cast as the model does it.
+        kwargs.setdefault("autocast", False)
+        super().__init__(**kwargs)
+        check_model(model)
+        self.model = model
+
+    def build(self, *shapes: Any) -> None:
+        """The model is built already."""
+        self.built = True
+
+    def _trackable_children(
+        self, save_type: str = "checkpoint", **kwargs: Any
+    ) -> dict[str, Any]:
+        """What TensorFlow finds in here; in an export the variables alone.
+
+        It would trace the model as one of its own, which may be one that the
+        format refuses.
+        """
+        if save_type == "savedmodel":
+            return {f"v{n}": v for n, v in enumerate(self.variables)}
+        children: dict[str, Any]
+        children = super()._trackable_children(save_type, **kwargs)
+        return children
+
+    def get_config(self) -> dict[str, Any]:
+        """The model, and what every layer has."""
+        model = keras.saving.serialize_keras_object(self.model)
+        return {**super().get_config(), "model": model}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The layer of such a configuration."""
+        check_config(cls, config)
+        model = keras.saving.deserialize_keras_object(config["model"])
+        layer = super().from_config({**config, "model": model})
+        check_is_whole(layer, config)
+        return layer
 
 
 def sampling_layers(model: keras.Model) -> list[SamplingLayer]:
@@ -20,3 +78,43 @@ def sampling_layers(model: keras.Model) -> list[SamplingLayer]:
             f"use `model.export`. Received: model={model!r}"
         )
     return found
+
+
+def inputs_like(model: keras.Model) -> Any:
+    """New inputs in the structure of the model's own."""
+    return keras.tree.map_structure(
+        lambda spec: keras.Input(
+            batch_shape=spec.shape, dtype=spec.dtype, name=spec.name
+        ),
+        input_signature(model),
+    )
+
+
+def draws_of(model: keras.Model, inputs: Any) -> list[tuple[str, Shape]]:
+    """The layer's name and the noise's shape, of each draw in a call."""
+    runs: list[list[tuple[str, Shape]]] = []
+
+    def note(layer: Any, like: Tensor) -> Tensor:
+        runs[-1].append((layer.name, tuple(like.shape)))
+        return ops.zeros_like(like)
+
+    def call(inputs: Any) -> Any:
+        runs.append([])  # Keras may trace it more than once.
+        with noise_from(note):
+            return model(inputs, training=False)
+
+    keras.layers.Lambda(call)(inputs)
+    draws = []
+    for noted in zip(*runs[-2:], strict=True):
+        # Where Keras tries a size that is not known, it tries two.
+        sizes = (set(size) for size in zip(*(x for _, x in noted), strict=True))
+        known = (None if len(one) > 1 else one.pop() for one in sizes)
+        draws.append((noted[0][0], tuple(known)))
+    return draws
+
+
+def model_of(inputs: list[Tensor], outputs: Any) -> keras.Model:
+    """The model between these, ready to be exported."""
+    given = keras.Model(inputs, outputs)
+    given(given.inputs)  # Keras writes no ONNX of what was never called.
+    return given

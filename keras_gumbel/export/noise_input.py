@@ -4,21 +4,20 @@ import collections
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_gumbel._tracing import noise_from
 from keras_gumbel._typing import Shape, Tensor
-from keras_gumbel._validation import (
-    check_config,
-    check_is_whole,
-    check_model,
+from keras_gumbel.export.exported import (
+    ModelLayer,
+    draws_of,
+    inputs_like,
+    model_of,
+    sampling_layers,
 )
-from keras_gumbel.backend import input_signature
-from keras_gumbel.export.exported import sampling_layers
 
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
-class NoiseInput(keras.Layer):
+class NoiseInput(ModelLayer):
     """A model, called with the noise in the order in which layers ask for it.
 
     Args:
@@ -26,34 +25,11 @@ class NoiseInput(keras.Layer):
         **kwargs: Of `keras.layers.Layer`.
     """
 
-    def __init__(self, model: keras.Model, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        check_model(model)
-        self.model = model
-
-    def build(self, *shapes: Any) -> None:
-        """The model is built already."""
-        self.built = True
-
     def call(self, inputs: Any, noises: list[Tensor]) -> Any:
         """Call the model, and have its layers perturb by these numbers."""
         left = iter(noises)
         with noise_from(lambda layer, like: next(left)):
             return self.model(inputs, training=False)
-
-    def get_config(self) -> dict[str, Any]:
-        """The model, and what every layer has."""
-        model = keras.saving.serialize_keras_object(self.model)
-        return {**super().get_config(), "model": model}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "NoiseInput":
-        """The layer of such a configuration."""
-        check_config(cls, config)
-        model = keras.saving.deserialize_keras_object(config["model"])
-        layer = super().from_config({**config, "model": model})
-        check_is_whole(layer, config)
-        return layer
 
 
 def with_noise_input(model: keras.Model) -> keras.Model:
@@ -97,46 +73,21 @@ def with_noise_input(model: keras.Model) -> keras.Model:
     array([[0., 1., 0.]], dtype=float32)
     """
     sampling_layers(model)
-    inputs = keras.tree.map_structure(
-        lambda spec: keras.Input(
-            batch_shape=spec.shape, dtype=spec.dtype, name=spec.name
-        ),
-        input_signature(model),
-    )
+    inputs = inputs_like(model)
     noises = [
         keras.Input(batch_shape=shape, dtype="float32", name=name)
-        for name, shape in _asked(model, inputs)
+        for name, shape in _named(draws_of(model, inputs))
     ]
     outputs = NoiseInput(model, name="with_noise")(inputs, noises)
-    given = keras.Model([*keras.tree.flatten(inputs), *noises], outputs)
-    given(given.inputs)  # Keras writes no ONNX of what was never called.
-    return given
+    return model_of([*keras.tree.flatten(inputs), *noises], outputs)
 
 
-def _asked(model: keras.Model, inputs: Any) -> list[tuple[str, Shape]]:
-    """Name and shape of each noise, in the order of the calls."""
-    runs: list[list[tuple[str, Shape]]] = []
-
-    def note(layer: Any, like: Tensor) -> Tensor:
-        runs[-1].append((layer.name, tuple(like.shape)))
-        return ops.zeros_like(like)
-
-    def call(inputs: Any) -> Any:
-        runs.append([])  # Keras may trace it more than once.
-        with noise_from(note):
-            return model(inputs, training=False)
-
-    keras.layers.Lambda(call)(inputs)
-    calls = []
-    for noted in zip(*runs[-2:], strict=True):
-        # Where Keras tries a size that is not known, it tries two.
-        sizes = (set(size) for size in zip(*(x for _, x in noted), strict=True))
-        known = (None if len(one) > 1 else one.pop() for one in sizes)
-        calls.append((noted[0][0], tuple(known)))
+def _named(draws: list[tuple[str, Shape]]) -> list[tuple[str, Shape]]:
+    """Name and shape of each noise: a layer's later ones have a number."""
     times: collections.Counter[str] = collections.Counter()
-    asked = []
-    for name, shape in calls:
+    named = []
+    for name, shape in draws:
         times[name] += 1
         again = f"_{times[name]}" if times[name] > 1 else ""
-        asked.append((f"{name}_noise{again}", shape))
-    return asked
+        named.append((f"{name}_noise{again}", shape))
+    return named

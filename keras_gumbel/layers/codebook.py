@@ -80,6 +80,10 @@ class CodebookLayer(LogitsLayer):
             "initializer",
         )
 
+    @property
+    def _one_axis(self) -> int:
+        return -1
+
     def build(self, inputs_shape: Shape) -> None:
         """Create the projection and the codebooks."""
         check_known_features(inputs_shape)

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_gumbel import numerics
-from keras_gumbel._tracing import given_noise, is_exported, mask_of
+from keras_gumbel._tracing import is_exported, mask_of
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_features,
@@ -21,6 +21,7 @@ from keras_gumbel._validation import (
     check_weight_is_live,
     dense,
 )
+from keras_gumbel.layers import sources
 from keras_gumbel.layers.levels import Levels
 from keras_gumbel.layers.quiet import QuietLayer
 from keras_gumbel.losses import bit_entropy_gap
@@ -228,7 +229,8 @@ class FiniteScalarQuantizer(QuietLayer):
         """What is rounded: with noise where that is asked for."""
         if not self._is_noisy:
             return soft
-        noise = given_noise(self, soft)
+        law = "logistic" if self._levels.are_bits else "uniform"
+        noise = sources.noise(self, ops.cast(soft, "float32"), law)
         if noise is None and not self._draws(training):
             return soft
         scale = numerics.scale_or_nan(self.noise_scale, soft)

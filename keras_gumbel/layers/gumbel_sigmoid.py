@@ -103,6 +103,7 @@ class GumbelSigmoid(LogitsLayer):
     """
 
     _relaxed_mode = "sigmoid"
+    _law = "logistic"
 
     def __init__(
         self,

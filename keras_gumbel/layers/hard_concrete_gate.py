@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_gumbel import numerics
-from keras_gumbel._tracing import given_noise, is_sampling
+from keras_gumbel._tracing import is_sampling
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_axis,
@@ -19,6 +19,7 @@ from keras_gumbel._validation import (
     gate_axes,
     hard_concrete_arguments,
 )
+from keras_gumbel.layers import sources
 from keras_gumbel.layers.sampling import SamplingLayer
 from keras_gumbel.numerics.portable import check_can_draw, check_precision
 from keras_gumbel.ops.hard_concrete import (
@@ -229,7 +230,7 @@ class HardConcreteGate(SamplingLayer):
         )
         shape = (ops.shape(inputs)[0], *self._gates_shape[1:])
         of_each = ops.broadcast_to(log_alpha, shape)
-        noise = given_noise(self, of_each)
+        noise = sources.noise(self, of_each, "logistic")
         if noise is not None:
             scale = numerics.scale_or_nan(self.noise_scale, of_each)
             noisy = of_each + scale * noise

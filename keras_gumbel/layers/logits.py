@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_gumbel import numerics
-from keras_gumbel._tracing import given_noise, is_sampling, mask_of
+from keras_gumbel._tracing import is_sampling, mask_of
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_flag,
@@ -15,6 +15,7 @@ from keras_gumbel._validation import (
     check_logits,
     dense,
 )
+from keras_gumbel.layers import sources
 from keras_gumbel.layers.sampling import SamplingLayer
 from keras_gumbel.numerics.portable import check_can_draw, check_precision
 
@@ -29,6 +30,8 @@ class LogitsLayer(SamplingLayer):
 
     _input_name = "logits"
     _relaxed_mode: ClassVar[str] = "softmax"
+    # The law of the noise that perturbs the logits.
+    _law: ClassVar[str] = "gumbel"
     # Whether the output is without the category axis.
     _drops_classes: ClassVar[bool] = False
 
@@ -131,13 +134,29 @@ class LogitsLayer(SamplingLayer):
         check_precision(self.name, self.compute_dtype)
         temperature = self.current_temperature(temperature, training)
         what = "sample" if training else self.resolved_inference
-        noise = given_noise(self, logits)
+        chosen = self._chosen(logits, class_mask)
+        if chosen is not None:
+            return self._mode(chosen, temperature, None)
+        noise = sources.noise(self, logits, self._law)
         if noise is not None:
             return self._by_noise(logits, class_mask, temperature, noise)
         if what == "sample":
             check_can_draw(self.name)
         give = {"sample": self._draw, "argmax": self._mode}
         return give.get(what, self._relax)(logits, temperature, class_mask)
+
+    def _chosen(
+        self, logits: Tensor, class_mask: Tensor | None
+    ) -> Tensor | None:
+        """The logits with all forbidden but the class that a key draws.
+
+        None where there is no key, and where a layer draws by noise.
+        """
+        axis = self._one_axis
+        if axis is None or not self.hard:
+            return None
+        x = numerics.allowed(logits, class_mask)
+        return sources.chosen(self, self.estimator, x, axis)
 
     def _by_noise(
         self,
@@ -166,6 +185,11 @@ class LogitsLayer(SamplingLayer):
         By what changes nothing of the law, if there is such.
         """
         return logits
+
+    @property
+    def _one_axis(self) -> int | None:
+        """The axis along which an estimator chooses a class, if one does."""
+        return None
 
     @property
     def _output_dtype(self) -> str:

@@ -6,13 +6,14 @@ import keras
 from keras import ops
 
 from keras_gumbel import estimators, numerics
-from keras_gumbel._tracing import given_noise, is_exported
+from keras_gumbel._tracing import is_exported
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_is_outside_of_loops,
     check_temperature_of_vectors,
 )
 from keras_gumbel.estimators import Estimator
+from keras_gumbel.layers import sources
 from keras_gumbel.layers.learning_codes import LearningCodes
 from keras_gumbel.numerics.portable import check_can_draw, check_precision
 from keras_gumbel.ops.codebook import (
@@ -254,27 +255,19 @@ class VectorQuantizer(LearningCodes):
             codes = nearest_codes(rest, table)
             return look_up(codes, table), codes
         logits = minus_distances(rest, table)
-        noise = given_noise(self, logits)
-        if noise is not None:
-            scale = numerics.scale_or_nan(self.noise_scale, logits)
-            logits = logits + scale * ops.cast(noise, logits.dtype)
-            codes = likeliest(logits)
+        given = sources.perturbed(self, self.estimator or _ONE_NUMBER, logits)
+        if given is not None:
+            codes = likeliest(given)
             return look_up(codes, table), codes
         if not draws:
             codes = nearest_codes(rest, table)
             return look_up(codes, table), codes
         check_can_draw(self.name)
-        if self.estimator is None:
-            # By one random number a row.
-            rule: str | Estimator = "st"
-            temperature = 1.0
-        else:
-            rule = self.current_estimator
         return sample_codebooks(
             logits,
             table,
-            temperature,
-            estimator=rule,
+            temperature if self.estimator else 1.0,
+            estimator=self.current_estimator if self.estimator else _ONE_NUMBER,
             noise_scale=self.noise_scale,
             seed=self.seed_generator,
         )
@@ -286,6 +279,10 @@ class VectorQuantizer(LearningCodes):
             **super().get_config(),
             "estimator": None if rule is None else estimators.serialize(rule),
         }
+
+
+# Without an estimator a sample takes one random number a row.
+_ONE_NUMBER = estimators.StraightThrough()
 
 
 def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:

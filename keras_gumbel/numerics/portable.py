@@ -26,10 +26,22 @@ def check_can_draw(name: str) -> None:
     if target is not None:
         backend.refuse_export(
             f"the format {target!r} has no random numbers that can be "
-            "reproduced: export `keras_gumbel.export.with_noise_input(model)`, "
-            "which takes the noise as an input, or a model whose layers have "
-            "`inference=None`, or the format 'tf_saved_model'. "
+            "reproduced: export `keras_gumbel.export.with_seed_input(model)`, "
+            "which draws by two integers that it is given, "
+            "`keras_gumbel.export.with_noise_input(model)`, which takes the "
+            "noise as an input, a model whose layers have `inference=None`, or "
+            "the format 'tf_saved_model'. "
             f"Received: a sampling layer, {name!r}"
+        )
+
+
+def check_has_xor() -> None:
+    """Raise where the file would draw by a key, and its opset cannot."""
+    if not backend.exports_xor():
+        backend.refuse_export(
+            "a model that draws by a seed needs XOR of integers, which ONNX "
+            "has from opset 18 on: pass `opset_version=18` to `export`, or "
+            "`opset=18` to tf2onnx. Received: a lower one, or none"
         )
 
 

@@ -7,6 +7,8 @@ import pytest
 import keras_gumbel as kg
 from tests.variants import slow_rows
 
+from .runtimes import export, run
+
 BATCH, CLASSES = 64, 6
 
 
@@ -140,6 +142,28 @@ def test_shares_the_weights_and_leaves_the_model_as_it_was():
     assert np.ptp(given([logits(), noise])) > 0.1
 
 
+@pytest.mark.tensorflow
+def test_a_layer_that_samples_at_inference_is_exported(tmp_path):
+    """The model alone would be refused, and is not looked at alone."""
+    given = kg.export.with_noise_input(
+        single(kg.GumbelSoftmax(hard=True, inference="sample"), name="x")
+    )
+    noise = np.random.default_rng(1).gumbel(size=(BATCH, CLASSES))
+    feeds = [logits(), noise.astype("float32")]
+    found = run(export(given, "onnx", tmp_path), feeds)
+    np.testing.assert_array_equal(found, given(feeds))
+
+
+def test_float64_stays_so():
+    choice = kg.GumbelSoftmax(dtype="float64")
+    given = kg.export.with_noise_input(single(choice, dtype="float64"))
+    x = logits().astype("float64") + 1e8
+    y = np.asarray(given([x, np.zeros_like(x)]))
+    right = np.exp(x - x.max(axis=1, keepdims=True))
+    right /= right.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(y, right, rtol=1e-12)
+
+
 def test_a_subclassed_model():
     class Own(keras.Model):
         def __init__(self):
@@ -163,9 +187,10 @@ def test_a_subclassed_model():
     "function",
     [
         kg.export.with_noise_input,
+        kg.export.with_seed_input,
         lambda model: kg.export.export_with_sampling(model, "never"),
     ],
-    ids=["with_noise_input", "export_with_sampling"],
+    ids=["with_noise_input", "with_seed_input", "export_with_sampling"],
 )
 def test_what_is_no_model_that_samples_is_refused(
     function, tmp_path, monkeypatch

@@ -137,18 +137,28 @@ def test_nesting_without_end_is_an_error(archive, tmp_path):
 
 
 @pytest.mark.parametrize("model", [None, "x", {}, 3, [1]])
-def test_a_model_with_noise_as_an_input_holds_a_model(model):
-    """`NoiseInput`, of which there is no other argument."""
+@pytest.mark.parametrize("name", ["noise", "seed"])
+def test_a_model_with_an_input_more_holds_a_model(name, model):
+    """`NoiseInput`, of which there is no other argument, and `SeedInput`."""
     inner = keras.Sequential([keras.Input((5,)), kg.GumbelSoftmax()])
-    given = kg.export.with_noise_input(inner)
-    config = given.get_layer("with_noise").get_config()
-    of_layer = type(given.get_layer("with_noise"))
+    given = getattr(kg.export, f"with_{name}_input")(inner)
+    config = given.get_layer(f"with_{name}").get_config()
+    of_layer = type(given.get_layer(f"with_{name}"))
     assert of_layer.from_config(config).get_config() == config
     with pytest.raises(TypeError, match=r"`model` must be.*Received: model="):
         of_layer.from_config({**config, "model": model})
     del config["model"]
     with pytest.raises(ValueError, match=r"Missing: \['model'\]"):
         of_layer.from_config(config)
+
+
+@pytest.mark.parametrize("draws", [None, "x", 0, -1, 2.5, True, [1]])
+def test_a_model_with_a_seed_draws_a_whole_number(draws):
+    inner = keras.Sequential([keras.Input((5,)), kg.GumbelSoftmax()])
+    layer = kg.export.with_seed_input(inner).get_layer("with_seed")
+    config = {**layer.get_config(), "draws": draws}
+    with pytest.raises((TypeError, ValueError), match=r"`draws`.*Received"):
+        type(layer).from_config(config)
 
 
 @pytest.fixture(scope="module")

@@ -86,6 +86,23 @@ def test_a_program_takes_a_key():
         np.testing.assert_array_equal(found, right)
 
 
+@pytest.mark.parametrize("estimator", ["st_gumbel", "reinmax"])
+def test_a_seed_as_an_input(estimator):
+    """A program of no state, with the samples of the layer."""
+    layer = kg.GumbelSoftmax(hard=True, estimator=estimator, seed=1)
+    given = kg.export.with_seed_input(
+        keras.Sequential([keras.Input((5,)), layer])
+    )
+    (batch,) = export.symbolic_shape("batch")
+    x = np.random.default_rng(0).normal(size=(9, 5)).astype("float32")
+    for t in range(2):
+        seed = np.array([1, t], "int32")
+        found = read_back(
+            lambda x, seed: given([x, seed]), x, seed, shapes=[(batch, 5), (2,)]
+        )
+        np.testing.assert_array_equal(found, layer(x, training=True))
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_a_model_is_a_program(training):
     """By values: the next place of its streams is part of what it gives."""

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import torch
 
 import keras_gumbel as kg
@@ -34,6 +35,17 @@ def test_noise_as_an_input():
     np.testing.assert_array_equal(
         program([X, -noise]).argmax(-1), (X - noise).argmax(-1)
     )
+
+
+@pytest.mark.parametrize("estimator", ["st_gumbel", "reinmax"])
+def test_a_seed_as_an_input(estimator):
+    """By the portable arithmetic, with the samples of the layer."""
+    made = model(inference="sample", estimator=estimator)
+    given = kg.export.with_seed_input(made)
+    program = exported(given, [X, torch.tensor([1, 0], dtype=torch.int32)])
+    for t in range(3):
+        seed = torch.tensor([1, t], dtype=torch.int32)
+        np.testing.assert_array_equal(program([X, seed]), made(X))
 
 
 def test_a_model_that_samples_goes_on_with_its_stream():

@@ -62,6 +62,7 @@ from keras_gumbel.backend.jax.tensors import (
 )
 from keras_gumbel.backend.jax.tracing import (
     export_format as export_format,
+    exports_xor as exports_xor,
     has_value as has_value,
     input_signature as input_signature,
     is_eager as programs_are_sized,
@@ -81,6 +82,7 @@ __all__ = [
     "corner",
     "enlarged",
     "export_format",
+    "exports_xor",
     "fetch_and_add",
     "fuses",
     "has_value",

@@ -46,6 +46,11 @@ def export_format() -> str | None:
     return None if is_eager() else frames.export_format({})
 
 
+def exports_xor() -> bool:
+    """Whether a file has XOR of integers: exporters begin with it."""
+    return True
+
+
 def is_in_inner_graph() -> bool:
     """Whether a layer up the stack traces a loop or a branch, and this in it.
 

@@ -67,6 +67,23 @@ def export_format() -> str | None:
     return found
 
 
+# The first opset of ONNX with operations on bits, and how exporters call it.
+_WITH_XOR = 18
+_OPSETS = {"keras.src.export.onnx": "opset_version", "tf2onnx.convert": "opset"}
+
+
+def exports_xor() -> bool:
+    """Whether the file that is written, if one is, has XOR of integers."""
+    if export_format() != "onnx":
+        return True
+    given = (
+        frame.f_locals.get(_OPSETS[module])
+        for module, frame in _callers()
+        if module in _OPSETS
+    )
+    return any(opset is not None and opset >= _WITH_XOR for opset in given)
+
+
 _VECTORISED = "tensorflow.python.ops.parallel_for.control_flow_ops"
 # Where TensorFlow traces loops and branches into graphs of their own.
 _CONTROL_FLOW = (

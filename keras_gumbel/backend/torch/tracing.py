@@ -53,6 +53,11 @@ def _format() -> str | None:
     return frames.export_format(_CONVERTERS)
 
 
+def exports_xor() -> bool:
+    """Whether a file has XOR of integers: exporters begin with it."""
+    return True
+
+
 def is_in_inner_graph() -> bool:
     """Whether a layer up the stack traces a loop or a branch: none does."""
     return False
