@@ -39,6 +39,7 @@ class Mutant(NamedTuple):
 LAWS = "tests/ops/test_gumbel_softmax.py tests/properties"
 RULES = "tests/estimators"
 PAIR = "tests/ops/test_gumbel_top_k.py tests/properties"
+SIZES_OF_ROWS = "tests/ops/test_k_of_rows.py"
 GATES = "tests/ops/test_gumbel_sigmoid.py tests/properties"
 L0 = "tests/ops/test_hard_concrete.py tests/layers/test_hard_concrete_gate.py"
 SQUARE = "tests/ops/test_gumbel_sinkhorn.py tests/properties"
@@ -303,11 +304,43 @@ MUTANTS = (
     ),
     Mutant(
         "a subset in the order of the classes",
-        "numerics/categorical.py",
-        "    none = bad | (values == numerics.FORBIDDEN)\n",
+        "numerics/top_k.py",
+        "    none = bad | ~taken | (values == FORBIDDEN)\n",
         "    classes = ops.sort(classes, axis=1)\n"
-        "    none = bad | (values == numerics.FORBIDDEN)\n",
+        "    none = bad | ~taken | (values == FORBIDDEN)\n",
         PAIR,
+    ),
+    Mutant(
+        "a row has one class more than its k",
+        "numerics/top_k.py",
+        "taken = numerics.classes(values, 1) < k",
+        "taken = numerics.classes(values, 1) <= k",
+        SIZES_OF_ROWS,
+    ),
+    Mutant(
+        "the relaxation goes on behind the k of the row",
+        "numerics/top_k.py",
+        "return backend.minimum(ops.sum(allowed, axis=1, keepdims=True), k)",
+        "return ops.sum(allowed, axis=1, keepdims=True) + 0 * k",
+        SIZES_OF_ROWS,
+    ),
+    Mutant(
+        "a k out of range is no class",
+        "ops/gumbel_top_k.py",
+        'return ops.where(k < 0, float("inf"), x)',
+        "return x",
+        SIZES_OF_ROWS,
+    ),
+    Mutant(
+        "a call's k is not asked at inference",
+        "layers/gumbel_top_k.py",
+        "            temperature=temperature,\n"
+        "            **self._sizes(k),\n"
+        "            hard=hard,\n",
+        "            temperature=temperature,\n"
+        "            **self._sizes(None),\n"
+        "            hard=hard,\n",
+        "tests/layers/test_gumbel_top_k.py",
     ),
     Mutant(
         "the smallest score first",

@@ -191,7 +191,7 @@ SIGNATURES = {
         "(k, temperature=1.0, hard=False, axis=-1, *, inference=None, "
         "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
     ),
-    kg.GumbelTopK.call: CATEGORICAL_CALL,
+    kg.GumbelTopK.call: CATEGORICAL_CALL[:-1] + ", k=None)",
     kg.SampleArgmaxIndex: CATEGORICAL_LAYER,
     kg.SampleArgmaxIndex.call: CATEGORICAL_CALL,
     kg.TemperatureScheduler: (
@@ -217,7 +217,7 @@ SIGNATURES = {
         "class_mask=None, noise_scale=1.0, seed=None)"
     ),
     kg.ops.gumbel_top_k: (
-        "(logits, k, temperature=1.0, *, hard=False, axis=-1, "
+        "(logits, k, temperature=1.0, *, max_k=None, hard=False, axis=-1, "
         "class_mask=None, noise_scale=1.0, seed=None)"
     ),
     kg.ops.nearest_code: "(vectors, table)",
