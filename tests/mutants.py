@@ -40,6 +40,7 @@ LAWS = "tests/ops/test_gumbel_softmax.py tests/properties"
 RULES = "tests/estimators"
 PAIR = "tests/ops/test_gumbel_top_k.py tests/properties"
 SIZES_OF_ROWS = "tests/ops/test_k_of_rows.py"
+POISSON = "tests/ops/test_conditional_poisson.py"
 GATES = "tests/ops/test_gumbel_sigmoid.py tests/properties"
 L0 = "tests/ops/test_hard_concrete.py tests/layers/test_hard_concrete_gate.py"
 SQUARE = "tests/ops/test_gumbel_sinkhorn.py tests/properties"
@@ -330,6 +331,42 @@ MUTANTS = (
         'return ops.where(k < 0, float("inf"), x)',
         "return x",
         SIZES_OF_ROWS,
+    ),
+    Mutant(
+        "the last class of a subset knows nothing of the others",
+        "numerics/conditional_poisson.py",
+        "higher = total - _after(total - level)",
+        "higher = total - 0.9 * _after(total - level)",
+        POISSON,
+    ),
+    Mutant(
+        "the covariance lacks the classes behind",
+        "numerics/conditional_poisson.py",
+        "visit * (before + v - total) + behind)",
+        "visit * (before + v - total))",
+        POISSON,
+    ),
+    Mutant(
+        "a class that was drawn counts for the next",
+        "numerics/conditional_poisson.py",
+        "return left - taken, taken",
+        "return left - 0 * taken, taken",
+        POISSON,
+    ),
+    Mutant(
+        "one uniform number for two rows of a subset",
+        "ops/_conditional_poisson.py",
+        "        unit = ops.reshape(unit, shape)\n",
+        "        unit = ops.reshape(unit, shape)\n"
+        "        unit = ops.roll(unit, 1, 0) * 0.5 + unit * 0.5\n",
+        POISSON,
+    ),
+    Mutant(
+        "a subset's rows of few take what is not there",
+        "ops/_conditional_poisson.py",
+        "backend.maximum(k, ops.zeros_like(k)), allowed)",
+        "backend.maximum(k, ops.zeros_like(k)), allowed + 1)",
+        POISSON,
     ),
     Mutant(
         "a call's k is not asked at inference",

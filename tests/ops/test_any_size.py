@@ -117,6 +117,30 @@ OPS = {
         (11, 9, 13),
         (13,),
     ),
+    "conditional Poisson": (
+        lambda x, tau, mask: (
+            kg.ops.conditional_poisson_marginals(
+                x, SIZES, max_k=3, class_mask=mask
+            )
+            + 0 * tau
+        ),
+        (3, 11, 21),
+        (11, 1),
+    ),
+    "conditional Poisson, hard, axis 1": (
+        lambda x, tau, mask: (
+            kg.ops.conditional_poisson_subset(
+                x,
+                3,
+                axis=1,
+                class_mask=None if mask is None else tensor(True),
+                seed=3,
+            )
+            + 0 * tau
+        ),
+        (11, 9, 13),
+        (1,),
+    ),
     "order": (
         lambda x, tau, mask: kg.ops.gumbel_sort(
             x, tau, class_mask=mask, seed=3
@@ -148,7 +172,7 @@ OPS = {
 }
 IS_HARD = {*ESTIMATORS, *(f"{name}, axis 1" for name in ESTIMATORS)}
 IS_HARD |= {"hard gates", "hard top k, axis 1", "permutations"}
-IS_HARD |= {"hard top k of rows, axis 1"}
+IS_HARD |= {"hard top k of rows, axis 1", "conditional Poisson, hard, axis 1"}
 GATE = ("gumbel_rao", "soft", "top k of rows")
 
 

@@ -81,6 +81,11 @@ BACKWARD_ONLY = {
         PRIMALS[:1],
         TANGENTS[:1],
     ),
+    "conditional_poisson_subset": (
+        lambda x: kg.ops.conditional_poisson_subset(x, 2, seed=1),
+        PRIMALS[:1],
+        TANGENTS[:1],
+    ),
     "gumbel_sort": (
         lambda x: kg.ops.gumbel_sort(x, seed=1)[0],
         PRIMALS[:1],
