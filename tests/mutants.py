@@ -354,7 +354,7 @@ MUTANTS = (
         POISSON,
     ),
     Mutant(
-        "one uniform number for two rows of a subset",
+        "a subset by numbers that are not uniform",
         "ops/_conditional_poisson.py",
         "        unit = ops.reshape(unit, shape)\n",
         "        unit = ops.reshape(unit, shape)\n"

@@ -185,12 +185,16 @@ def test_the_gradient_of_a_linear_loss_is_exact(seed):
         return probs @ subsets @ cost
 
     _, found = gradients(
-        lambda x: kg.ops.conditional_poisson_subset(x, K, seed=seed) * cost, x
+        lambda x: (
+            kg.ops.conditional_poisson_subset(x, K, seed=seed) * tensor(cost)
+        ),
+        x,
     )
     step = 1e-5 * np.eye(CLASSES)
     slope = [(mean(x + s) - mean(x - s)) / 2e-5 for s in step]
     np.testing.assert_allclose(found, slope, rtol=0, atol=1e-9)
-    # And of one that is not linear it is not: the bias that is stated.
+    # Of a product of two classes it is not, which is the bias that is stated:
+    # its mean is the gradient of the product of their marginals.
     _, found = gradients(
         lambda x: keras.ops.prod(
             kg.ops.conditional_poisson_marginals(x, K)[:2]
