@@ -24,7 +24,8 @@ def conditional_poisson_marginals(
     polynomial. The probabilities are not those of `gumbel_top_k`, which draws
     one class after another: of k = 2 classes with weights exp(logits) of 1, 2,
     4 they are 0.429, 0.714, 0.857 here, and 0.390, 0.714, 0.895 there.
-    For k = 1 both are softmax(logits).
+    For k = 1 both are softmax(logits). `tf.vectorized_map` cannot take the loop
+    apart: give it all rows as one tensor.
 
     Args:
         logits: Float tensor, log-odds of the independent choices, in nats.

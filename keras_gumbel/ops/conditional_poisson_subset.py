@@ -35,7 +35,8 @@ def conditional_poisson_subset(
 
     For k = 1 both are softmax(logits). The classes of a subset have no order
     here. Computed in float64 within, from the last class to the first: n
-    steps, each of all rows at once, O(n k) a row.
+    steps, each of all rows at once, O(n k) a row. `tf.vectorized_map` cannot
+    take this loop apart: give it all rows as one tensor.
 
     Args:
         logits: Float tensor, log-odds of the independent choices, in nats.

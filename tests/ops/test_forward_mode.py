@@ -168,7 +168,12 @@ each_backward_only = pytest.mark.parametrize(
     "name",
     [
         "gumbel_top_k",
-        *slow("gumbel_sort", "gumbel_sinkhorn", "sample_embedding"),
+        *slow(
+            "conditional_poisson_subset",
+            "gumbel_sort",
+            "gumbel_sinkhorn",
+            "sample_embedding",
+        ),
     ],
 )
 
