@@ -39,6 +39,8 @@ class Mutant(NamedTuple):
 LAWS = "tests/ops/test_gumbel_softmax.py tests/properties"
 RULES = "tests/estimators"
 PAIR = "tests/ops/test_gumbel_top_k.py tests/properties"
+SIZES_OF_ROWS = "tests/ops/test_k_of_rows.py"
+POISSON = "tests/ops/test_conditional_poisson.py"
 GATES = "tests/ops/test_gumbel_sigmoid.py tests/properties"
 L0 = "tests/ops/test_hard_concrete.py tests/layers/test_hard_concrete_gate.py"
 SQUARE = "tests/ops/test_gumbel_sinkhorn.py tests/properties"
@@ -306,11 +308,79 @@ MUTANTS = (
     ),
     Mutant(
         "a subset in the order of the classes",
-        "numerics/categorical.py",
-        "    none = bad | (values == numerics.FORBIDDEN)\n",
+        "numerics/top_k.py",
+        "    none = bad | ~taken | (values == FORBIDDEN)\n",
         "    classes = ops.sort(classes, axis=1)\n"
-        "    none = bad | (values == numerics.FORBIDDEN)\n",
+        "    none = bad | ~taken | (values == FORBIDDEN)\n",
         PAIR,
+    ),
+    Mutant(
+        "a row has one class more than its k",
+        "numerics/top_k.py",
+        "taken = numerics.classes(values, 1) < k",
+        "taken = numerics.classes(values, 1) <= k",
+        SIZES_OF_ROWS,
+    ),
+    Mutant(
+        "the relaxation goes on behind the k of the row",
+        "numerics/top_k.py",
+        "return backend.minimum(ops.sum(allowed, axis=1, keepdims=True), k)",
+        "return ops.sum(allowed, axis=1, keepdims=True) + 0 * k",
+        SIZES_OF_ROWS,
+    ),
+    Mutant(
+        "a k out of range is no class",
+        "ops/gumbel_top_k.py",
+        'return ops.where(k < 0, float("inf"), x)',
+        "return x",
+        SIZES_OF_ROWS,
+    ),
+    Mutant(
+        "the last class of a subset knows nothing of the others",
+        "numerics/conditional_poisson.py",
+        "higher = total - _after(total - level)",
+        "higher = total - 0.9 * _after(total - level)",
+        POISSON,
+    ),
+    Mutant(
+        "the covariance lacks the classes behind",
+        "numerics/conditional_poisson.py",
+        "visit * (before + v - total) + behind)",
+        "visit * (before + v - total))",
+        POISSON,
+    ),
+    Mutant(
+        "a class that was drawn counts for the next",
+        "numerics/conditional_poisson.py",
+        "return left - taken, taken",
+        "return left - 0 * taken, taken",
+        POISSON,
+    ),
+    Mutant(
+        "a subset by numbers that are not uniform",
+        "ops/_conditional_poisson.py",
+        "        unit = ops.reshape(unit, shape)\n",
+        "        unit = ops.reshape(unit, shape)\n"
+        "        unit = ops.roll(unit, 1, 0) * 0.5 + unit * 0.5\n",
+        POISSON,
+    ),
+    Mutant(
+        "a subset's rows of few take what is not there",
+        "ops/_conditional_poisson.py",
+        "backend.maximum(k, ops.zeros_like(k)), allowed)",
+        "backend.maximum(k, ops.zeros_like(k)), allowed + 1)",
+        POISSON,
+    ),
+    Mutant(
+        "a call's k is not asked at inference",
+        "layers/gumbel_top_k.py",
+        "            temperature=temperature,\n"
+        "            **self._sizes(k),\n"
+        "            hard=hard,\n",
+        "            temperature=temperature,\n"
+        "            **self._sizes(None),\n"
+        "            hard=hard,\n",
+        "tests/layers/test_gumbel_top_k.py",
     ),
     Mutant(
         "the smallest score first",

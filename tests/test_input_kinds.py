@@ -42,6 +42,14 @@ ARGUMENTS = {
     "sample_argmax_index": (kg.ops.sample_argmax_index, "logits"),
     "gumbel_sigmoid": (kg.ops.gumbel_sigmoid, "logits"),
     "gumbel_top_k": (lambda x: kg.ops.gumbel_top_k(x, 2), "logits"),
+    "conditional_poisson_marginals": (
+        lambda x: kg.ops.conditional_poisson_marginals(x, 2),
+        "logits",
+    ),
+    "conditional_poisson_subset": (
+        lambda x: kg.ops.conditional_poisson_subset(x, 2),
+        "logits",
+    ),
     "gumbel_sort": (kg.ops.gumbel_sort, "scores"),
     "gumbel_sinkhorn": (kg.ops.gumbel_sinkhorn, "logits"),
     "linear_assignment": (kg.ops.linear_assignment, "logits"),

@@ -23,6 +23,8 @@ LOGITS = np.zeros((2, 3), "float32")
         ("logits", kg.ops.gumbel_softmax),
         ("logits", kg.ops.gumbel_sigmoid),
         ("logits", lambda x: kg.ops.gumbel_top_k(x, 2)),
+        ("logits", lambda x: kg.ops.conditional_poisson_subset(x, 2)),
+        ("logits", lambda x: kg.ops.conditional_poisson_marginals(x, 2)),
         ("scores", kg.ops.gumbel_sort),
         (
             "logits",

@@ -43,6 +43,8 @@ NAMES = {
         "schedules",
     },
     kg.ops: {
+        "conditional_poisson_marginals",
+        "conditional_poisson_subset",
         "gumbel_sigmoid",
         "gumbel_softmax",
         "hard_concrete",
@@ -195,7 +197,7 @@ SIGNATURES = {
         "(k, temperature=1.0, hard=False, axis=-1, *, inference=None, "
         "noise_scale=1.0, from_logits=True, seed=None, **kwargs)"
     ),
-    kg.GumbelTopK.call: CATEGORICAL_CALL,
+    kg.GumbelTopK.call: CATEGORICAL_CALL[:-1] + ", k=None)",
     kg.SampleArgmaxIndex: CATEGORICAL_LAYER,
     kg.SampleArgmaxIndex.call: CATEGORICAL_CALL,
     kg.TemperatureScheduler: (
@@ -221,8 +223,14 @@ SIGNATURES = {
         "class_mask=None, noise_scale=1.0, seed=None)"
     ),
     kg.ops.gumbel_top_k: (
-        "(logits, k, temperature=1.0, *, hard=False, axis=-1, "
+        "(logits, k, temperature=1.0, *, max_k=None, hard=False, axis=-1, "
         "class_mask=None, noise_scale=1.0, seed=None)"
+    ),
+    kg.ops.conditional_poisson_subset: (
+        "(logits, k, *, max_k=None, axis=-1, class_mask=None, seed=None)"
+    ),
+    kg.ops.conditional_poisson_marginals: (
+        "(logits, k, *, max_k=None, axis=-1, class_mask=None)"
     ),
     kg.ops.nearest_code: "(vectors, table)",
     kg.ops.sample_argmax_index: CATEGORICAL_FUNCTION,

@@ -131,6 +131,8 @@ from keras_gumbel._validation.subsets import (
     check_enough_allowed as check_enough_allowed,
     check_k as check_k,
     check_k_fits as check_k_fits,
+    check_sizes as check_sizes,
+    sizes_of_rows as sizes_of_rows,
     too_few_for as too_few_for,
 )
 from keras_gumbel._validation.tensors import (

@@ -70,12 +70,15 @@ class CategoricalLayer(LogitsLayer):
         class_mask: Tensor | None,
         temperature: Tensor | None,
         training: bool | None,
+        *more: Tensor,
     ) -> Tensor:
         if isinstance(self.axis, int):
-            return super()._choose(logits, class_mask, temperature, training)
+            return super()._choose(
+                logits, class_mask, temperature, training, *more
+            )
         cells = Cells(logits, self.axis)
         merged, temperature, mask = cells.merged(temperature, class_mask)
-        y = super()._choose(merged, mask, temperature, training)
+        y = super()._choose(merged, mask, temperature, training, *more)
         return self._split(cells, y)
 
     def _split(self, cells: Cells, y: Tensor) -> Tensor:

@@ -237,10 +237,13 @@ class GumbelSort(LogitsLayer):
         class_mask: Tensor | None,
         temperature: Tensor,
         noise: Tensor,
+        *more: Tensor,
     ) -> Tensor:
         """The scores that are sorted have no noise in them."""
         if self.shown != "sorted":
-            return super()._by_noise(logits, class_mask, temperature, noise)
+            return super()._by_noise(
+                logits, class_mask, temperature, noise, *more
+            )
         perturbed = self._perturbed(logits, class_mask, noise)
         matrix = self._noiseless(
             perturbed,

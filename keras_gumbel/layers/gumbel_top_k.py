@@ -34,8 +34,9 @@ class GumbelTopK(LogitsLayer):
     k; unless the temperature is small, single entries can exceed 1.
 
     Args:
-        k: Positive integer, how many classes, at most all. Where their
-            number is not known before the program runs, and is below `k`
+        k: Positive integer, how many classes, at most all; where calls give
+            a k of their own, the most that any row has. Where the number of
+            classes is not known before the program runs, and is below `k`
             then, the program stops with an error.
         temperature: Positive number, dimensionless, or a
             `keras.optimizers.schedules.LearningRateSchedule` of the layer's
@@ -75,6 +76,11 @@ class GumbelTopK(LogitsLayer):
         mask: Optional bool tensor, Keras's own mask, False where there is
             padding. A mask that ends with `axis` forbids padded classes. If
             it leaves m < k classes, all m are taken, and the row sums to m.
+        k: Optional, in place of the layer's own in this call: integer tensor
+            of 0 to the layer's `k`, how many classes each row has. It
+            broadcasts to the rows, which are the logits without `axis`
+            (`(batch,)`; or with size 1 along it, `(batch, 1)`). A value out
+            of range that is only known when the program runs gives a NaN row.
 
     Returns:
         A tensor of the shape of the logits, in the compute dtype, which sums
@@ -112,6 +118,8 @@ class GumbelTopK(LogitsLayer):
     2.0
     >>> layer(logits).numpy().tolist()
     [[0.0, 0.0, 1.0, 1.0]]
+    >>> layer(logits, k=[1]).numpy().tolist()
+    [[0.0, 0.0, 0.0, 1.0]]
 
     Reference:
         Kool, van Hoof, Welling, "Stochastic Beams and Where to Find Them",
@@ -154,6 +162,20 @@ class GumbelTopK(LogitsLayer):
         )
         self.built = True
 
+    def call(
+        self,
+        logits: Tensor,
+        class_mask: Tensor | None = None,
+        temperature: Tensor | None = None,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+        k: Tensor | None = None,
+    ) -> Tensor:
+        """Sample when training; otherwise do what `inference` says."""
+        return self._output_of(
+            logits, class_mask, temperature, training, mask, k
+        )
+
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
         """The shape of the logits."""
         return tuple(logits_shape)
@@ -161,13 +183,21 @@ class GumbelTopK(LogitsLayer):
     def _class_axis(self, shape: Shape) -> int:
         return canonical_axis(self.axis, shape)
 
+    def _sizes(self, k: Tensor | None) -> dict[str, Any]:
+        """How many classes a call has, as functions take it."""
+        return {"k": self.k} if k is None else {"k": k, "max_k": self.k}
+
     def _draw(
-        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        class_mask: Tensor | None,
+        k: Tensor | None = None,
     ) -> Tensor:
         return sample_subset(
             logits,
-            self.k,
-            temperature,
+            temperature=temperature,
+            **self._sizes(k),
             hard=self.hard,
             axis=self.axis,
             class_mask=class_mask,
@@ -180,27 +210,36 @@ class GumbelTopK(LogitsLayer):
         return numerics.less(logits, far)
 
     def _mode(
-        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        class_mask: Tensor | None,
+        k: Tensor | None = None,
     ) -> Tensor:
-        return self._noiseless(logits, temperature, class_mask, hard=True)
+        return self._noiseless(logits, temperature, class_mask, k, hard=True)
 
     def _relax(
-        self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        class_mask: Tensor | None,
+        k: Tensor | None = None,
     ) -> Tensor:
-        return self._noiseless(logits, temperature, class_mask, hard=False)
+        return self._noiseless(logits, temperature, class_mask, k, hard=False)
 
     def _noiseless(
         self,
         logits: Tensor,
         temperature: Tensor,
         class_mask: Tensor | None,
+        k: Tensor | None,
         *,
         hard: bool,
     ) -> Tensor:
         return noiseless_subset(
             logits,
-            self.k,
-            temperature,
+            temperature=temperature,
+            **self._sizes(k),
             hard=hard,
             axis=self.axis,
             class_mask=class_mask,

@@ -1,6 +1,7 @@
 """Base of the layers that sample from logits."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
@@ -78,6 +79,18 @@ class LogitsLayer(SamplingLayer):
         mask: Tensor | None = None,
     ) -> Tensor:
         """Sample when training; otherwise do what `inference` says."""
+        return self._output_of(logits, class_mask, temperature, training, mask)
+
+    def _output_of(
+        self,
+        logits: Tensor,
+        class_mask: Tensor | None,
+        temperature: Tensor | None,
+        training: bool | None,
+        mask: Tensor | None,
+        *more: Tensor,
+    ) -> Tensor:
+        """The output, of a subclass that has `more` for each sample."""
         # Keras passes it only where the logits are the one tensor.
         mask = mask_of(logits) if mask is None else mask
         if not self.from_logits:
@@ -86,7 +99,7 @@ class LogitsLayer(SamplingLayer):
             logits = self._logits(numerics.widen(probs))
         if mask is not None:
             logits = self._without_padding(logits, mask)
-        output = self._choose(logits, class_mask, temperature, training)
+        output = self._choose(logits, class_mask, temperature, training, *more)
         return ops.cast(output, self._output_dtype)
 
     def _without_padding(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -129,6 +142,7 @@ class LogitsLayer(SamplingLayer):
         class_mask: Tensor | None,
         temperature: Tensor | None,
         training: bool | None,
+        *more: Tensor,
     ) -> Tensor:
         """Call `_draw`, `_mode` or `_relax`, by `training` and `inference`."""
         check_precision(self.name, self.compute_dtype)
@@ -139,11 +153,12 @@ class LogitsLayer(SamplingLayer):
             return self._mode(chosen, temperature, None)
         noise = sources.noise(self, logits, self._law)
         if noise is not None:
-            return self._by_noise(logits, class_mask, temperature, noise)
+            return self._by_noise(logits, class_mask, temperature, noise, *more)
         if what == "sample":
             check_can_draw(self.name)
-        give = {"sample": self._draw, "argmax": self._mode}
-        return give.get(what, self._relax)(logits, temperature, class_mask)
+        by_name = {"sample": self._draw, "argmax": self._mode}
+        give: Callable[..., Tensor] = by_name.get(what, self._relax)
+        return give(logits, temperature, class_mask, *more)
 
     def _chosen(
         self, logits: Tensor, class_mask: Tensor | None
@@ -164,12 +179,12 @@ class LogitsLayer(SamplingLayer):
         class_mask: Tensor | None,
         temperature: Tensor,
         noise: Tensor,
+        *more: Tensor,
     ) -> Tensor:
         """The sample that this noise gives."""
-        give = self._mode if self.hard else self._relax
-        return give(
-            self._perturbed(logits, class_mask, noise), temperature, None
-        )
+        give: Callable[..., Tensor] = self._mode if self.hard else self._relax
+        perturbed = self._perturbed(logits, class_mask, noise)
+        return give(perturbed, temperature, None, *more)
 
     def _perturbed(
         self, logits: Tensor, class_mask: Tensor | None, noise: Tensor

@@ -51,37 +51,6 @@ def contenders(x: Tensor) -> Tensor:
     return ops.concatenate([others, _one_run(entries, which)], axis=1)
 
 
-def largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The `k` largest entries of each row: k-hot, and in order.
-
-    Args:
-        x: Tensor (rows, classes), forbidden classes -inf, +inf for NaN.
-        k: How many, at most the number of classes.
-
-    Returns:
-        1 where an entry is among the largest and allowed, else 0, in the
-        shape and dtype of `x`; and their classes, int32 (rows, k), the
-        largest first, of ties the first, then -1 where no more are allowed.
-        A row with a +inf has NaN and -1 in place of these.
-    """
-    # In sorting, XLA would have -0 come after 0.
-    x = ops.where(x == 0.0, 0.0, x)
-    values, classes = backend.top_k(x, k)
-    # Not by slices, for which XLA would sort whole rows.
-    least = backend.min(values, axis=1, keepdims=True, initial=float("inf"))
-    last = ops.where(values == least, classes, 0)
-    last = backend.max(last, axis=1, keepdims=True, initial=0)
-    equal = (x == least) & (numerics.classes(x, 1) <= last)
-    hot = ((x > least) | equal) & (x != numerics.FORBIDDEN)
-    peak = backend.max(
-        values, axis=1, keepdims=True, initial=numerics.FORBIDDEN
-    )
-    bad = peak == float("inf")
-    hot = ops.where(bad, float("nan"), ops.cast(hot, x.dtype))
-    none = bad | (values == numerics.FORBIDDEN)
-    return hot, ops.where(none, -1, ops.cast(classes, "int32"))
-
-
 def _run_length(size: int) -> int:
     """A divisor of `size` to search by, 1 where there is none."""
     fitting = (run for run in range(16, _LONGEST_RUN + 1) if size % run == 0)

@@ -1,4 +1,4 @@
-"""Several classes at once, relaxed: softmaxes one after another.
+"""Several classes at once: the largest; and relaxed, by softmaxes in turn.
 
     w_1 = x,  a_j = softmax(w_j / t),  w_{j+1} = w_j + log(1 - a_j)
     k-hot = a_1 + ... + a_k
@@ -11,7 +11,7 @@ the sum of exp((w - second) / t) over all but the peak,
 
 at the peak, whose logarithm is finite however cold it is. Rows are those of a
 matrix here, forbidden classes -inf, +inf in place of NaN. A row is finished
-when it has had as many softmaxes as it has classes that are allowed.
+when it has had its k softmaxes, or as many as it has classes that are allowed.
 """
 
 from collections.abc import Callable
@@ -27,6 +27,38 @@ from keras_gumbel.numerics import FORBIDDEN, categorical, logarithms
 
 # In place of the weight of a peak that is the only one.
 _PEAK = -1.0
+
+
+def largest(x: Tensor, k: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The `k` largest entries of each row: k-hot, and in order.
+
+    Args:
+        x: Tensor (rows, classes), forbidden classes -inf, +inf for NaN.
+        k: How many, int32, of all rows or of each, (rows, 1).
+        most: What it is at most, which is at most the number of classes.
+
+    Returns:
+        1 where an entry is among the largest and allowed, else 0, in the
+        shape and dtype of `x`; and their classes, int32 (rows, most), the
+        largest first, of ties the first, then -1 where no more are allowed.
+        A row with a +inf has NaN and -1 in place of these.
+    """
+    # In sorting, XLA would have -0 come after 0.
+    x = ops.where(x == 0.0, 0.0, x)
+    values, classes = backend.top_k(x, most)
+    taken = numerics.classes(values, 1) < k
+    # Not by slices, for which XLA would sort whole rows.
+    least = ops.where(taken, values, float("inf"))
+    least = backend.min(least, axis=1, keepdims=True, initial=float("inf"))
+    last = ops.where(taken & (values == least), classes, 0)
+    last = backend.max(last, axis=1, keepdims=True, initial=0)
+    equal = (x == least) & (numerics.classes(x, 1) <= last)
+    hot = ((x > least) | equal) & (x != FORBIDDEN)
+    peak = backend.max(values, axis=1, keepdims=True, initial=FORBIDDEN)
+    bad = peak == float("inf")
+    hot = ops.where(bad, float("nan"), ops.cast(hot, x.dtype))
+    none = bad | ~taken | (values == FORBIDDEN)
+    return hot, ops.where(none, -1, ops.cast(classes, "int32"))
 
 
 class Reductions(NamedTuple):
@@ -46,23 +78,26 @@ COMPILED = Reductions(
 
 
 def relaxed_k_hot(
-    x: Tensor, temperature: Tensor, k: int, by: Reductions
+    x: Tensor, temperature: Tensor, k: Tensor, most: int, by: Reductions
 ) -> Tensor:
-    """a_1 + ... + a_k, each row of which sums to `k`."""
-    allowed = _number_allowed(x)
+    """a_1 + ... + a_k, each row of which sums to `k`.
+
+    `k` is a number or one for each row, (rows, 1), and at most `most`.
+    """
+    rounds = _rounds(x, k)
 
     def add(j: Tensor, w: Tensor, total: Tensor) -> Tensors:
         weight, spread = _weigh(w, temperature, by)
-        row = _Row.of(spread, temperature, j < allowed)
+        row = _Row.of(spread, temperature, j < rounds)
         return j + 1, _lower(w, weight, row), total + _share(weight, row)
 
     zero = ops.zeros_like(x)
-    _, _, total = ops.while_loop(lambda j, *_: j < k, add, (0, x, zero))
+    _, _, total = ops.while_loop(lambda j, *_: j < most, add, (0, x, zero))
     return ops.where(_is_bad(x), float("nan"), total)
 
 
 def relaxed_k_hot_vjp(
-    x: Tensor, temperature: Tensor, dy: Tensor, k: int
+    x: Tensor, temperature: Tensor, dy: Tensor, k: Tensor, most: int
 ) -> tuple[Tensor, Tensor]:
     """Gradient `dy` at `relaxed_k_hot`, taken back to its arguments.
 
@@ -74,44 +109,43 @@ def relaxed_k_hot_vjp(
     Returns:
         The gradient to `x`, and each entry's part of that to `temperature`.
     """
-    allowed = _number_allowed(x)
-    weights, spreads = _weigh_again(x, temperature, k)
+    rounds = _rounds(x, k)
+    weights, spreads = _weigh_again(x, temperature, rounds, most)
     shape = ops.shape(x)
 
     def back(j: Tensor, dw: Tensor, parts: Tensor) -> Tensors:
         weight = ops.slice(weights, (j, 0, 0), (1, *shape))[0]
         spread = ops.slice(spreads, (j, 0, 0), (1, shape[0], 3))[0]
-        row = _Row.of(spread, temperature, j < allowed)
+        row = _Row.of(spread, temperature, j < rounds)
         step = _softmax_vjp(weight, row, dy, dw) * (1.0 / temperature)
         parts = parts - step * _log_weight(weight, row)
         return j - 1, dw + step, parts
 
     zero = ops.zeros_like(x)
     _, dx, parts = ops.while_loop(
-        lambda j, *_: j >= 0, back, (k - 1, zero, zero)
+        lambda j, *_: j >= 0, back, (most - 1, zero, zero)
     )
     bad = _is_bad(x)
     return tuple(ops.where(bad, float("nan"), d) for d in (dx, parts))
 
 
 def _weigh_again(
-    x: Tensor, temperature: Tensor, k: int
+    x: Tensor, temperature: Tensor, rounds: Tensor, most: int
 ) -> tuple[Tensor, Tensor]:
-    """Stack the results of `_weigh` in each of the k softmaxes."""
-    allowed = _number_allowed(x)
+    """Stack the results of `_weigh` in each of the softmaxes."""
 
     def add(j: Tensor, w: Tensor, weights: Tensor, spreads: Tensor) -> Tensors:
         weight, spread = _weigh(w, temperature, COMPILED)
-        row = _Row.of(spread, temperature, j < allowed)
+        row = _Row.of(spread, temperature, j < rounds)
         weights = backend.with_rows(weights, j, weight[None])
         spreads = backend.with_rows(spreads, j, spread[None])
         return j + 1, _lower(w, weight, row), weights, spreads
 
     rows, size = ops.shape(x)
-    weights = ops.zeros((k, rows, size), x.dtype)
-    spreads = ops.zeros((k, rows, 3), x.dtype)
+    weights = ops.zeros((most, rows, size), x.dtype)
+    spreads = ops.zeros((most, rows, 3), x.dtype)
     _, _, weights, spreads = ops.while_loop(
-        lambda j, *_: j < k, add, (0, x, weights, spreads)
+        lambda j, *_: j < most, add, (0, x, weights, spreads)
     )
     return weights, spreads
 
@@ -208,10 +242,10 @@ def _log_weight(weight: Tensor, row: _Row) -> Tensor:
     return ops.where(weight > 0.0, log, 0.0)
 
 
-def _number_allowed(x: Tensor) -> Tensor:
-    """(rows, 1), int32."""
+def _rounds(x: Tensor, k: Tensor) -> Tensor:
+    """How many softmaxes each row has, (rows, 1), int32."""
     allowed = ops.cast(x > FORBIDDEN, "int32")
-    return ops.sum(allowed, axis=1, keepdims=True)
+    return backend.minimum(ops.sum(allowed, axis=1, keepdims=True), k)
 
 
 def _is_bad(x: Tensor) -> Tensor:

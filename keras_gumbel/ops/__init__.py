@@ -1,5 +1,11 @@
 """Pure functions of tensors and a seed."""
 
+from keras_gumbel.ops.conditional_poisson_marginals import (
+    conditional_poisson_marginals as conditional_poisson_marginals,
+)
+from keras_gumbel.ops.conditional_poisson_subset import (
+    conditional_poisson_subset as conditional_poisson_subset,
+)
 from keras_gumbel.ops.gumbel_sigmoid import gumbel_sigmoid as gumbel_sigmoid
 from keras_gumbel.ops.gumbel_sinkhorn import gumbel_sinkhorn as gumbel_sinkhorn
 from keras_gumbel.ops.gumbel_softmax import gumbel_softmax as gumbel_softmax

@@ -45,7 +45,7 @@ def by_rungs(
     first = op.first_axis_of_a_row(arguments)
     if _is_settled(op, tuple(arguments.logits.shape), first):
         return sample(arguments, noise, *others)
-    lead = ops.shape(arguments.logits)[:first]
+    sizes = tuple(ops.shape(arguments.logits))
     rows = in_rows(arguments, first)
     shape = tuple(ops.shape(rows.logits))
     goal, vary = _rungs(op, shape, tuple(rows.logits.shape))
@@ -57,6 +57,9 @@ def by_rungs(
             others = more
     if vary and backend.programs_are_sized():
         _ready.add((op, goal))
+    if op.others_are_of_rows:
+        flat = (_in_rows(x, sizes, first) for x in others)
+        others = tuple(_enlarged(x, goal, 0) for x in flat)
     if vary and noise:
         # Places are counted by what there really is.
         noise = *noise, ops.convert_to_tensor(shape[1:], "int")
@@ -78,7 +81,7 @@ def by_rungs(
         for axis in range(max(len(own) - stays, 0), len(own)):
             size[1 + axis] = shape[1]
         result = backend.corner(result, size)
-        return ops.reshape(result, (*lead, *ops.shape(result)[1:]))
+        return ops.reshape(result, (*sizes[:first], *ops.shape(result)[1:]))
 
     if op.outputs == 1:
         return back(results, *op.classes_stay)
@@ -160,30 +163,33 @@ def in_rows(arguments: Arguments, first: int) -> Arguments:
     """
     logits, temperature, class_mask, axis, learned = arguments
     sizes = tuple(ops.shape(logits))
-    rank = len(sizes)
-
-    def flat(x: Tensor) -> Tensor:
-        added = (1,) * (rank - len(x.shape))
-        x = ops.reshape(x, (*added, *ops.shape(x)))
-        known = (*added, *x.shape[len(added) :])
-        # A size that is not known may be 1, and go up with the others all
-        # the same.
-        tail = tuple(
-            1 if size == 1 else goal
-            for size, goal in zip(known[first:], sizes[first:], strict=True)
-        )
-        one_for_all = all(size == 1 for size in known[:first])
-        before = (1,) * first if one_for_all else sizes[:first]
-        x = ops.broadcast_to(x, (*before, *tail))
-        return ops.reshape(x, (1 if one_for_all else -1, *tail))
-
+    mask = None if class_mask is None else _in_rows(class_mask, sizes, first)
     return Arguments(
-        ops.reshape(logits, (-1, *ops.shape(logits)[first:])),
-        flat(temperature) if len(temperature.shape) else temperature,
-        None if class_mask is None else flat(class_mask),
+        ops.reshape(logits, (-1, *sizes[first:])),
+        _in_rows(temperature, sizes, first),
+        mask,
         axis - first + 1 if axis >= 0 else axis,
         learned,
     )
+
+
+def _in_rows(x: Tensor, sizes: tuple[Size, ...], first: int) -> Tensor:
+    """The same of what broadcasts to logits of these sizes; a number stays."""
+    if not len(x.shape):
+        return x
+    added = (1,) * (len(sizes) - len(x.shape))
+    x = ops.reshape(x, (*added, *ops.shape(x)))
+    known = (*added, *x.shape[len(added) :])
+    # A size that is not known may be 1, and go up with the others all the
+    # same.
+    tail = tuple(
+        1 if size == 1 else goal
+        for size, goal in zip(known[first:], sizes[first:], strict=True)
+    )
+    one_for_all = all(size == 1 for size in known[:first])
+    before = (1,) * first if one_for_all else sizes[:first]
+    x = ops.broadcast_to(x, (*before, *tail))
+    return ops.reshape(x, (1 if one_for_all else -1, *tail))
 
 
 def _enlarged(

@@ -21,6 +21,8 @@ class Op(ABC):
     outputs: ClassVar[int] = 1
     # How many tensors it has besides logits, temperature and mask.
     others: ClassVar[int] = 0
+    # Whether these are numbers for each row, or for all, as the temperature.
+    others_are_of_rows: ClassVar[bool] = False
     # How many axes of each result, its last but for those behind the classes,
     # have a place for each class.
     classes_stay: ClassVar[tuple[int, ...]] = (1,)

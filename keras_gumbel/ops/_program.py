@@ -53,7 +53,7 @@ def _by_program(
 ) -> Any:
     logits, temperature, class_mask, axis, learned = arguments
     mask = () if class_mask is None else (class_mask,)
-    tensors = (logits, temperature, *mask)
+    tensors = (logits, temperature, *mask, *others)
     # What TensorFlow would generalise, and lose speed by, if one program were
     # called with several.
     signature = (

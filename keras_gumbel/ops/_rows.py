@@ -17,13 +17,13 @@ class Rows:
         x = numerics.with_axis_at(x, self._axis, -1)
         return ops.reshape(x, (-1, x.shape[-1] or ops.shape(x)[-1]))
 
-    def of_temperature(self, tau: Tensor) -> Tensor:
+    def of_number(self, number: Tensor) -> Tensor:
         """A number, or one for each row, (rows, 1)."""
-        if not len(tau.shape):
-            return tau
+        if not len(number.shape):
+            return number
         goal = list(ops.shape(self._like))
         goal[self._axis] = 1
-        return self.of(ops.broadcast_to(tau, goal))
+        return self.of(ops.broadcast_to(number, goal))
 
     def of_results(self, y: Tensor) -> Tensor:
         """What `back` made, as it was."""

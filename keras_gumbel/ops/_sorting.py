@@ -43,7 +43,7 @@ class Order(Op):
             finite = finite_if_empty(flat, 1)
         order = sorting.order_of(finite, self.descending)
         places = Places.of(finite, order, self.descending)
-        tau = rows.of_temperature(tau)
+        tau = rows.of_number(tau)
         scores = rows.of(draw.logits())
         if self.hard:
             y = self.show(finite, scores, places)
@@ -77,7 +77,7 @@ class Order(Op):
             flat,
             rows.of(draw.logits()),
             places,
-            rows.of_temperature(tau),
+            rows.of_number(tau),
             rows.of_results(ops.cast(dy, x.dtype)),
         )
         return tuple(rows.back(marked(d, flat, 1)) for d in found)

@@ -3,18 +3,12 @@
 import dataclasses
 from typing import ClassVar
 
-from keras_gumbel import backend, numerics
-from keras_gumbel._tracing import portable_format
+from keras import ops
+
+from keras_gumbel import numerics
 from keras_gumbel._typing import Seed, Tensor, Tensors
-from keras_gumbel._validation import (
-    Arguments,
-    categorical_arguments,
-    check_enough_allowed,
-    check_k,
-    check_k_fits,
-    too_few_for,
-)
-from keras_gumbel.numerics import Draw, categorical, top_k
+from keras_gumbel._validation import Arguments, categorical_arguments
+from keras_gumbel.numerics import Draw, top_k
 from keras_gumbel.numerics.portable import (
     finite_if_empty,
     in_any_format,
@@ -22,13 +16,15 @@ from keras_gumbel.numerics.portable import (
 from keras_gumbel.ops import _program
 from keras_gumbel.ops._op import Op
 from keras_gumbel.ops._rows import Rows
+from keras_gumbel.ops._subsets import of_sizes
 
 
 def gumbel_top_k(
     logits: Tensor,
-    k: int,
+    k: int | Tensor,
     temperature: Tensor = 1.0,
     *,
+    max_k: int | None = None,
     hard: bool = False,
     axis: int = -1,
     class_mask: Tensor | None = None,
@@ -56,9 +52,16 @@ def gumbel_top_k(
             forbids a class.
         k: Positive integer, at most the number of classes. Where that is not
             known before the program runs, and is below `k` then, the program
-            stops with an error.
+            stops with an error. With `max_k`, an integer tensor of 0 to
+            `max_k` that broadcasts to the rows, which are the logits without
+            `axis` (such as `(batch,)`; or with size 1 along it): how many
+            each row has. The first of them are those that the same seed gives
+            for any greater k. A value out of range that is only known when
+            the program runs gives a NaN row, and indices of -1.
         temperature: Positive number, or float tensor of positive numbers
             that broadcasts to the logits with size 1 along `axis`.
+        max_k: Positive integer, the most classes of any row, for which a
+            program is compiled. None where `k` is an integer for all rows.
         hard: True for an exact k-hot.
         axis: Integer, the category axis.
         class_mask: Optional bool tensor, True where a class is allowed, that
@@ -79,20 +82,22 @@ def gumbel_top_k(
     Returns:
         The k-hot, a tensor of the shape and dtype of `logits` whose rows
         along `axis` sum to `k`; and the indices, an int32 tensor with `k` in
-        place of the size of `axis`, the first drawn first. A logit of NaN or
-        +inf gives a NaN row, and indices -1.
+        place of the size of `axis`, the first drawn first. With `max_k` they
+        are as many, and -1 behind the k of the row. A logit of NaN or +inf
+        gives a NaN row, and indices -1.
 
     Gradient:
         Of the k-hot, to `logits`, and to `temperature` where that is a
         tensor. Soft: exact for the relaxed sample. Hard: that of the soft
         one of the same noise, straight through, and so biased. The backward
-        pass holds k tensors of the logits' size; between the passes only the
-        perturbed logits are kept. To differentiate it again, as
-        `tf.autodiff.ForwardAccumulator` does too, raises a LookupError. The
-        indices have no gradient.
+        pass holds k (or `max_k`) tensors of the logits' size; between the
+        passes only the perturbed logits are kept. To differentiate it again,
+        as `tf.autodiff.ForwardAccumulator` does too, raises a LookupError.
+        The indices have no gradient.
 
     Raises:
-        ValueError: For a `k`, temperature, axis, mask or seed out of range.
+        ValueError: For a `k`, `max_k`, temperature, axis, mask or seed out of
+            range.
         InvalidArgumentError: Of TensorFlow, for a `k` above a number of
             classes that is known only when the program runs.
         TypeError: For arguments of another type, integer logits among them.
@@ -106,6 +111,14 @@ def gumbel_top_k(
     2.0
     >>> keras.ops.take(y[0], indices[0]).numpy().tolist()
     [1.0, 1.0]
+    >>> logits = keras.ops.broadcast_to(logits, (2, 4))
+    >>> y, indices = kg.ops.gumbel_top_k(
+    ...     logits, [1, 3], max_k=3, hard=True, seed=1
+    ... )
+    >>> keras.ops.sum(y, axis=-1).numpy().tolist()
+    [1.0, 3.0]
+    >>> indices[0].numpy().tolist()[1:]
+    [-1, -1]
 
     Reference:
         Kool, van Hoof, Welling, "Stochastic Beams and Where to Find Them",
@@ -113,17 +126,20 @@ def gumbel_top_k(
         Xie, Ermon, "Reparameterizable Subset Sampling via Continuous
         Relaxations", 2019, algorithm 1, https://arxiv.org/abs/1901.10517
     """
-    arguments = _arguments(logits, k, temperature, axis, class_mask)
-    op = _SubsetInOrder(int(k), hard)
-    k_hot, indices = _program.run(op, arguments, noise_scale, seed)
+    arguments, k, most = _arguments(
+        logits, k, max_k, temperature, axis, class_mask
+    )
+    op = _SubsetInOrder(most, hard)
+    k_hot, indices = _program.run(op, arguments, noise_scale, seed, k)
     return k_hot, indices
 
 
 def sample_subset(
     logits: Tensor,
-    k: int,
+    k: int | Tensor,
     temperature: Tensor,
     *,
+    max_k: int | None = None,
     hard: bool,
     axis: int,
     class_mask: Tensor | None,
@@ -134,15 +150,18 @@ def sample_subset(
 
     Without the indices a soft sample has nothing to search for.
     """
-    arguments = _arguments(logits, k, temperature, axis, class_mask)
-    return _program.run(_Subset(int(k), hard), arguments, noise_scale, seed)
+    arguments, k, most = _arguments(
+        logits, k, max_k, temperature, axis, class_mask
+    )
+    return _program.run(_Subset(most, hard), arguments, noise_scale, seed, k)
 
 
 def noiseless_subset(
     logits: Tensor,
-    k: int,
+    k: int | Tensor,
     temperature: Tensor,
     *,
+    max_k: int | None = None,
     hard: bool,
     axis: int,
     class_mask: Tensor | None = None,
@@ -152,60 +171,74 @@ def noiseless_subset(
     Plain `keras.ops` but for the gradient, which is that of the relaxation
     either way.
     """
-    arguments = _arguments(logits, k, temperature, axis, class_mask)
-    return _program.run_by_key(_NoiselessSubset(int(k), hard), arguments, ())
+    arguments, k, most = _arguments(
+        logits, k, max_k, temperature, axis, class_mask
+    )
+    return _program.run_by_key(_NoiselessSubset(most, hard), arguments, (), k)
 
 
 def _arguments(
     logits: Tensor,
-    k: int,
+    k: int | Tensor,
+    max_k: int | None,
     temperature: Tensor,
     axis: int,
     class_mask: Tensor | None,
-) -> Arguments:
-    """The arguments of a function of `k` classes, checked."""
-    check_k(k)
+) -> tuple[Arguments, Tensor, int]:
+    """What a sample of subsets is made of, how many classes, and at most."""
     found = categorical_arguments(logits, temperature, axis, class_mask)
-    logits, axis = found.logits, found.axis
-    check_k_fits(k, logits.shape, axis)
-    if logits.shape[axis] is None and portable_format() is None:
-        logits = backend.with_at_least(logits, int(k), axis, too_few_for(k))
-    if found.class_mask is not None:
-        check_enough_allowed(k, found.class_mask, logits, axis)
-    return found._replace(logits=logits)
+    logits, k, most = of_sizes(found, k, max_k)
+    return found._replace(logits=logits), k, most
 
 
 @dataclasses.dataclass(frozen=True)
 class _Subset(Op):
-    """1 at the k largest perturbed logits, or its relaxation."""
+    """1 at the k largest perturbed logits, or its relaxation.
 
-    k: int
+    How many they are, at most `most`, is a tensor besides: see `of_sizes`.
+    """
+
+    most: int
     hard: bool
+    others: ClassVar[int] = 1
+    others_are_of_rows: ClassVar[bool] = True
     trained_once: ClassVar[str] = "gumbel_top_k"
 
-    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
-        x = self.perturbed(draw)
+    def forward(self, draw: Draw, tau: Tensor, *others: Tensor) -> Tensors:
+        (k,) = others
+        x = self.perturbed(draw, k)
         rows = Rows(x, draw.axis)
-        y, indices = categorical.largest(rows.of(x), self.k)
+        k, tau = rows.of_number(k), rows.of_number(tau)
+        y, indices = top_k.largest(rows.of(x), k, self.most)
         if not self.hard:
-            tau = rows.of_temperature(tau)
-            y = top_k.relaxed_k_hot(rows.of(x), tau, self.k, top_k.COMPILED)
+            y = top_k.relaxed_k_hot(
+                rows.of(x), tau, k, self.most, top_k.COMPILED
+            )
         results = rows.back(y), rows.back(indices)
         return *results[: self.outputs], x
 
     def backward(
-        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+        self,
+        draw: Draw,
+        kept: Tensors,
+        tau: Tensor,
+        dy: Tensor,
+        *others: Tensor,
     ) -> Tensors:
-        x = kept[0] if kept else self.perturbed(draw)
+        (k,) = others
+        x = kept[0] if kept else self.perturbed(draw, k)
         rows = Rows(x, draw.axis)
-        tau = rows.of_temperature(tau)
-        found = top_k.relaxed_k_hot_vjp(rows.of(x), tau, rows.of(dy), self.k)
-        return tuple(map(rows.back, found))
+        k, tau = rows.of_number(k), rows.of_number(tau)
+        found = top_k.relaxed_k_hot_vjp(
+            rows.of(x), tau, rows.of(dy), k, self.most
+        )
+        return *map(rows.back, found), None
 
-    def perturbed(self, draw: Draw) -> Tensor:
+    def perturbed(self, draw: Draw, k: Tensor) -> Tensor:
         """Return the scores to search, with +inf in place of NaN."""
         # Of k classes any may be chosen, however far below the largest.
-        return numerics.perturb(draw, numerics.less)
+        x = numerics.perturb(draw, numerics.less)
+        return ops.where(k < 0, float("inf"), x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,22 +258,28 @@ class _NoiselessSubset(_Subset):
         """It is in every format."""
         return False
 
-    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
-        x = _near(draw.logits(), draw.axis)
+    def forward(self, draw: Draw, tau: Tensor, *others: Tensor) -> Tensors:
+        (k,) = others
+        x = self._scores(draw, k)
         rows = Rows(x, draw.axis)
-        tau = None if self.hard else rows.of_temperature(tau)
+        k = rows.of_number(k)
+        tau = None if self.hard else rows.of_number(tau)
 
         def k_hot(x: Tensor) -> Tensor:
             x = numerics.nan_to_inf(x)
             if self.hard:
-                return categorical.largest(x, self.k)[0]
-            return top_k.relaxed_k_hot(x, tau, self.k, top_k.ANYWHERE)
+                return top_k.largest(x, k, self.most)[0]
+            return top_k.relaxed_k_hot(x, tau, k, self.most, top_k.ANYWHERE)
 
         y = in_any_format(k_hot, rows.of(x), 1, tau, finite_if_empty)
         return (rows.back(y),)
 
-    def perturbed(self, draw: Draw) -> Tensor:
-        return numerics.nan_to_inf(_near(draw.logits(), draw.axis))
+    def perturbed(self, draw: Draw, k: Tensor) -> Tensor:
+        return numerics.nan_to_inf(self._scores(draw, k))
+
+    def _scores(self, draw: Draw, k: Tensor) -> Tensor:
+        x = _near(draw.logits(), draw.axis)
+        return ops.where(k < 0, float("nan"), x)
 
 
 def _near(x: Tensor, axis: int) -> Tensor:

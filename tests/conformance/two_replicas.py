@@ -27,6 +27,9 @@ FUNCTIONS = {
     ),
     "gumbel_sort": lambda x, seed: kg.ops.gumbel_sort(x, seed=seed)[0],
     "gumbel_top_k": lambda x, seed: kg.ops.gumbel_top_k(x, 2, seed=seed)[0],
+    "conditional_poisson_subset": lambda x, seed: (
+        kg.ops.conditional_poisson_subset(x, 2, seed=seed)
+    ),
     "sample_gumbel": lambda x, seed: kg.ops.sample_gumbel(x.shape, seed=seed),
     "gumbel_sigmoid": lambda x, seed: kg.ops.gumbel_sigmoid(x, seed=seed),
     "sample_logistic": lambda x, seed: kg.ops.sample_logistic(

@@ -6,7 +6,7 @@ import pytest
 
 import keras_gumbel as kg
 from tests.frameworks import tf
-from tests.harness import ALWAYS_KNOWN, grad, in_mode, tensor, to_numpy
+from tests.harness import ALWAYS_KNOWN, grad, in_mode, modes, tensor, to_numpy
 from tests.variants import slow
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
@@ -132,3 +132,88 @@ def test_it_finds_the_features_that_inform(seed):
     k_hot = select.choice(select.logits)
     assert np.flatnonzero(k_hot[0]).tolist() == informative
     assert model.evaluate(x, y, verbose=0) < 0.3 * np.var(y)
+
+
+# ---------------------------------------------------------------------------
+# A k for each row, of the call.
+# ---------------------------------------------------------------------------
+
+SIZES = np.array([0, 1, 2, 3, 3, 1])
+
+
+@modes("graph")
+@pytest.mark.parametrize("hard", [True, *slow(False)])
+def test_a_call_has_a_k_for_each_row(mode, hard):
+    """Of a sample and at inference: what the function gives for it."""
+    layer = kg.GumbelTopK(3, TAU, hard=hard, seed=4)
+    key = keras.random.SeedGenerator(4)
+    right, _ = kg.ops.gumbel_top_k(X, SIZES, TAU, max_k=3, hard=hard, seed=key)
+
+    def run(x, k, training):
+        return layer(x, training=training, k=k)
+
+    sample = in_mode(mode, lambda x, k: run(x, k, True))
+    y = to_numpy(sample(tensor(X), tensor(SIZES)))
+    np.testing.assert_allclose(y, to_numpy(right), rtol=1e-6, atol=1e-7)
+    still = in_mode(mode, lambda x, k: run(x, k, False))
+    y = to_numpy(still(tensor(X), tensor(SIZES)))
+    right, _ = kg.ops.gumbel_top_k(
+        X, SIZES, TAU, max_k=3, hard=hard, noise_scale=0.0
+    )
+    np.testing.assert_allclose(y, to_numpy(right), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(y.sum(-1), SIZES, rtol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [True, *slow(False)])
+def test_a_functional_model_has_k_as_an_input(tmp_path, columns):
+    """Trained, saved, loaded: and a model without it has k for all."""
+    shape = (1,) if columns else ()
+    k = keras.Input(shape, dtype="int32", name="k")
+    x = keras.Input((5,), name="x")
+    layer = kg.GumbelTopK(3, hard=True, seed=4, name="choice")
+    model = keras.Model([x, k], layer(keras.layers.Dense(5)(x), k=k))
+    model.compile("sgd", "mse")
+    sizes = SIZES.reshape(-1, *shape).astype("int32")
+    model.fit([X, sizes], np.zeros((6, 5)), verbose=0)
+    y = model.predict([X, sizes], verbose=0)
+    np.testing.assert_array_equal(y.sum(-1), SIZES)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.predict([X, sizes], verbose=0), y)
+    other = keras.Model(x, layer(model.get_layer("dense")(x)))
+    np.testing.assert_array_equal(other.predict(X, verbose=0).sum(-1), 3)
+
+
+def test_a_k_with_the_mask_of_keras():
+    """Of a row that it leaves few, all of them are taken."""
+    padding = np.arange(5) < np.array([5, 5, 1, 2, 0, 3])[:, None]
+    layer = kg.GumbelTopK(3, hard=True, seed=4)
+    y = layer(tensor(X), mask=tensor(padding), k=SIZES, training=True)
+    np.testing.assert_array_equal(
+        np.sum(to_numpy(y), -1), np.minimum(SIZES, padding.sum(-1))
+    )
+
+
+def test_a_k_beside_given_noise():
+    """Of a model that takes its noise as an input."""
+    x, k = keras.Input((5,)), keras.Input((), dtype="int32")
+    layer = kg.GumbelTopK(3, hard=True, name="choice")
+    given = kg.export.with_noise_input(keras.Model([x, k], layer(x, k=k)))
+    noise = np.random.default_rng(1).gumbel(size=X.shape).astype("float32")
+    y = to_numpy(given([tensor(X), tensor(SIZES, "int32"), tensor(noise)]))
+    order = np.argsort(-(X + noise))
+    for row, size in enumerate(SIZES):
+        assert set(np.flatnonzero(y[row])) == set(order[row, :size])
+
+
+@pytest.mark.parametrize(
+    ("k", "error", "message"),
+    [
+        ([4] * 6, ValueError, "`k` must be between 0 and 3, the most that"),
+        ([1.0] * 6, TypeError, "`k` must be an integer, or a tensor of"),
+        ([1] * 5, ValueError, "`k` must broadcast to the rows"),
+    ],
+)
+def test_messages_of_a_k_of_the_call(k, error, message):
+    with pytest.raises(error, match=message):
+        kg.GumbelTopK(3)(X, k=np.array(k), training=True)

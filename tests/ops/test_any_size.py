@@ -36,6 +36,9 @@ def table(classes=11):
     return tensor(np.random.default_rng(2).normal(size=(classes, 3)), "float32")
 
 
+# How many classes a row has.
+SIZES = np.arange(11) % 4
+
 # Name: the function, the shape of its logits, that of a temperature for each
 # example, and which axis is the classes'.
 OPS = {
@@ -86,12 +89,57 @@ OPS = {
         (3, 11, 21),
         (11, 1),
     ),
+    "top k of rows": (
+        lambda x, tau, mask: kg.ops.gumbel_top_k(
+            x, SIZES, tau, max_k=3, class_mask=mask, seed=3
+        ),
+        (3, 11, 21),
+        (11, 1),
+    ),
+    "hard top k of rows, axis 1": (
+        lambda x, tau, mask: kg.ops.gumbel_top_k(
+            x,
+            SIZES[:, None, None],
+            tau,
+            max_k=3,
+            hard=True,
+            axis=1,
+            class_mask=None if mask is None else tensor(True),
+            seed=3,
+        ),
+        (11, 9, 13),
+        (13,),
+    ),
     "hard top k, axis 1": (
         lambda x, tau, mask: kg.ops.gumbel_top_k(
             x, 3, tau, hard=True, axis=1, class_mask=mask, seed=3
         ),
         (11, 9, 13),
         (13,),
+    ),
+    "conditional Poisson": (
+        lambda x, tau, mask: (
+            kg.ops.conditional_poisson_marginals(
+                x, SIZES, max_k=3, class_mask=mask
+            )
+            + 0 * tau
+        ),
+        (3, 11, 21),
+        (11, 1),
+    ),
+    "conditional Poisson, hard, axis 1": (
+        lambda x, tau, mask: (
+            kg.ops.conditional_poisson_subset(
+                x,
+                3,
+                axis=1,
+                class_mask=None if mask is None else tensor(True),
+                seed=3,
+            )
+            + 0 * tau
+        ),
+        (11, 9, 13),
+        (1,),
     ),
     "order": (
         lambda x, tau, mask: kg.ops.gumbel_sort(
@@ -124,7 +172,8 @@ OPS = {
 }
 IS_HARD = {*ESTIMATORS, *(f"{name}, axis 1" for name in ESTIMATORS)}
 IS_HARD |= {"hard gates", "hard top k, axis 1", "permutations"}
-GATE = ("gumbel_rao", "soft", "top k")
+IS_HARD |= {"hard top k of rows, axis 1", "conditional Poisson, hard, axis 1"}
+GATE = ("gumbel_rao", "soft", "top k of rows")
 
 
 def of_unknown_sizes(function):

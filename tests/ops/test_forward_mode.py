@@ -81,6 +81,11 @@ BACKWARD_ONLY = {
         PRIMALS[:1],
         TANGENTS[:1],
     ),
+    "conditional_poisson_subset": (
+        lambda x: kg.ops.conditional_poisson_subset(x, 2, seed=1),
+        PRIMALS[:1],
+        TANGENTS[:1],
+    ),
     "gumbel_sort": (
         lambda x: kg.ops.gumbel_sort(x, seed=1)[0],
         PRIMALS[:1],
@@ -163,7 +168,12 @@ each_backward_only = pytest.mark.parametrize(
     "name",
     [
         "gumbel_top_k",
-        *slow("gumbel_sort", "gumbel_sinkhorn", "sample_embedding"),
+        *slow(
+            "conditional_poisson_subset",
+            "gumbel_sort",
+            "gumbel_sinkhorn",
+            "sample_embedding",
+        ),
     ],
 )
 

@@ -593,8 +593,8 @@ def test_many_softmaxes_are_one_loop():
     def length(k):
         @tf.function(jit_compile=True, autograph=False)
         def run(x, tau, dy):
-            y = top_k.relaxed_k_hot(x, tau, k, top_k.COMPILED)
-            return y, *top_k.relaxed_k_hot_vjp(x, tau, dy, k)
+            y = top_k.relaxed_k_hot(x, tau, k, k, top_k.COMPILED)
+            return y, *top_k.relaxed_k_hot_vjp(x, tau, dy, k, k)
 
         text = run.experimental_get_compiler_ir(x, tau, x)(stage="hlo")
         return len(text.splitlines())

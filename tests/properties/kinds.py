@@ -83,6 +83,24 @@ def pair(hard):
     return draw
 
 
+def pair_of_rows(hard):
+    """The same, with a number for each row."""
+
+    def draw(x, axis, **arguments):
+        classes = x.shape[axis]
+        sizes = [1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)]
+        return kg.ops.gumbel_top_k(
+            x,
+            np.full(sizes, min(2, classes)),
+            max_k=min(3, classes),
+            axis=axis,
+            hard=hard,
+            **arguments,
+        )[0]
+
+    return draw
+
+
 def ranks(hard):
     def draw(x, axis, temperature=1.0, class_mask=None, **arguments):
         return sample_order(
@@ -143,6 +161,8 @@ KINDS = (
     Kind("hard index", index(True), hard=True, form="index", size=None),
     Kind("soft pair", pair(False), size=two),
     Kind("hard pair", pair(True), hard=True, size=two),
+    Kind("soft pair of rows", pair_of_rows(False), size=two),
+    Kind("hard pair of rows", pair_of_rows(True), hard=True, size=two),
     Kind("soft ranks", ranks(False), form="ranks", size=None, takes_axis=False),
     Kind(
         "hard ranks",
@@ -217,6 +237,8 @@ GATE = tuple(
         ("hard index", (2, 1, 4), "float16", -3),
         ("soft pair", (2, 3), "float32", -2),
         ("hard pair", (2, 1, 4), "bfloat16", -1),
+        ("soft pair of rows", (2, 1, 4), "float16", 0),
+        ("hard pair of rows", (2, 4), "float64", -1),
         ("soft ranks", (2, 3), "float16", -1),
         ("hard ranks", (2, 1, 4), "float32", -1),
         ("soft gates", (3,), "float16", -1),

@@ -1,0 +1,45 @@
+"""How many classes a subset has: as many in each row, or each its own."""
+
+from keras_gumbel import backend
+from keras_gumbel._tracing import portable_format
+from keras_gumbel._typing import Tensor
+from keras_gumbel._validation import (
+    Arguments,
+    check_enough_allowed,
+    check_k_fits,
+    check_sizes,
+    sizes_of_rows,
+    too_few_for,
+)
+
+
+def of_sizes(
+    arguments: Arguments,
+    k: int | Tensor,
+    max_k: int | None,
+    minimum: int = 1,
+) -> tuple[Tensor, Tensor, int]:
+    """Check how many classes a subset has.
+
+    Args:
+        arguments: Of the sample.
+        k: An integer, or with `max_k` integers for the rows.
+        max_k: The most, where these have values of their own.
+        minimum: Of an integer `k`.
+
+    Returns:
+        The logits, of which there are enough when a program runs; `k`, int32,
+        a number or with size 1 along the axis, and -1 where it is out of
+        range; and the most.
+    """
+    logits, axis = arguments.logits, arguments.axis
+    check_sizes(k, max_k, minimum)
+    most, name = (k, "k") if max_k is None else (max_k, "max_k")
+    check_k_fits(most, logits.shape, axis, name)
+    if logits.shape[axis] is None and portable_format() is None:
+        message = too_few_for(most, name)
+        logits = backend.with_at_least(logits, int(most), axis, message)
+    k = sizes_of_rows(k, int(most), logits.shape, axis)
+    if arguments.class_mask is not None:
+        check_enough_allowed(k, arguments.class_mask, logits, axis)
+    return logits, k, int(most)
