@@ -862,6 +862,8 @@ MUTANTS = (
         "        _assign(self._slots, self._start_of_slots)\n",
         "",
         REPORTS,
+    ),
+    Mutant(
         "the sign is shifted in, where there is no AND",
         "backend/threefry.py",
         "(x + negative) * 2**turn",
