@@ -1,4 +1,4 @@
-"""The best one-to-one assignment of rows to columns, batched and exact.
+"""The best assignment of each row to a column, batched and exact.
 
 Shortest augmenting paths, after Crouse, "On implementing 2D rectangular
 assignment algorithms", 2016, https://doi.org/10.1109/TAES.2016.140952, in
@@ -7,7 +7,9 @@ at its own place. Inside a compiled program only.
 
 Costs are float64, in which sums of float32 numbers of like size are exact.
 Every column j has a price v_j such that no column is nearer to an assigned
-row i, by cost_ij - v_j, than its own. Rows first bid for columns, all at once
+row i, by cost_ij - v_j, than its own. Of columns without an owner none has a
+lower price than an owned one has: where some stay so, with more columns than
+rows, all prices begin at 0. Rows first bid for columns, all at once
 (`_bid`); then each row that is left over is let in along the shortest path to
 a free column, on which every row moves to the next column (`_step`).
 """
@@ -33,21 +35,22 @@ def best_columns(scores: Tensor) -> Tensor:
     """The column of each row: most pairs, and of these the largest sum.
 
     Args:
-        scores: (m, n, n) of numbers, or -inf for a pair that may not be.
+        scores: (batch, n, m), n <= m, of numbers, or -inf for a pair that may
+            not be.
 
     Returns:
-        int32 (m, n), -1 for a row without a partner.
+        int32 (batch, n), -1 for a row without a partner.
     """
     costs, allowed = _costs(scores)
     owners = search(costs, *_bids(costs))
-    row = _numbers(costs)[:, None]
-    mine = ops.logical_and(owners[:, None, :] == row, allowed)
-    column = ops.sum(ops.where(mine, _numbers(costs) + 1, 0), axis=-1)
+    rows, columns = _numbers(costs, -2), _numbers(costs, -1)
+    mine = ops.logical_and(owners[:, None, :] == rows[:, None], allowed)
+    column = ops.sum(ops.where(mine, columns + 1, 0), axis=-1)
     return column + _NONE
 
 
-def _numbers(costs: Tensor) -> Tensor:
-    return ops.arange(ops.shape(costs)[-1], dtype="int32")
+def _numbers(x: Tensor, axis: int) -> Tensor:
+    return ops.arange(ops.shape(x)[axis], dtype="int32")
 
 
 def _costs(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,20 +69,22 @@ def _costs(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _first(where: Tensor, numbers: Tensor, axis: int) -> Tensor:
-    """The smallest of the `numbers` that are marked; n if none is."""
-    size = ops.cast(ops.shape(where)[-1], "int32")
+    """The smallest of the `numbers` that are marked; their count if none is."""
+    size = ops.cast(ops.shape(where)[axis], "int32")
     marked = ops.where(where, numbers, size)
     return backend.min(marked, axis=axis, initial=2**31 - 1)
 
 
 def _bids(costs: Tensor) -> tuple[Tensor, Tensor]:
     """Prices, and the owner of each column, -1 for none, after some rounds."""
+    wide = ops.shape(costs)[-2] < ops.shape(costs)[-1]
     prices = backend.min(costs, axis=1, initial=_FAR)
+    prices = ops.where(wide, 0.0, prices)
     owners = ops.full(ops.shape(prices), _NONE, "int32")
 
     def more(number: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
         del prices
-        return (number < _ROUNDS) & ops.any(owners == _NONE)
+        return (number < _ROUNDS) & ops.any(_free(owners, costs))
 
     def body(number: Tensor, *state: Tensor) -> Tensors:
         return number + 1, *_bid(costs, *state)
@@ -96,36 +101,41 @@ def _bid(
     A bid is how much farther the second nearest is. By so much the price
     falls, so that the new owner is as near to both, and nobody is nearer.
     """
-    numbers = _numbers(costs)
+    rows, columns = _numbers(costs, -2), _numbers(costs, -1)
     distance = costs - prices[:, None, :]
     nearest = backend.min(distance, axis=-1, keepdims=True, initial=_FAR)
-    column = _first(distance == nearest, numbers, -1)
-    wanted = numbers == column[..., None]
+    column = _first(distance == nearest, columns, -1)
+    wanted = columns == column[..., None]
     second = backend.min(
         ops.where(wanted, _FAR, distance), axis=-1, initial=_FAR
     )
-    free = ops.all(owners[:, None, :] != numbers[:, None], axis=-1)
-    bid = ops.where(free, second - nearest[..., 0], -1.0)[..., None]
+    bid = ops.where(_free(owners, costs), second - nearest[..., 0], -1.0)[..., None]
     bids = ops.where(wanted & (bid >= 0), bid, -1.0)
     highest = backend.max(bids, axis=1, initial=-1.0)
-    row = _first(bids == highest[:, None, :], numbers[:, None], 1)
+    row = _first(bids == highest[:, None, :], rows[:, None], 1)
     sold = highest >= 0
     # With one column there is no second.
     fall = ops.where(sold & (highest < _FAR), highest, 0.0)
     return prices - fall, ops.where(sold, row, owners)
 
 
-class _State(NamedTuple):
-    """Where the search in each of m matrices is.
+def _free(owners: Tensor, costs: Tensor) -> Tensor:
+    """Which rows have no column yet."""
+    rows = _numbers(costs, -2)
+    return ops.all(owners[:, None, :] != rows[:, None], axis=-1)
 
-    start: (m,) the row that looks for a column; n when all have one.
-    row: (m,) the row to look from.
-    column: (m,) the column that it owns; -1 at the start.
-    length: (m,) of the path to here.
-    prices, owners: (m, n) of the columns.
-    distances: (m, n) from the start, as far as is known.
-    previous: (m, n) the column before on that path; -1 for the start.
-    final: (m, n) whether a distance is the shortest.
+
+class _State(NamedTuple):
+    """Where the search in each matrix of the batch is.
+
+    start: (batch,) the row that looks for a column; n when all have one.
+    row: (batch,) the row to look from.
+    column: (batch,) the column that it owns; -1 at the start.
+    length: (batch,) of the path to here.
+    prices, owners: (batch, m) of the columns.
+    distances: (batch, m) from the start, as far as is known.
+    previous: (batch, m) the column before on that path; -1 for the start.
+    final: (batch, m) whether a distance is the shortest.
     """
 
     start: Tensor
@@ -142,11 +152,10 @@ class _State(NamedTuple):
 @backend.native
 def search(costs: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
     """The owners of the columns once every row has one."""
-    numbers = _numbers(costs)
-    free = ops.all(owners[:, None, :] != numbers[:, None], axis=-1)
-    start = _first(free, numbers, -1)
-    later = free[:, None, :] & (numbers > numbers[:, None])
-    following = _first(later, numbers, -1)
+    rows, free = _numbers(costs, -2), _free(owners, costs)
+    start = _first(free, rows, -1)
+    later = free[:, None, :] & (rows > rows[:, None])
+    following = _first(later, rows, -1)
     none = ops.full(ops.shape(owners), _NONE, "int32")
     state = _State(
         start=start,
@@ -162,7 +171,7 @@ def search(costs: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
 
     def unfinished(*state: Tensor) -> Tensor:
         start = _State(*state).start
-        return ops.any(start < ops.cast(ops.shape(costs)[-1], "int32"))
+        return ops.any(start < ops.cast(ops.shape(costs)[-2], "int32"))
 
     def body(*state: Tensor) -> Tensors:
         return tuple(_step(costs, following, _State(*state)))
@@ -176,8 +185,8 @@ def _step(costs: Tensor, following: Tensor, at: _State) -> _State:
     Where that is free, the row at the start is let in, and the row that is
     `following` it among those left over looks for one.
     """
-    numbers = _numbers(costs)
-    size = ops.cast(ops.shape(costs)[-1], "int32")
+    numbers = _numbers(costs, -1)
+    count, size = (ops.cast(n, "int32") for n in ops.shape(costs)[-2:])
     distances, previous = _look(costs, at)
     left = ops.where(at.final, _FAR, distances)
     length = backend.min(left, axis=-1, initial=_FAR)
@@ -186,7 +195,7 @@ def _step(costs: Tensor, following: Tensor, at: _State) -> _State:
     rank = ops.where(left == length[:, None], rank, 2 * size)
     rank = backend.min(rank, axis=-1, initial=2**31 - 1)
     column = rank % size
-    found = (at.start < size) & (rank < size)
+    found = (at.start < count) & (rank < size)
     done = found[:, None]
     shorter = ops.where(at.final, distances - length[:, None], 0.0)
     start = ops.where(found, _pick(following, at.start), at.start)
@@ -205,9 +214,9 @@ def _step(costs: Tensor, following: Tensor, at: _State) -> _State:
 
 def _look(costs: Tensor, at: _State) -> tuple[Tensor, Tensor]:
     """Distances by way of `row`, where these are shorter, and whence."""
-    matrices, size = map(whole, ops.shape(at.owners))
-    row = ops.arange(matrices, dtype="int32") * size
-    row = row + backend.minimum(at.row, size - 1)
+    matrices, count, size = map(whole, ops.shape(costs))
+    row = ops.arange(matrices, dtype="int32") * count
+    row = row + backend.minimum(at.row, count - 1)
     # Of all the entries there may be more than an int32 can count.
     entry = ops.cast(row, "int64") * ops.cast(size, "int64")
     entry = entry + ops.cast(backend.maximum(at.column, 0), "int64")
@@ -228,7 +237,7 @@ def _let_in(
     at: _State, previous: Tensor, column: Tensor, found: Tensor
 ) -> Tensor:
     """The owners after each row on the path took the next column."""
-    numbers = _numbers(previous)
+    numbers = _numbers(previous, -1)
 
     def body(going: Tensor, column: Tensor, owners: Tensor) -> Tensors:
         before = _pick(previous, column)

@@ -19,13 +19,16 @@ class Op(ABC):
 
     # How many results there are; those after the first have no gradient.
     outputs: ClassVar[int] = 1
-    # How many tensors it has besides logits, temperature and mask.
-    others: ClassVar[int] = 0
     # How many axes of each result, its last but for those behind the classes,
     # have a place for each class.
     classes_stay: ClassVar[tuple[int, ...]] = (1,)
     # Its name, in the error for a second derivative, where there is none.
     trained_once: ClassVar[str | None] = None
+
+    @property
+    def others(self) -> int:
+        """How many tensors it has besides logits, temperature and mask."""
+        return 0
 
     @property
     def own_dtype(self) -> bool:
