@@ -129,6 +129,20 @@ def test_as_many_pairs_as_possible_and_then_the_largest_sum(n, seed):
     assert counts == {*range(n + 1)}
 
 
+@pytest.mark.parametrize("n", [40])
+def test_pairs_that_are_far_away_take_no_digits_of_the_others(n, seed):
+    """Where every row prefers the same columns, and some pairs are barred."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(8, n, 1)) * rng.normal(size=(8, 1, n))
+    logits += 0.1 * rng.gumbel(size=logits.shape)
+    logits[rng.random(logits.shape) < 0.1] = -1e30
+    logits = logits.astype("float32")
+    for matrix, columns in zip(logits, solve(logits), strict=True):
+        count, value = total(matrix, columns)
+        assert value > -1e29
+        assert (count, value) == (n, pytest.approx(best(matrix)[1], rel=1e-12))
+
+
 def test_float64_keeps_its_digits():
     logits = np.array([[1.0, 1.0 + 1e-12], [1.0, 1.0]])
     assert solve(logits).tolist() == [1, 0]

@@ -43,12 +43,13 @@ def sinkhorn_path(
 
 
 def assignment_search(
-    function: Callable[..., Tensor],
+    function: Callable[..., Any],
     costs: Tensor,
     prices: Tensor,
     owners: Tensor,
-) -> Tensor:
-    """`search(costs, prices, owners)`: the owners of all columns."""
+    steps: Tensor | int,
+) -> Any:
+    """`search(costs, prices, owners, steps)`: prices and owners after it."""
     del function
     matrices, count, size = costs.shape
     prices, owners = prices.clone(), owners.long()
@@ -65,7 +66,9 @@ def assignment_search(
     far = torch.full_like(prices, math.inf)
     distances, previous = far.clone(), torch.full_like(owners, -1)
     final = torch.zeros_like(owners, dtype=torch.bool)
-    while bool((start < count).any()):
+    for _ in range(int(steps)):
+        if not bool((start < count).any()):
+            break
         here = costs[which, row.clamp(max=count - 1)]
         # What is behind: the path to the row's own column, less its last leg.
         place = column.clamp(min=0)
@@ -97,7 +100,7 @@ def assignment_search(
         row = torch.where(found, start, owners[which, column])
         column = column.masked_fill(found, -1)
         length = length.masked_fill(found, 0.0)
-    return owners.to(torch.int32)
+    return prices, owners.to(torch.int32)
 
 
 def _let_in(
