@@ -365,10 +365,10 @@ MUTANTS = (
     Mutant(
         "an assignment that only looks good",
         "numerics/prices.py",
-        "    bid = ops.where(start.free(costs), second - nearest[..., 0], -1.0)",
-        "    bid = ops.where(\n"
+        "ops.where(start.free(costs), second - nearest[..., 0], -1.0)\n",
+        "ops.where(\n"
         "        start.free(costs), second - nearest[..., 0] + 1.0, -1.0\n"
-        "    )",
+        "    )\n",
         f"{MATCHING} {SQUARE}",
     ),
     Mutant(

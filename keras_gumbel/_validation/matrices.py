@@ -16,7 +16,6 @@ from keras_gumbel._validation.tensors import (
     wide_dtype_name,
 )
 
-
 _TOO_MANY_ROWS = (
     "`logits` must not have more rows than columns, since each row is matched "
     "to a column of its own: transpose them, and columns are matched to rows. "

@@ -160,8 +160,8 @@ class GumbelSinkhorn(LogitsLayer):
     def _covering(self, mask: Tensor, logits: Tensor) -> Tensor | None:
         """A mask of the rows is of items, and of as many places if n = m."""
         if len(mask.shape) == len(logits.shape) - 1:
-            sizes = ops.shape(logits)[-2:]
-            return numerics.pairs_of_items(mask, *sizes, is_wide(logits))
+            n, m = ops.shape(logits)[-2:]
+            return numerics.pairs_of_items(mask, n, m, is_wide(logits))
         return super()._covering(mask, logits)
 
     def _draw(
@@ -178,9 +178,7 @@ class GumbelSinkhorn(LogitsLayer):
         )
 
     def _near(self, logits: Tensor) -> Tensor:
-        return numerics.near_matrices(
-            logits, self.noise_scale, is_wide(logits)
-        )
+        return numerics.near_matrices(logits, self.noise_scale, is_wide(logits))
 
     def _mode(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

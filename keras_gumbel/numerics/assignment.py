@@ -75,7 +75,7 @@ def _owners(costs: Tensor) -> Tensor:
     square = count == size
     if square is False:
         start = by_bids(costs, ops.zeros_like(lowest))
-        return search(costs, *start, _NO_END)[1]
+        return search(costs, start.prices, start.owners, _NO_END)[1]
 
     def unfinished(again: Tensor, *start: Tensor) -> Tensor:
         return ops.any(Start(*start).free(costs))
@@ -93,12 +93,12 @@ def _owners(costs: Tensor) -> Tensor:
         )
         short = square & ~again
         steps = ops.where(short, _STEPS * whole(count), _NO_END)
-        return ~again, *search(costs, *found, steps)
+        return ~again, *search(costs, found.prices, found.owners, steps)
 
     owners = ops.full(ops.shape(lowest), NONE, "int32")
     prices = ops.where(square, lowest, 0.0)
-    start = (ops.cast(False, "bool"), prices, owners)
-    return ops.while_loop(unfinished, body, start)[2]
+    state = (ops.cast(False, "bool"), prices, owners)
+    return ops.while_loop(unfinished, body, state)[2]
 
 
 def _better(
@@ -106,8 +106,8 @@ def _better(
 ) -> Start:
     """In each matrix the other start, if half as many rows are left by it.
 
-    But not if its prices are far larger: a difference from these would have lost
-    digits of the costs. NaN is none.
+    But not if its prices are far larger, or NaN: a difference from these would
+    have lost digits of the costs.
     """
     fewer = 2 * other.left(costs) <= start.left(costs)
     exact = _largest(other) <= _GROWTH * _largest(start)

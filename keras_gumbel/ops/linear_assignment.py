@@ -17,12 +17,12 @@ def linear_assignment(logits: Tensor) -> Tensor:
         argmax over one-to-one p of sum_i logits[i, p(i)]
 
     If there are as many columns as rows, p is a permutation; if there are
-    more, some stay without a row. The result is exact for each matrix of the batch: no assignment has a larger
-    sum, up to rounding in float64. If several are best, it is one of them. If
-    -inf forbids pairs, as many rows as possible get a partner, with the largest
-    sum among such matchings. Eager, graph and XLA code run the same compiled
-    program, which works on the matrices side by side in O(n**2 m), the worst case
-    of the sequential algorithm.
+    more, some stay without a row. The result is exact for each matrix of the
+    batch: no assignment has a larger sum, up to rounding in float64. If several
+    are best, it is one of them. If -inf forbids pairs, as many rows as possible
+    get a partner, with the largest sum among such matchings. Eager, graph and
+    XLA code run the same compiled program, which works on the matrices side by
+    side in O(n**2 m), the worst case of the sequential algorithm.
 
     Args:
         logits: Float tensor `(..., n, m)`, n <= m. -inf forbids a pair.

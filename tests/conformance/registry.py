@@ -670,7 +670,6 @@ PARTS = (
         "SampleArgmaxIndex-soft",
         "FiniteScalarQuantizer-hard",
         "GumbelSort-ranks",
-        "GumbelSinkhorn-hard-wide",
     ),
     (
         "GumbelEmbedding-hard",

@@ -8,9 +8,11 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 import keras_gumbel as kg
+from keras_gumbel.numerics import assignment
+from keras_gumbel.numerics.prices import Start
 from tests.frameworks import tf
 from tests.harness import to_numpy
-from tests.variants import slow, slow_rows
+from tests.variants import slow_rows
 
 INF = np.inf
 
@@ -70,7 +72,7 @@ def kinds(n, m, rng, count=6):
         "equal": np.full(shape, 3.0),
         "sorted": np.sort(normal.reshape(count, -1), -1).reshape(shape),
         # Every row prefers the same columns, in the same order.
-        "product": np.arange(m) * np.arange(n)[:, None] * np.ones((count, 1, 1)),
+        "product": np.arange(m) * np.arange(n)[:, None] + np.zeros(shape),
         # The two of these are sorted alike.
         "outer product": rows * columns[:, None],
         "outer product, with noise": 5 * rows * columns[:, None] + normal,
@@ -129,9 +131,9 @@ def test_as_many_pairs_as_possible_and_then_the_largest_sum(n, seed):
     assert counts == {*range(n + 1)}
 
 
-@pytest.mark.parametrize("n", [40])
-def test_pairs_that_are_far_away_take_no_digits_of_the_others(n, seed):
+def test_pairs_that_are_far_away_take_no_digits_of_the_others(seed):
     """Where every row prefers the same columns, and some pairs are barred."""
+    n = 40
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(8, n, 1)) * rng.normal(size=(8, 1, n))
     logits += 0.1 * rng.gumbel(size=logits.shape)
@@ -141,6 +143,18 @@ def test_pairs_that_are_far_away_take_no_digits_of_the_others(n, seed):
         count, value = total(matrix, columns)
         assert value > -1e29
         assert (count, value) == (n, pytest.approx(best(matrix)[1], rel=1e-12))
+
+
+@pytest.mark.parametrize(("price", "taken"), [(900.0, 0), (9000.0, -1)])
+def test_prices_that_take_digits_of_the_costs_are_not_begun_with(price, taken):
+    """Beside prices of 1, by which no row has a column, and by these one."""
+    costs = keras.ops.ones((1, 2, 2), "float64")
+    none = keras.ops.full((1, 2), -1, "int32")
+    before = Start(keras.ops.ones((1, 2), "float64"), none)
+    owners = keras.ops.convert_to_tensor([[0, -1]], "int32")
+    new = Start(keras.ops.full((1, 2), price, "float64"), owners)
+    found = to_numpy(assignment._better(before, new, costs).owners)
+    assert found.tolist() == [[taken, -1]]
 
 
 def test_float64_keeps_its_digits():

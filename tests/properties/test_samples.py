@@ -343,7 +343,7 @@ def by_hand(case):
 
 
 def has_a_formula(kind):
-    simple = kind.form not in ("matrix", "ranks")
+    simple = kind.form != "ranks" and not kind.is_matrix
     return kind.noise and simple and kind.name != "soft pair"
 
 
