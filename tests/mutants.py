@@ -408,9 +408,9 @@ MUTANTS = (
     ),
     Mutant(
         "columns moved though some stay empty",
-        "numerics/offsets.py",
-        "    if wide is True:\n        return _near_rows(x, noise_scale)\n",
-        "",
+        "ops/gumbel_sinkhorn.py",
+        'numerics.near_matrices(ops.cast(x, "float64"), noise_scale, wide)',
+        'numerics.near_matrices(ops.cast(x, "float64"), noise_scale)',
         WIDE,
     ),
     Mutant(

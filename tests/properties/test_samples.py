@@ -301,7 +301,7 @@ def never_has_what_is_forbidden(given):
 def takes_any_mask(kind):
     # Of a matrix some pairs must be left; `-inf` are gates that are shut, and
     # parameters of a hard concrete gate, which has a law of its own.
-    return kind.form != "matrix" and kind.name != "hard_concrete"
+    return not kind.is_matrix and kind.name != "hard_concrete"
 
 
 @each_effort(
