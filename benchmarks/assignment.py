@@ -18,12 +18,40 @@ from scipy.optimize import linear_sum_assignment
 
 import keras_gumbel as kg
 
-SHAPES = [(64, 8), (256, 16), (16, 64), (1, 64), (4, 200)]
+SHAPES = [
+    (64, 8, 8),
+    (256, 16, 16),
+    (16, 64, 64),
+    (16, 48, 64),
+    (1, 64, 64),
+    (4, 200, 200),
+]
+# Every row prefers the same columns, in the same order: scores times places.
+SORTING = [(1, 100, 100), (1, 200, 200), (1, 300, 300), (16, 64, 64)]
 
 
-def steps(batch, n):
+def random(*shape):
+    return np.random.default_rng(0).gumbel(size=shape)
+
+
+def sorting(batch, n, m):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(batch, n, 1)) * rng.normal(size=(batch, 1, m))
+
+
+def sorting_with_noise(*shape):
+    return sorting(*shape) + 0.1 * random(*shape)
+
+
+KINDS = {
+    "random": (random, SHAPES),
+    "sorting": (sorting, SORTING),
+    "sorting, with noise": (sorting_with_noise, SORTING),
+}
+
+
+def steps(scores):
     """One call each."""
-    scores = np.random.default_rng(0).gumbel(size=(batch, n, n))
     scores = scores.astype("float32")
     x = tf.constant(scores)
     return {
@@ -40,9 +68,13 @@ def main():
     versions = environment("keras-gumbel", "tensorflow", "keras", "scipy")
     lines = ["| | ours, ms | SciPy, ms | SciPy / ours |", "|-|-|-|-|"]
     seconds = {}
-    for batch, n in SHAPES:
-        took = interleaved(steps(batch, n), options.rounds)
-        label = f"{batch} x {n} x {n}"
+    cases = (
+        (kind, shape) for kind, (_, shapes) in KINDS.items() for shape in shapes
+    )
+    for kind, shape in cases:
+        scores = KINDS[kind][0](*shape)
+        took = interleaved(steps(scores), options.rounds)
+        label = f"{kind}, {' x '.join(map(str, shape))}"
         seconds[label] = took
         ours, scipy = took["ours"], took["SciPy"]
         cells = f"{1e3 * ours:.2f} | {1e3 * scipy:.2f} | {scipy / ours:.2f}"

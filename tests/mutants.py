@@ -43,6 +43,8 @@ SIZES_OF_ROWS = "tests/ops/test_k_of_rows.py"
 POISSON = "tests/ops/test_conditional_poisson.py"
 GATES = "tests/ops/test_gumbel_sigmoid.py tests/properties"
 L0 = "tests/ops/test_hard_concrete.py tests/layers/test_hard_concrete_gate.py"
+WIDE = "tests/ops/test_rectangular_matching.py"
+MATCHING = "tests/ops/test_linear_assignment.py"
 SQUARE = "tests/ops/test_gumbel_sinkhorn.py tests/properties"
 ORDER = "tests/ops/test_gumbel_sort.py tests/properties"
 CELLS = "tests/ops/test_cells.py"
@@ -435,11 +437,54 @@ MUTANTS = (
     ),
     Mutant(
         "an assignment that only looks good",
+        "numerics/prices.py",
+        "ops.where(start.free(costs), second - nearest[..., 0], -1.0)\n",
+        "ops.where(\n"
+        "        start.free(costs), second - nearest[..., 0] + 1.0, -1.0\n"
+        "    )\n",
+        f"{MATCHING} {SQUARE}",
+    ),
+    Mutant(
+        "an order that is taken for the best one",
+        "numerics/prices.py",
+        "    owner = ops.where(here - price <= nearest, rows, NONE)\n",
+        "    owner = ops.where(here - price <= nearest + 1.0, rows, NONE)\n",
+        MATCHING,
+    ),
+    Mutant(
+        "prices beside which costs have lost their digits",
         "numerics/assignment.py",
-        "    bid = ops.where(free, second - nearest[..., 0], -1.0)[..., None]",
-        "    bid = ops.where(free, second - nearest[..., 0] + 1.0, -1.0)"
-        "[..., None]",
-        f"tests/ops/test_linear_assignment.py {SQUARE}",
+        "_GROWTH = 2.0**10\n",
+        "_GROWTH = 2.0**1000\n",
+        MATCHING,
+    ),
+    Mutant(
+        "a column that may stay empty is cheaper than another",
+        "numerics/assignment.py",
+        "        start = by_bids(costs, ops.zeros_like(lowest))\n",
+        "        start = by_bids(costs, lowest)\n",
+        f"{WIDE} {MATCHING}",
+    ),
+    Mutant(
+        "one row of zeros for all columns that stay empty",
+        "numerics/sinkhorn.py",
+        "    return Sums(sums.peak, sums.total / matrices.weight)\n",
+        "    return Sums(sums.peak, sums.total)\n",
+        WIDE,
+    ),
+    Mutant(
+        "a slope of many rows as of one",
+        "numerics/sinkhorn.py",
+        "                share = share / weight\n",
+        "                share = share * 1.0\n",
+        WIDE,
+    ),
+    Mutant(
+        "columns moved though some stay empty",
+        "ops/gumbel_sinkhorn.py",
+        'numerics.near_matrices(ops.cast(x, "float64"), noise_scale, wide)',
+        'numerics.near_matrices(ops.cast(x, "float64"), noise_scale)',
+        WIDE,
     ),
     Mutant(
         "coordinates of a cell in the reverse order",

@@ -96,7 +96,8 @@ from keras_gumbel._validation.live import (
 )
 from keras_gumbel._validation.matrices import (
     check_matrices as check_matrices,
-    check_square as check_square,
+    check_matrix_shape as check_matrix_shape,
+    is_wide as is_wide,
     matrix_arguments as matrix_arguments,
 )
 from keras_gumbel._validation.models import (

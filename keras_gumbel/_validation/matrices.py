@@ -1,10 +1,11 @@
-"""Square matrices of logits."""
+"""Matrices of logits, with a column for each row."""
 
 from typing import Any
 
 from keras import ops
 
 from keras_gumbel import backend
+from keras_gumbel._tracing import portable_format
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation.arguments import Arguments, is_learned
 from keras_gumbel._validation.tensors import (
@@ -15,30 +16,54 @@ from keras_gumbel._validation.tensors import (
     wide_dtype_name,
 )
 
+_TOO_MANY_ROWS = (
+    "`logits` must not have more rows than columns, since each row is matched "
+    "to a column of its own: transpose them, and columns are matched to rows. "
+    "Received:"
+)
 
-def check_square(shape: Shape) -> None:
-    """(..., n, n) with n at least 1, as far as it is known."""
+
+def check_matrix_shape(shape: Shape) -> None:
+    """(..., n, m) with n from 1 to m, as far as these are known."""
     shape = tuple(shape)
-    sides = {size for size in shape[-2:] if size is not None}
-    if len(shape) < 2 or len(sides) > 1 or 0 in sides:
+    if len(shape) < 2 or 0 in shape[-2:]:
         raise ValueError(
-            "`logits` must be square matrices, of shape (..., n, n) with n "
-            f"at least 1. Received: logits of shape {shape}"
+            "`logits` must be matrices, of shape (..., n, m) with n at least "
+            f"1 and at most m. Received: logits of shape {shape}"
         )
+    n, m = shape[-2:]
+    if isinstance(n, int) and isinstance(m, int) and n > m:
+        raise ValueError(f"{_TOO_MANY_ROWS} logits of shape {shape}")
 
 
 def check_matrices(logits: Any) -> Tensor:
-    """A float tensor of square matrices."""
+    """A float tensor of matrices, with a column for each row."""
     logits = dense(logits, "logits")
     check_logits(logits)
-    check_square(logits.shape)
+    check_matrix_shape(logits.shape)
+    if None in logits.shape[-2:] and portable_format() is None:
+        logits = backend.with_at_least(
+            logits,
+            ops.shape(logits)[-2],
+            len(logits.shape) - 1,
+            f"{_TOO_MANY_ROWS} a number of columns of",
+        )
     return logits
+
+
+def is_wide(logits: Tensor) -> Tensor | bool:
+    """Whether there are more columns than rows; a tensor if not known yet."""
+    if None in logits.shape[-2:]:
+        n, m = ops.shape(logits)[-2:]
+        return n < m
+    n, m = logits.shape[-2:]
+    return bool(n != m)
 
 
 def matrix_arguments(
     logits: Any, temperature: Any, class_mask: Any
 ) -> Arguments:
-    """The arguments of every function of square matrices, checked."""
+    """The arguments of every function of matrices, checked."""
     check_temperature(temperature)
     learned = is_learned(temperature)
     logits = check_matrices(logits)

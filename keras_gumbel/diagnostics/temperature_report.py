@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from keras_gumbel._validation import (
-    check_batches,
     check_choice,
     check_integer,
     check_is_compiled,
@@ -18,6 +17,7 @@ from keras_gumbel._validation import (
     check_sequence,
     layers_with_temperature,
 )
+from keras_gumbel.diagnostics.batches import batches
 from keras_gumbel.diagnostics.temperature_row import TemperatureRow
 from keras_gumbel.diagnostics.temperatures import TemperatureReport
 from keras_gumbel.diagnostics.trial import SOFT, Batch, State, Trial
@@ -121,10 +121,10 @@ def temperature_report(
     check_integer(seed, "seed")
     check_seed(seed)
     rules = _rules(estimators)
-    data = _batches(x, y, "x", batch_size, steps, seed)
+    data = batches(x, y, "x", batch_size, steps, seed)
     held_out = (x, y) if validation_data is None else validation_data
     name = "x" if validation_data is None else "validation_data"
-    judges = _batches(*held_out, name, batch_size, num_samples, seed)
+    judges = batches(*held_out, name, batch_size, num_samples, seed)
     if not model.built:
         model(data[0][0])
     layers = layers_with_temperature(model)
@@ -165,27 +165,6 @@ def _label(rule: str | Estimator | None) -> str:
         return "as built"
     form = rule if isinstance(rule, str) else serialize(rule)
     return form if isinstance(form, str) else repr(rule)
-
-
-def _batches(
-    x: Any, y: Any, name: str, batch_size: int, number: int, seed: int
-) -> list[Batch]:
-    """Views and copies of so many batches, epoch after epoch in new order."""
-    examples = check_batches(x, y, name)
-    size = min(batch_size, examples)
-    rng = np.random.default_rng(seed)
-    places: list[np.ndarray] = []
-    while len(places) < number:
-        order = rng.permutation(examples)[: examples // size * size]
-        places += np.split(order, len(order) // size)
-
-    def at(place: np.ndarray, data: Any) -> Any:
-        return keras.tree.map_structure(lambda a: np.asarray(a)[place], data)
-
-    return [
-        (at(place, x), None if y is None else at(place, y))
-        for place in places[:number]
-    ]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Permutation matrices, hard or relaxed."""
+"""Matrices of permutations and matchings, hard or relaxed."""
 
 from typing import Any
 
@@ -7,26 +7,35 @@ from keras import ops
 
 from keras_gumbel import numerics
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
-from keras_gumbel._validation import check_integer, check_square
+from keras_gumbel._validation import (
+    check_integer,
+    check_matrix_shape,
+    is_wide,
+)
 from keras_gumbel.layers.logits import LogitsLayer
 from keras_gumbel.ops.gumbel_sinkhorn import gumbel_sinkhorn, noiseless_sinkhorn
 
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class GumbelSinkhorn(LogitsLayer):
-    """Choose a permutation, inside a network that still trains.
+    """Choose a permutation or matching, inside a network that still trains.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
-    and give the noise-free permutation unless `inference="sample"`.
+    and give the noise-free matching unless `inference="sample"`.
 
         perturbed = logits + noise_scale * gumbel
         soft:  exp(perturbed / temperature), with rows and columns normalised
-               in turn, `num_iterations` times: each column sums to 1, each
-               row approximately
-        hard:  the permutation matrix P with the largest sum(P * perturbed)
+               in turn, `num_iterations` times: each row sums to 1
+               approximately, each column to 1 if n = m, and to at most 1 if
+               n < m (m - n rows, equal logits in each, are then added
+               meanwhile)
+        hard:  the matrix P of zeros and ones with the largest
+               sum(P * perturbed) that has one 1 in each row, and at most
+               one in each column
 
     To sort `items` of shape (batch, n, d) by the result P, row i being item
-    i and column j place j: `matmul(transpose(P), items)`.
+    i and column j place j: `matmul(transpose(P), items)`; places without an
+    item, of which there are m - n, are then zeros.
 
     Args:
         temperature: Positive number, dimensionless, or a
@@ -35,19 +44,19 @@ class GumbelSinkhorn(LogitsLayer):
             temperature inside the program. Defaults to `1.0`.
         num_iterations: Integer >= 1. More iterations bring the sums of rows
             closer to 1; low temperatures need more. Defaults to `20`.
-        hard: True for permutation matrices of exactly 0 and 1, found by an
-            exact solver, at O(n**3). That is part of the compiled program in
+        hard: True for matrices of exactly 0 and 1, found by an exact solver,
+            at O(n**2 m). That is part of the compiled program in
             eager, graph and XLA code alike, and of a SavedModel; SciPy is not
             called. Defaults to `False`.
         inference: What happens when not training. `"argmax"`: the best
-            permutation for the logits. `"sinkhorn"`: the relaxation without
+            matching for the logits. `"sinkhorn"`: the relaxation without
             noise, at the live temperature. `"sample"`: a sample as in
             training. `None`: `"argmax"` if hard, else `"sinkhorn"`. Gradients
             of the first two are those of `"sinkhorn"`. Each is a compiled
             program, which a SavedModel holds. Defaults to `None`.
         noise_scale: Number >= 0, dimensionless, or a schedule of the layer's
             training calls. It multiplies the noise; 0 gives the best
-            permutation. Defaults to `1.0`.
+            matching. Defaults to `1.0`.
         from_logits: False if the input holds affinities, positive numbers
             whose log is then taken (0 forbids a pair). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
@@ -59,8 +68,8 @@ class GumbelSinkhorn(LogitsLayer):
         **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
-        logits: Float tensor `(..., n, n)`: how well row i fits column j, in
-            nats. -inf forbids a pair.
+        logits: Float tensor `(..., n, m)`, n <= m: how well row i fits column
+            j, in nats. -inf forbids a pair.
         class_mask: Optional bool tensor, True where a pair is allowed, that
             broadcasts to the logits. Forbidden pairs get exactly 0 and no
             gradient; rows and columns with nothing allowed are zeros, as in
@@ -71,8 +80,9 @@ class GumbelSinkhorn(LogitsLayer):
         training: True to sample. False and None are inference.
         mask: Optional bool tensor, Keras's own mask, False where there is
             padding. One of the shape `(..., n)` is of the items: rows of
-            padding are zeros, and so are the columns of the same numbers, so
-            that the others are permuted among themselves. One of the shape of
+            padding are zeros, and if n = m so are the columns of the same
+            numbers, so that the others are permuted among themselves. One of
+            the shape of
             the logits forbids pairs. Any other changes nothing here. All go
             on with the output.
 
@@ -92,8 +102,8 @@ class GumbelSinkhorn(LogitsLayer):
         is `tf.autodiff.ForwardAccumulator`.
 
     Raises:
-        ValueError: For logits that are not square, a temperature, number of
-            iterations, mask, seed or `inference` out of range.
+        ValueError: For logits with more rows than columns, a temperature,
+            number of iterations, mask, seed or `inference` out of range.
         TypeError: For arguments of another type, integer logits among them.
         AttributeError: For a setting, such as `hard`, that is set once the
             layer is built.
@@ -139,19 +149,20 @@ class GumbelSinkhorn(LogitsLayer):
         self.num_iterations = int(num_iterations)
 
     def build(self, logits_shape: Shape) -> None:
-        """Check that matrices are square; there is nothing to create."""
-        check_square(logits_shape)
+        """Check that there is a column for each row; nothing to create."""
+        check_matrix_shape(logits_shape)
         self.built = True
 
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
         """The shape of the logits."""
         return tuple(logits_shape)
 
-    def _covering(self, mask: Tensor, shape: Shape) -> Tensor | None:
-        """A mask of the rows is of items, and of the places of as many."""
-        if len(mask.shape) == len(shape) - 1:
-            return ops.expand_dims(mask, -1) & ops.expand_dims(mask, -2)
-        return super()._covering(mask, shape)
+    def _covering(self, mask: Tensor, logits: Tensor) -> Tensor | None:
+        """A mask of the rows is of items, and of as many places if n = m."""
+        if len(mask.shape) == len(logits.shape) - 1:
+            n, m = ops.shape(logits)[-2:]
+            return numerics.pairs_of_items(mask, n, m, is_wide(logits))
+        return super()._covering(mask, logits)
 
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
@@ -167,7 +178,7 @@ class GumbelSinkhorn(LogitsLayer):
         )
 
     def _near(self, logits: Tensor) -> Tensor:
-        return numerics.near_matrices(logits, self.noise_scale)
+        return numerics.near_matrices(logits, self.noise_scale, is_wide(logits))
 
     def _mode(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None

@@ -107,13 +107,14 @@ class LogitsLayer(SamplingLayer):
         logits, mask = dense(logits, "logits"), dense(mask, "mask")
         check_logits(logits)
         check_keras_mask(mask, logits.shape)
-        real = self._covering(mask, tuple(logits.shape))
+        real = self._covering(mask, logits)
         if real is None:
             return logits
         return ops.cast(numerics.allowed(logits, real), logits.dtype)
 
-    def _covering(self, mask: Tensor, shape: Shape) -> Tensor | None:
+    def _covering(self, mask: Tensor, logits: Tensor) -> Tensor | None:
         """The mask as one that broadcasts, None if it is not of classes."""
+        shape = tuple(logits.shape)
         axis = self._class_axis(shape)
         if len(mask.shape) != axis + 1:
             return None

@@ -1,4 +1,4 @@
-"""The best one-to-one assignment of rows to columns, batched and exact.
+"""The best assignment of each row to a column, batched and exact.
 
 Shortest augmenting paths, after Crouse, "On implementing 2D rectangular
 assignment algorithms", 2016, https://doi.org/10.1109/TAES.2016.140952, in
@@ -7,9 +7,14 @@ at its own place. Inside a compiled program only.
 
 Costs are float64, in which sums of float32 numbers of like size are exact.
 Every column j has a price v_j such that no column is nearer to an assigned
-row i, by cost_ij - v_j, than its own. Rows first bid for columns, all at once
-(`_bid`); then each row that is left over is let in along the shortest path to
-a free column, on which every row moves to the next column (`_step`).
+row i, by cost_ij - v_j, than its own. Of columns without an owner none has a
+lower price than an owned one has: where some stay so, with more columns than
+rows, all prices begin at 0. Rows first bid for columns, all at once
+(`prices.by_bids`); then each row that is left over is let in along the shortest
+path to a free column, on which every row moves to the next column (`_step`).
+That path is long where all rows prefer the same columns, as by costs that are
+an outer product of two vectors, unless the prices are good: `prices.py` finds
+better ones.
 """
 
 from typing import NamedTuple
@@ -19,35 +24,104 @@ from keras import ops
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics import FORBIDDEN
+from keras_gumbel.numerics.prices import (
+    FAR,
+    NONE,
+    Start,
+    by_bids,
+    by_order,
+    by_sinkhorn,
+    first,
+    numbers,
+)
 from keras_gumbel.numerics.sizes import whole
 
-_FAR = float("inf")
-_NONE = -1
 # Of float64 scores up to the largest, not even n**2 of them overflow.
 _SCALE = 2.0**-40
-# A round reads whole matrices, a step of a search one row of each.
-_ROUNDS = 4
+# Steps for each row, in a search that is not a long one.
+_STEPS = 6
+_NO_END = 2**31 - 1
+# How much larger prices may become by a better start.
+_GROWTH = 2.0**10
 
 
 def best_columns(scores: Tensor) -> Tensor:
     """The column of each row: most pairs, and of these the largest sum.
 
     Args:
-        scores: (m, n, n) of numbers, or -inf for a pair that may not be.
+        scores: (batch, n, m), n <= m, of numbers, or -inf for a pair that may
+            not be.
 
     Returns:
-        int32 (m, n), -1 for a row without a partner.
+        int32 (batch, n), -1 for a row without a partner.
     """
     costs, allowed = _costs(scores)
-    owners = search(costs, *_bids(costs))
-    row = _numbers(costs)[:, None]
-    mine = ops.logical_and(owners[:, None, :] == row, allowed)
-    column = ops.sum(ops.where(mine, _numbers(costs) + 1, 0), axis=-1)
-    return column + _NONE
+    owners = _owners(costs)
+    rows, columns = numbers(costs, -2), numbers(costs, -1)
+    mine = ops.logical_and(owners[:, None, :] == rows[:, None], allowed)
+    column = ops.sum(ops.where(mine, columns + 1, 0), axis=-1)
+    return column + NONE
 
 
-def _numbers(costs: Tensor) -> Tensor:
-    return ops.arange(ops.shape(costs)[-1], dtype="int32")
+def _owners(costs: Tensor) -> Tensor:
+    """The row of each column, (batch, m); -1 for none.
+
+    Where most rows are left without a column after the first bids, an order
+    may have better prices. Where the search is long, it begins again by the
+    prices of the relaxed assignment.
+    """
+    count, size = ops.shape(costs)[-2:]
+    lowest = backend.min(costs, axis=1, initial=FAR)
+    square = count == size
+    if square is False:
+        start = by_bids(costs, ops.zeros_like(lowest))
+        return search(costs, start.prices, start.owners, _NO_END)[1]
+
+    def unfinished(again: Tensor, *start: Tensor) -> Tensor:
+        return ops.any(Start(*start).free(costs))
+
+    def body(again: Tensor, *start: Tensor) -> Tensors:
+        prices = ops.cond(
+            again, lambda: by_sinkhorn(costs), lambda: start[0] + 0.0
+        )
+        found = _better(Start(*start), by_bids(costs, prices), costs, ~again)
+        many = ops.any(2 * found.left(costs) > count)
+        found = ops.cond(
+            square & many & ~again,
+            lambda: _better(found, by_order(costs), costs),
+            lambda: found,
+        )
+        short = square & ~again
+        steps = ops.where(short, _STEPS * whole(count), _NO_END)
+        return ~again, *search(costs, found.prices, found.owners, steps)
+
+    owners = ops.full(ops.shape(lowest), NONE, "int32")
+    prices = ops.where(square, lowest, 0.0)
+    state = (ops.cast(False, "bool"), prices, owners)
+    return ops.while_loop(unfinished, body, state)[2]
+
+
+def _better(
+    start: Start, other: Start, costs: Tensor, anyway: Tensor | bool = False
+) -> Start:
+    """In each matrix the other start, if half as many rows are left by it.
+
+    But not if its prices are far larger, or NaN: a difference from these would
+    have lost digits of the costs.
+    """
+    fewer = 2 * other.left(costs) <= start.left(costs)
+    exact = _largest(other) <= _GROWTH * _largest(start)
+    fewer = anyway | (fewer & exact)
+    return Start(
+        *(
+            ops.where(fewer[:, None], new, old)
+            for new, old in zip(other, start, strict=True)
+        )
+    )
+
+
+def _largest(start: Start) -> Tensor:
+    return backend.max(ops.abs(start.prices), axis=-1, initial=0.0)
 
 
 def _costs(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,74 +132,24 @@ def _costs(scores: Tensor) -> tuple[Tensor, Tensor]:
     allowed = scores != FORBIDDEN
     x = ops.cast(ops.where(allowed, scores, 0.0), "float64") * _SCALE
     matrix = {"axis": (-2, -1), "keepdims": True}
-    top = backend.max(ops.where(allowed, x, -_FAR), **matrix, initial=-_FAR)
-    low = backend.min(ops.where(allowed, x, _FAR), **matrix, initial=_FAR)
+    top = backend.max(ops.where(allowed, x, -FAR), **matrix, initial=-FAR)
+    low = backend.min(ops.where(allowed, x, FAR), **matrix, initial=FAR)
     size = ops.cast(ops.shape(scores)[-1] + 1, "float64")
     price = ops.where(top > low, size * (top - low), 1.0)
     return ops.where(allowed, top - x, price), allowed
 
 
-def _first(where: Tensor, numbers: Tensor, axis: int) -> Tensor:
-    """The smallest of the `numbers` that are marked; n if none is."""
-    size = ops.cast(ops.shape(where)[-1], "int32")
-    marked = ops.where(where, numbers, size)
-    return backend.min(marked, axis=axis, initial=2**31 - 1)
-
-
-def _bids(costs: Tensor) -> tuple[Tensor, Tensor]:
-    """Prices, and the owner of each column, -1 for none, after some rounds."""
-    prices = backend.min(costs, axis=1, initial=_FAR)
-    owners = ops.full(ops.shape(prices), _NONE, "int32")
-
-    def more(number: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
-        del prices
-        return (number < _ROUNDS) & ops.any(owners == _NONE)
-
-    def body(number: Tensor, *state: Tensor) -> Tensors:
-        return number + 1, *_bid(costs, *state)
-
-    _, prices, owners = ops.while_loop(more, body, (0, prices, owners))
-    return prices, owners
-
-
-def _bid(
-    costs: Tensor, prices: Tensor, owners: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Free rows bid for their nearest columns; the highest bid has it.
-
-    A bid is how much farther the second nearest is. By so much the price
-    falls, so that the new owner is as near to both, and nobody is nearer.
-    """
-    numbers = _numbers(costs)
-    distance = costs - prices[:, None, :]
-    nearest = backend.min(distance, axis=-1, keepdims=True, initial=_FAR)
-    column = _first(distance == nearest, numbers, -1)
-    wanted = numbers == column[..., None]
-    second = backend.min(
-        ops.where(wanted, _FAR, distance), axis=-1, initial=_FAR
-    )
-    free = ops.all(owners[:, None, :] != numbers[:, None], axis=-1)
-    bid = ops.where(free, second - nearest[..., 0], -1.0)[..., None]
-    bids = ops.where(wanted & (bid >= 0), bid, -1.0)
-    highest = backend.max(bids, axis=1, initial=-1.0)
-    row = _first(bids == highest[:, None, :], numbers[:, None], 1)
-    sold = highest >= 0
-    # With one column there is no second.
-    fall = ops.where(sold & (highest < _FAR), highest, 0.0)
-    return prices - fall, ops.where(sold, row, owners)
-
-
 class _State(NamedTuple):
-    """Where the search in each of m matrices is.
+    """Where the search in each matrix of the batch is.
 
-    start: (m,) the row that looks for a column; n when all have one.
-    row: (m,) the row to look from.
-    column: (m,) the column that it owns; -1 at the start.
-    length: (m,) of the path to here.
-    prices, owners: (m, n) of the columns.
-    distances: (m, n) from the start, as far as is known.
-    previous: (m, n) the column before on that path; -1 for the start.
-    final: (m, n) whether a distance is the shortest.
+    start: (batch,) the row that looks for a column; n when all have one.
+    row: (batch,) the row to look from.
+    column: (batch,) the column that it owns; -1 at the start.
+    length: (batch,) of the path to here.
+    prices, owners: (batch, m) of the columns.
+    distances: (batch, m) from the start, as far as is known.
+    previous: (batch, m) the column before on that path; -1 for the start.
+    final: (batch, m) whether a distance is the shortest.
     """
 
     start: Tensor
@@ -140,82 +164,84 @@ class _State(NamedTuple):
 
 
 @backend.native
-def search(costs: Tensor, prices: Tensor, owners: Tensor) -> Tensor:
-    """The owners of the columns once every row has one."""
-    numbers = _numbers(costs)
-    free = ops.all(owners[:, None, :] != numbers[:, None], axis=-1)
-    start = _first(free, numbers, -1)
-    later = free[:, None, :] & (numbers > numbers[:, None])
-    following = _first(later, numbers, -1)
-    none = ops.full(ops.shape(owners), _NONE, "int32")
+def search(
+    costs: Tensor, prices: Tensor, owners: Tensor, steps: Tensor | int
+) -> Tensors:
+    """Prices and owners once every row has a column, or after so many steps."""
+    rows, free = numbers(costs, -2), Start(prices, owners).free(costs)
+    # Outside of the loop: what reads a row in it would seem to read them all,
+    # and XLA would share that out among threads.
+    lines = ops.reshape(costs, (-1, ops.shape(costs)[-1]))
+    start = first(free, rows, -1)
+    later = free[:, None, :] & (rows > rows[:, None])
+    following = first(later, rows, -1)
+    none = ops.full(ops.shape(owners), NONE, "int32")
     state = _State(
         start=start,
         row=start,
-        column=ops.full(ops.shape(start), _NONE, "int32"),
+        column=ops.full(ops.shape(start), NONE, "int32"),
         length=ops.zeros(ops.shape(start), "float64"),
         prices=prices,
         owners=owners,
-        distances=ops.full(ops.shape(owners), _FAR, "float64"),
+        distances=ops.full(ops.shape(owners), FAR, "float64"),
         previous=none,
-        final=none != _NONE,
+        final=none != NONE,
     )
 
-    def unfinished(*state: Tensor) -> Tensor:
+    def unfinished(number: Tensor, *state: Tensor) -> Tensor:
         start = _State(*state).start
-        return ops.any(start < ops.cast(ops.shape(costs)[-1], "int32"))
+        last = ops.cast(ops.shape(costs)[-2], "int32")
+        return (number < steps) & ops.any(start < last)
 
-    def body(*state: Tensor) -> Tensors:
-        return tuple(_step(costs, following, _State(*state)))
+    def body(number: Tensor, *state: Tensor) -> Tensors:
+        return number + 1, *_step(lines, following, _State(*state))
 
-    return _State(*ops.while_loop(unfinished, body, tuple(state))).owners
+    _, *found = ops.while_loop(unfinished, body, (0, *state))
+    return _State(*found).prices, _State(*found).owners
 
 
-def _step(costs: Tensor, following: Tensor, at: _State) -> _State:
+def _step(lines: Tensor, following: Tensor, at: _State) -> _State:
     """Look from one row in each matrix, and go to the nearest column.
 
     Where that is free, the row at the start is let in, and the row that is
     `following` it among those left over looks for one.
     """
-    numbers = _numbers(costs)
-    size = ops.cast(ops.shape(costs)[-1], "int32")
-    distances, previous = _look(costs, at)
-    left = ops.where(at.final, _FAR, distances)
-    length = backend.min(left, axis=-1, initial=_FAR)
+    places = numbers(at.owners, -1)
+    size = ops.cast(ops.shape(at.owners)[-1], "int32")
+    count = ops.cast(ops.shape(following)[-1], "int32")
+    distances, previous = _look(lines, at, count)
+    left = ops.where(at.final, FAR, distances)
+    length = backend.min(left, axis=-1, initial=FAR)
     # Of columns equally near, a free one first.
-    rank = ops.where(at.owners == _NONE, numbers, numbers + size)
+    rank = ops.where(at.owners == NONE, places, places + size)
     rank = ops.where(left == length[:, None], rank, 2 * size)
     rank = backend.min(rank, axis=-1, initial=2**31 - 1)
     column = rank % size
-    found = (at.start < size) & (rank < size)
+    found = (at.start < count) & (rank < size)
     done = found[:, None]
     shorter = ops.where(at.final, distances - length[:, None], 0.0)
     start = ops.where(found, _pick(following, at.start), at.start)
     return _State(
         start=start,
         row=ops.where(found, start, _pick(at.owners, column)),
-        column=ops.where(found, _NONE, column),
+        column=ops.where(found, NONE, column),
         length=ops.where(found, 0.0, length),
         prices=ops.where(done, at.prices + shorter, at.prices),
         owners=_let_in(at, previous, column, found),
-        distances=ops.where(done, _FAR, distances),
+        distances=ops.where(done, FAR, distances),
         previous=previous,
-        final=~done & (at.final | (numbers == column[:, None])),
+        final=~done & (at.final | (places == column[:, None])),
     )
 
 
-def _look(costs: Tensor, at: _State) -> tuple[Tensor, Tensor]:
+def _look(lines: Tensor, at: _State, count: Tensor) -> tuple[Tensor, Tensor]:
     """Distances by way of `row`, where these are shorter, and whence."""
-    matrices, size = map(whole, ops.shape(at.owners))
-    row = ops.arange(matrices, dtype="int32") * size
-    row = row + backend.minimum(at.row, size - 1)
-    # Of all the entries there may be more than an int32 can count.
-    entry = ops.cast(row, "int64") * ops.cast(size, "int64")
-    entry = entry + ops.cast(backend.maximum(at.column, 0), "int64")
+    row = ops.arange(ops.shape(at.owners)[0], dtype="int32") * count
+    row = row + backend.minimum(at.row, count - 1)
+    ahead = ops.take(lines, row, axis=0) - at.prices
     # What is behind: the path to the row's own column, less the last leg.
-    own = ops.take(ops.reshape(costs, (-1,)), entry)
-    own = own - _pick(at.prices, at.column)
-    behind = ops.where(at.column == _NONE, 0.0, at.length - own)
-    ahead = ops.take(ops.reshape(costs, (-1, size)), row, axis=0) - at.prices
+    last = at.length - _pick(ahead, at.column)
+    behind = ops.where(at.column == NONE, 0.0, last)
     distance = ahead + behind[:, None]
     nearer = (distance < at.distances) & ~at.final
     return (
@@ -228,14 +254,14 @@ def _let_in(
     at: _State, previous: Tensor, column: Tensor, found: Tensor
 ) -> Tensor:
     """The owners after each row on the path took the next column."""
-    numbers = _numbers(previous)
+    places = numbers(previous, -1)
 
     def body(going: Tensor, column: Tensor, owners: Tensor) -> Tensors:
         before = _pick(previous, column)
-        owner = ops.where(before == _NONE, at.start, _pick(owners, before))
-        here = ops.where(going, column, _NONE)[:, None] == numbers
+        owner = ops.where(before == NONE, at.start, _pick(owners, before))
+        here = ops.where(going, column, NONE)[:, None] == places
         owners = ops.where(here, owner[:, None], owners)
-        return going & (before != _NONE), before, owners
+        return going & (before != NONE), before, owners
 
     state = (found, column, at.owners)
     return ops.while_loop(lambda going, *_: ops.any(going), body, state)[2]

@@ -24,6 +24,24 @@ def moved(logits: Tensor, noise: Tensor) -> Tensor:
     return logits + noise
 
 
+def pairs_of_items(
+    mask: Tensor, n: Tensor | int, m: Tensor | int, wide: Tensor | bool
+) -> Tensor:
+    """Which pairs of a matrix a mask (..., n) of its rows allows.
+
+    If n = m, columns are places of the same items and padding takes its own;
+    not where the matrix is `wide`. Of a shape that broadcasts to (..., n, m).
+    """
+    rows = ops.expand_dims(mask, -1)
+    if wide is True:
+        return rows
+    if wide is not False:
+        lead = tuple(ops.shape(mask))[:-1]
+        mask = ops.broadcast_to(mask, (*lead, n))
+        mask = backend.enlarged(mask, (*lead, m), True) | wide
+    return rows & ops.expand_dims(mask, -2)
+
+
 @backend.unchecked
 def positive_or_nan(temperature: Tensor, dtype: str) -> Tensor:
     """A temperature that is not positive must show, not flip the classes."""

@@ -35,11 +35,32 @@ def less(x: Tensor, number: Tensor) -> Tensor:
 
 
 @backend.unchecked
-def near_matrices(x: Tensor, noise_scale: Tensor | float) -> Tensor:
-    """Matrices (..., n, n), less what is common to rows or columns far from 0.
+def near_matrices(
+    x: Tensor, noise_scale: Tensor | float, wide: Tensor | bool = False
+) -> Tensor:
+    """Return matrices (..., n, m), less the offsets that change no law.
 
-    Neither changes a law of permutations, nor what Sinkhorn's iterations tend
-    to. Of each row its entry nearest to 0 tells, and then of each column. The
+    If n = m these are offsets of rows and of columns, and otherwise, where
+    `wide`, of rows alone, since a column may stay without a row.
+    """
+    if wide is True:
+        return _near_rows(x, noise_scale)
+    near = _near_rows_and_columns(x, noise_scale)
+    if wide is False:
+        return near
+    return ops.where(wide, _near_rows(x, noise_scale), near)
+
+
+def _near_rows(x: Tensor, noise_scale: Tensor | float) -> Tensor:
+    """Subtract the largest entry of each row where that is far from 0."""
+    moved = less(x, offset(x, noise_scale, -1))
+    return select(ops.abs(x) < float("inf"), moved, x)
+
+
+def _near_rows_and_columns(x: Tensor, noise_scale: Tensor | float) -> Tensor:
+    """Subtract what is common to rows or columns far from 0.
+
+    Of each row its entry nearest to 0 tells, and then of each column. The
     largest entries would tell of both at once, and leave differences that have
     lost the others' digits.
     """

@@ -4,6 +4,10 @@
     num_iterations times:
         X_ij -= log(sum_j exp(X_ij)),  X_ij -= log(sum_i exp(X_ij))
 
+With more columns than rows, m > n, this is done to a square matrix of which the
+last m - n rows are all zeros. These stay equal to each other, so that one row
+stands for them: it is normalised to m - n (`with_spare_row`).
+
 What is subtracted is a number for each row and one for each column, so that
 all of X's way is known from `x` and these: no matrix is kept. For inside a
 compiled program alone.
@@ -28,15 +32,18 @@ _SHORT_ROW = 32
 class Matrices(NamedTuple):
     """The matrices to normalise, and the temperature.
 
-    x: (m, n, n), or (n, n, m) where n is small.
-    temperature: one number, or of that shape with 1 for each n.
+    x: (batch, n, m), or (n, m, batch) where m is small.
+    temperature: one number, or of that shape with 1 for n and for m.
     across, down: the axes along a row and along a column.
+    weight: what each row is normalised to, of that shape with 1 for m; None
+        if all are to 1.
     """
 
     x: Tensor
     temperature: Tensor
     across: int
     down: int
+    weight: Tensor | None = None
 
 
 class Sums(NamedTuple):
@@ -66,8 +73,41 @@ class Path(NamedTuple):
     column: Sums
 
 
-def arrange(x: Tensor, temperature: Tensor, num_iterations: int) -> Matrices:
-    """Matrices (..., n, n), less the largest of each row.
+def with_spare_row(
+    x: Tensor, wide: Tensor | bool
+) -> tuple[Tensor, Tensor | None]:
+    """Add a row for the columns that stay without one, where `wide`.
+
+    Rows and columns in which nothing is allowed do not count.
+
+    Returns:
+        (..., n + 1, m), and what each row is to sum to (..., n + 1, 1).
+    """
+    if wide is False:
+        return x, None
+    allowed = x > FORBIDDEN
+    rows, columns = (
+        ops.any(allowed, axis=axis, keepdims=True) for axis in (-1, -2)
+    )
+    spare = ops.sum(ops.cast(columns, x.dtype), axis=-1, keepdims=True)
+    ones = ops.ones_like(rows, x.dtype)
+    spare = spare - ops.sum(ops.cast(rows, x.dtype), axis=-2, keepdims=True)
+    some = (spare > 0) & wide
+    row = ops.where(columns & some, ops.cast(0.0, x.dtype), FORBIDDEN)
+    spare = ops.where(some, spare, ops.cast(1.0, x.dtype))
+    return (
+        ops.concatenate([x, row], axis=-2),
+        ops.concatenate([ones, spare], axis=-2),
+    )
+
+
+def arrange(
+    x: Tensor,
+    temperature: Tensor,
+    num_iterations: int,
+    weight: Tensor | None = None,
+) -> Matrices:
+    """Matrices (..., n, m), less the largest of each row.
 
     That changes nothing of what they normalise to. Gaps that could add up
     beyond the largest number are cut to what cannot.
@@ -77,9 +117,11 @@ def arrange(x: Tensor, temperature: Tensor, num_iterations: int) -> Matrices:
     if len(temperature.shape):
         goal = (*ops.shape(x)[:-2], 1, 1)
         temperature = _pack(ops.broadcast_to(temperature, goal), _is_small(x))
-    packed = pack(ops.where(x <= FORBIDDEN, FORBIDDEN, gap), x)
+    packed = _pack(ops.where(x <= FORBIDDEN, FORBIDDEN, gap), _is_small(x))
     across, down = (1, 0) if _is_small(x) else (2, 1)
-    return Matrices(packed, temperature, across, down)
+    if weight is not None:
+        weight = _pack(weight, _is_small(x))
+    return Matrices(packed, temperature, across, down, weight)
 
 
 def _lowest(x: Tensor) -> float:
@@ -100,8 +142,13 @@ def _is_small(x: Tensor) -> bool:
     return size is not None and size <= _SHORT_ROW
 
 
-def pack(x: Tensor, like: Tensor) -> Tensor:
-    """(..., n, n) as `arrange` has `like`, of which more sizes may be known."""
+def pack(x: Tensor, like: Tensor, matrices: Matrices) -> Tensor:
+    """(..., n, m) as `matrices` are, which `arrange` made of `like`.
+
+    Of which more sizes may be known. A spare row is 0.
+    """
+    if matrices.weight is not None:
+        x = ops.concatenate([x, ops.zeros_like(x[..., :1, :])], axis=-2)
     return _pack(x, _is_small(like))
 
 
@@ -112,11 +159,17 @@ def _pack(x: Tensor, small: bool) -> Tensor:
     return ops.transpose(x, (1, 2, 0)) if small else x
 
 
-def restore(y: Tensor, like: Tensor) -> Tensor:
-    """`y` of `Matrices`, in the shape that they had."""
+def restore(y: Tensor, like: Tensor, matrices: Matrices) -> Tensor:
+    """`y` as `matrices` are, in the shape that they had before `arrange`.
+
+    Without a spare row.
+    """
     if _is_small(like):
         y = ops.transpose(y, (2, 0, 1))
-    return ops.reshape(y, ops.shape(like))
+    shape = ops.shape(like)
+    if matrices.weight is not None:
+        y = y[:, : shape[-2]]
+    return ops.reshape(y, shape)
 
 
 def _sums(z: Tensor, temperature: Tensor, axis: int) -> Sums:
@@ -126,10 +179,19 @@ def _sums(z: Tensor, temperature: Tensor, axis: int) -> Sums:
     return Sums(peak, ops.where(total == 0.0, 1.0, total))
 
 
+def _sums_of_rows(z: Tensor, matrices: Matrices) -> Sums:
+    """By which rows are normalised to their weights."""
+    sums = _sums(z, matrices.temperature, matrices.across)
+    if matrices.weight is None:
+        return sums
+    return Sums(sums.peak, sums.total / matrices.weight)
+
+
 def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
     """The normalised matrices, and the way there.
 
-    Columns sum to 1, rows nearly; where nothing is allowed, to 0.
+    Columns sum to 1, rows nearly to their weights; where nothing is allowed,
+    to 0.
     """
     kept = path(matrices, num_iterations)
     way = Path(Sums(*kept[:2]), Sums(*kept[2:]))
@@ -139,13 +201,13 @@ def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
 @backend.native
 def path(matrices: Matrices, num_iterations: int) -> Tensors:
     """Peaks and totals of the rows and of the columns, in every iteration."""
-    x, temperature, across, down = matrices
+    x, temperature, across, down, _ = matrices
     one_a_row, one_a_column = (
         ops.zeros_like(numerics.maximum(x, axis)) for axis in (across, down)
     )
 
     def step(number: Tensor, log_columns: Tensor, *kept: Tensor) -> Tensors:
-        rows = _sums(x - log_columns, temperature, across)
+        rows = _sums_of_rows(x - log_columns, matrices)
         columns = _sums(x - rows.log(temperature), temperature, down)
         kept = tuple(
             backend.with_rows(every, number, new[None])
@@ -167,10 +229,10 @@ def path(matrices: Matrices, num_iterations: int) -> Tensors:
 
 def unrolled(matrices: Matrices, num_iterations: int) -> Tensor:
     """The normalised matrices alone, without a loop."""
-    x, temperature, across, down = matrices
+    x, temperature, _, down, _ = matrices
     z = x
     for _ in range(num_iterations):
-        rows = _sums(z, temperature, across)
+        rows = _sums_of_rows(z, matrices)
         columns = _sums(x - rows.log(temperature), temperature, down)
         z = x - columns.log(temperature)
     return columns.normalize(x - rows.log(temperature), temperature)
@@ -187,13 +249,13 @@ def balance_vjp(
 ) -> tuple[Tensor, Tensor]:
     """Gradient `dy` at the normalised matrices, taken back to the arguments.
 
-    A normalisation X' = X - log(sum(exp(X))) has the transpose
-    dX = dX' - exp(X') sum(dX').
+    A normalisation X' = X - log(sum(exp(X)) / weight) has the transpose
+    dX = dX' - exp(X') sum(dX') / weight.
 
     Returns:
         The gradient to `x`, and each entry's part of that to `temperature`.
     """
-    x, temperature, across, down = matrices
+    x, temperature, across, down, weight = matrices
     y = _last(matrices, path)
     # An infinite gradient at an entry that is 0 (a log) must not become NaN.
     d = ops.where(y != 0.0, y * dy, 0.0)
@@ -209,6 +271,8 @@ def balance_vjp(
         ):
             here = Sums(*(kept[number] for kept in sums))
             share = here.normalize(x - logs[number], temperature)
+            if weight is not None and axis == across:
+                share = share / weight
             d = d - share * numerics.sum_in_lanes(d, axis)
         return number, d
 

@@ -83,9 +83,13 @@ class Marginals(Op):
     """P(z_i = 1 | k classes), of a k that is a tensor besides."""
 
     most: int
-    others: ClassVar[int] = 1
     others_are_of_rows: ClassVar[bool] = True
     trained_once: ClassVar[str] = "conditional_poisson_marginals"
+
+    @property
+    def others(self) -> int:
+        """How many classes, k."""
+        return 1
 
     def forward(self, draw: Draw, tau: Tensor, *others: Tensor) -> Tensors:
         (k,) = others

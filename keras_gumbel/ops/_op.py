@@ -19,8 +19,6 @@ class Op(ABC):
 
     # How many results there are; those after the first have no gradient.
     outputs: ClassVar[int] = 1
-    # How many tensors it has besides logits, temperature and mask.
-    others: ClassVar[int] = 0
     # Whether these are numbers for each row, or for all, as the temperature.
     others_are_of_rows: ClassVar[bool] = False
     # How many axes of each result, its last but for those behind the classes,
@@ -28,6 +26,11 @@ class Op(ABC):
     classes_stay: ClassVar[tuple[int, ...]] = (1,)
     # Its name, in the error for a second derivative, where there is none.
     trained_once: ClassVar[str | None] = None
+
+    @property
+    def others(self) -> int:
+        """How many tensors it has besides logits, temperature and mask."""
+        return 0
 
     @property
     def own_dtype(self) -> bool:

@@ -1,4 +1,4 @@
-"""Permutations with a gradient: hard, or relaxed by Sinkhorn's iterations."""
+"""Matchings with a gradient: hard, or relaxed by Sinkhorn's iterations."""
 
 import dataclasses
 from typing import ClassVar
@@ -13,6 +13,7 @@ from keras_gumbel._typing import Seed, Tensor, Tensors
 from keras_gumbel._validation import (
     Arguments,
     check_integer,
+    is_wide,
     matrix_arguments,
 )
 from keras_gumbel.numerics import Draw
@@ -27,6 +28,7 @@ from keras_gumbel.numerics.sinkhorn import (
     pack,
     restore,
     unrolled,
+    with_spare_row,
 )
 from keras_gumbel.ops import _program
 from keras_gumbel.ops._op import Op
@@ -43,46 +45,61 @@ def gumbel_sinkhorn(
     noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> Tensor:
-    """Draw a random permutation, as a matrix with a gradient.
+    """Draw a random permutation or matching, as a matrix with a gradient.
 
     Use it to sort, match or reorder n items: row i is item i, column j is
-    place j, and `logits[i, j]` says how well they fit.
+    place j, and `logits[i, j]` says how well they fit. There may be more
+    places than items, m > n: each item gets a place of its own, and m - n
+    places stay empty.
 
         perturbed = logits + noise_scale * gumbel
         soft:  exp(X), where X = perturbed / temperature at first, and then
                num_iterations times
                    X_ij -= log(sum_j exp(X_ij))   each row
                    X_ij -= log(sum_i exp(X_ij))   each column
-        hard:  the permutation matrix P with the largest sum(P * perturbed)
+               If n < m, X has m - n more rows meanwhile, all 0 at first,
+               which are then dropped.
+        hard:  the matrix P of zeros and ones with the largest
+               sum(P * perturbed) that has one 1 in each row, and at most
+               one in each column
 
-    In a soft sample each column sums to 1, and each row approximately; more
-    iterations and higher temperatures bring rows closer. As the temperature
-    tends to 0, with iterations that grow as 1 / temperature, it approaches the
-    hard sample of the same seed, which depends on neither. The distribution of
-    hard samples has no simple form. (For n = 2, the identity has probability
+    In a soft sample each row sums to 1 approximately; more iterations and
+    higher temperatures bring rows closer. Each column sums to 1 if n = m, and
+    to at most 1 otherwise. With many iterations it tends to the one matrix
+    P >= 0 with such sums that has the largest
+
+        sum(P * perturbed) - temperature * (sum(P * log(P))
+                                            + sum(empty * log(empty)))
+
+    where empty_j = 1 - sum_i P_ij. As the temperature tends to 0, with
+    iterations that grow as 1 / temperature, it approaches the hard sample of
+    the same seed, which depends on neither. The distribution of hard samples
+    has no simple form. (For n = m = 2, the identity has probability
     P(L1 + L2 > -d), where d is the diagonal's sum less the other two entries,
-    and L1, L2 are standard logistic.) Computed in float32, or float64 for
-    float64 logits; the best permutation is found in float64, exactly.
+    and L1, L2 are standard logistic. For n = 1 it is softmax(logits).)
+    Computed in float32, or float64 for float64 logits; the best matching is
+    found in float64, exactly.
 
     Args:
-        logits: Float tensor `(..., n, n)`: how well row i fits column j, in
-            nats. -inf forbids a pair. A row or column whose entries are all
-            farther from 0 than 2**8 noise scales is first moved towards 0,
-            where float32 can hold the noise. That changes neither the
-            distribution of hard samples nor the limit of the iterations.
+        logits: Float tensor `(..., n, m)`, n <= m: how well row i fits column
+            j, in nats. -inf forbids a pair. If n = m, a row or column whose
+            entries are all farther from 0 than 2**8 noise scales is first
+            moved towards 0, where float32 can hold the noise; if n < m, a row
+            whose largest entry is. That changes neither the distribution of
+            hard samples nor the limit of the iterations.
         temperature: Positive number, or float tensor of positive numbers
             that broadcasts to the logits with size 1 along the last two axes
             (such as `(batch, 1, 1)`). If a value turns out not to be positive
             only when the program runs, soft samples and all gradients are
             NaN.
         num_iterations: Integer >= 1. Each normalises rows, then columns.
-        hard: True for a permutation matrix of exactly 0 and 1.
+        hard: True for a matrix of exactly 0 and 1.
         class_mask: Optional bool tensor, True where a pair is allowed, that
             broadcasts to the logits. Forbidden pairs get exactly 0 and no
             gradient, and so do rows and columns with no pair allowed. If the
-            allowed pairs hold no permutation, a hard sample matches as many
-            rows as possible, with the largest sum among such matchings, and
-            leaves the other rows zero; a soft sample stays finite, and its
+            allowed pairs hold no column for some row, a hard sample matches as
+            many rows as possible, with the largest sum among such matchings,
+            and leaves the other rows zero; a soft sample stays finite, and its
             rows do not sum to 1.
         noise_scale: Number >= 0, or a scalar float tensor, that multiplies
             the noise; 0 leaves it out.
@@ -103,8 +120,8 @@ def gumbel_sinkhorn(
         and so is `tf.autodiff.ForwardAccumulator`.
 
     Raises:
-        ValueError: For logits that are not square, a temperature, number of
-            iterations, mask or seed out of range.
+        ValueError: For logits with more rows than columns, a temperature,
+            number of iterations, mask or seed out of range.
         TypeError: For arguments of another type, integer logits among them.
 
     Example:
@@ -117,6 +134,14 @@ def gumbel_sinkhorn(
     >>> keras.ops.round(keras.ops.sum(y, axis=0), 3).numpy().tolist()
     [1.0, 1.0]
 
+    Two items for three places:
+
+    >>> logits = keras.ops.convert_to_tensor([[9.0, 8.0, 0.0], [9.0, 0.0, 0.0]])
+    >>> kg.ops.gumbel_sinkhorn(
+    ...     logits, hard=True, noise_scale=0.0
+    ... ).numpy().tolist()
+    [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+
     Reference:
         Mena, Belanger, Linderman, Snoek, "Learning Latent Permutations with
         Gumbel-Sinkhorn Networks", 2018, sections 3 and 4,
@@ -124,8 +149,9 @@ def gumbel_sinkhorn(
     """
     check_integer(num_iterations, "num_iterations", minimum=1)
     arguments = matrix_arguments(logits, temperature, class_mask)
-    op = _Permutation(int(num_iterations), bool(hard))
-    return _program.run(op, arguments, noise_scale, seed)
+    wide = is_wide(arguments.logits)
+    op = _Permutation(int(num_iterations), bool(hard), _known(wide))
+    return _program.run(op, arguments, noise_scale, seed, *_unknown(wide))
 
 
 def noiseless_sinkhorn(
@@ -136,7 +162,7 @@ def noiseless_sinkhorn(
     hard: bool,
     class_mask: Tensor | None = None,
 ) -> Tensor:
-    """Return the best permutation, or its relaxation, without noise."""
+    """Return the best matching, or its relaxation, without noise."""
     check_integer(num_iterations, "num_iterations", minimum=1)
     target = portable_format()
     # OpenVINO alone has the loops of the best permutation.
@@ -145,8 +171,17 @@ def noiseless_sinkhorn(
             logits, temperature, num_iterations, hard, class_mask, target
         )
     arguments = matrix_arguments(logits, temperature, class_mask)
-    op = _NoiselessPermutation(int(num_iterations), bool(hard))
-    return _program.run_by_key(op, arguments, ())
+    wide = is_wide(arguments.logits)
+    op = _NoiselessPermutation(int(num_iterations), bool(hard), _known(wide))
+    return _program.run_by_key(op, arguments, (), *_unknown(wide))
+
+
+def _known(wide: Tensor | bool) -> bool | None:
+    return wide if isinstance(wide, bool) else None
+
+
+def _unknown(wide: Tensor | bool) -> Tensors:
+    return () if isinstance(wide, bool) else (wide,)
 
 
 @backend.unchecked
@@ -168,74 +203,95 @@ def _portable(
         )
     given = matrix_arguments(logits, temperature, class_mask)
     x = numerics.allowed(given.logits, given.class_mask)
-    x = numerics.near_matrices(x, 1.0)
+    wide = is_wide(x)
+    x = numerics.near_matrices(x, 1.0, wide)
     tau = numerics.positive_or_nan(given.temperature, x.dtype)
-    matrices = arrange(x, tau, num_iterations)
-    y = restore(unrolled(matrices, num_iterations), x)
+    more, weight = with_spare_row(x, wide)
+    matrices = arrange(more, tau, num_iterations, weight)
+    y = restore(unrolled(matrices, num_iterations), x, matrices)
     return ops.cast(marked(y, x, (-2, -1), tau), given.logits.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Permutation(Op):
-    """The best permutation of the perturbed logits, or its relaxation."""
+    """The best matching of the perturbed logits, or its relaxation.
+
+    Whether there are more columns than rows, it is told where that is not
+    known.
+    """
 
     num_iterations: int
     hard: bool
+    wide: bool | None
     trained_once: ClassVar[str] = "gumbel_sinkhorn"
+
+    @property
+    def others(self) -> int:
+        """Whether it is wide, where that is not known."""
+        return int(self.wide is None)
 
     def first_axis_of_a_row(self, arguments: Arguments) -> int:
         """A row is a matrix."""
         return arguments.axis - 1
 
-    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
-        x = self.perturbed(draw)
+    def forward(self, draw: Draw, tau: Tensor, *wide: Tensor) -> Tensors:
+        x = self.perturbed(draw, self._wide(wide))
         kept: Tensors = ()
         if self.hard:
             hot = numerics.classes(x, -1) == assign(x)[..., None]
             y = ops.cast(hot, x.dtype)
         else:
-            balanced, path = balance(
-                self._matrices(x, tau), self.num_iterations
-            )
-            y, kept = restore(balanced, x), (*path.row, *path.column)
+            matrices = self._matrices(x, tau, self._wide(wide))
+            balanced, path = balance(matrices, self.num_iterations)
+            y = restore(balanced, x, matrices)
+            kept = (*path.row, *path.column)
         return ops.where(is_bad(x), float("nan"), y), x, *kept
 
     def backward(
-        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *wide: Tensor
     ) -> Tensors:
         x, *sums = kept
-        matrices = self._matrices(x, tau)
+        matrices = self._matrices(x, tau, self._wide(wide))
         if self.hard:
             _, path = balance(matrices, self.num_iterations)
         else:
             path = Path(Sums(*sums[:2]), Sums(*sums[2:]))
-        return tuple(
-            ops.where(is_bad(x), float("nan"), restore(d, x))
-            for d in balance_vjp(matrices, pack(dy, x), path)
-        )
+        found = balance_vjp(matrices, pack(dy, x, matrices), path)
+        return *(
+            ops.where(is_bad(x), float("nan"), restore(d, x, matrices))
+            for d in found
+        ), *(None for _ in wide)
 
-    def perturbed(self, draw: Draw) -> Tensor:
+    def _wide(self, told: Tensors) -> Tensor | bool:
+        """Whether there are more columns than rows."""
+        return told[0] if self.wide is None else self.wide
+
+    def perturbed(self, draw: Draw, wide: Tensor | bool) -> Tensor:
         """Return the scores to match, with +inf in place of NaN."""
-        near = _near(draw.logits(), draw.noise_scale)
+        near = _near(draw.logits(), draw.noise_scale, wide)
         draw = draw._replace(logits=lambda: near)
         return numerics.add_noise(draw, numerics.gumbel, numerics.nan_to_inf)
 
-    def _matrices(self, x: Tensor, temperature: Tensor) -> Matrices:
-        x = ops.where(is_bad(x), 0.0, x)
-        return arrange(x, temperature, self.num_iterations)
+    def _matrices(
+        self, x: Tensor, temperature: Tensor, wide: Tensor | bool
+    ) -> Matrices:
+        x, weight = with_spare_row(ops.where(is_bad(x), 0.0, x), wide)
+        return arrange(x, temperature, self.num_iterations, weight)
 
 
 @dataclasses.dataclass(frozen=True)
 class _NoiselessPermutation(_Permutation):
-    """The permutation of the logits themselves."""
+    """The matching of the logits themselves."""
 
-    def perturbed(self, draw: Draw) -> Tensor:
-        return numerics.nan_to_inf(_near(draw.logits(), 1.0))
+    def perturbed(self, draw: Draw, wide: Tensor | bool) -> Tensor:
+        return numerics.nan_to_inf(_near(draw.logits(), 1.0, wide))
 
 
-def _near(x: Tensor, noise_scale: Tensor | float) -> Tensor:
+def _near(
+    x: Tensor, noise_scale: Tensor | float, wide: Tensor | bool
+) -> Tensor:
     """`near_matrices` in float64, where rows and columns add up exactly."""
-    near = numerics.near_matrices(ops.cast(x, "float64"), noise_scale)
+    near = numerics.near_matrices(ops.cast(x, "float64"), noise_scale, wide)
     largest = float(np.finfo(keras.backend.standardize_dtype(x.dtype)).max)
     near = ops.cast(ops.clip(near, -largest, largest), x.dtype)
     return ops.where(ops.abs(x) < float("inf"), near, x)

@@ -200,9 +200,13 @@ class _Subset(Op):
 
     most: int
     hard: bool
-    others: ClassVar[int] = 1
     others_are_of_rows: ClassVar[bool] = True
     trained_once: ClassVar[str] = "gumbel_top_k"
+
+    @property
+    def others(self) -> int:
+        """How many classes, k."""
+        return 1
 
     def forward(self, draw: Draw, tau: Tensor, *others: Tensor) -> Tensors:
         (k,) = others

@@ -1,4 +1,4 @@
-"""The best one-to-one assignment."""
+"""The best assignment of each row to a column of its own."""
 
 from collections.abc import Callable
 
@@ -12,33 +12,37 @@ from keras_gumbel.numerics.sizes import product
 
 
 def linear_assignment(logits: Tensor) -> Tensor:
-    """Match rows to columns, one to one, with the largest sum of entries.
+    """Match each row to a column of its own, with the largest sum of entries.
 
-        argmax over permutations p of sum_i logits[i, p(i)]
+        argmax over one-to-one p of sum_i logits[i, p(i)]
 
-    The result is exact for each matrix of the batch: no assignment has a larger
-    sum, up to rounding in float64. If several are best, it is one of them. If
-    -inf forbids pairs, as many rows as possible get a partner, with the largest
-    sum among such matchings. Eager, graph and XLA code run the same compiled
-    program, which works on the matrices side by side in O(n**3), the worst case
-    of the sequential algorithm.
+    If there are as many columns as rows, p is a permutation; if there are
+    more, some stay without a row. The result is exact for each matrix of the
+    batch: no assignment has a larger sum, up to rounding in float64. If several
+    are best, it is one of them. If -inf forbids pairs, as many rows as possible
+    get a partner, with the largest sum among such matchings. Eager, graph and
+    XLA code run the same compiled program, which works on the matrices side by
+    side in O(n**2 m), the worst case of the sequential algorithm.
 
     Args:
-        logits: Float tensor `(..., n, n)`. -inf forbids a pair.
+        logits: Float tensor `(..., n, m)`, n <= m. -inf forbids a pair.
 
     Returns:
-        An int32 tensor `(..., n)`, a permutation of 0, 1, ..., n - 1; -1 for a
-        row without a partner, and for every row of a matrix with NaN or +inf
-        in it. It has no gradient.
+        An int32 tensor `(..., n)`, different numbers of 0, 1, ..., m - 1; -1
+        for a row without a partner, and for every row of a matrix with NaN or
+        +inf in it. It has no gradient.
 
     Raises:
-        ValueError: If the logits are not square matrices.
+        ValueError: If the logits are not matrices with n <= m.
         TypeError: For logits that are not floats.
 
     Example:
 
     >>> import keras, keras_gumbel as kg
     >>> logits = keras.ops.convert_to_tensor([[9.0, 8.0], [7.0, 1.0]])
+    >>> kg.ops.linear_assignment(logits).numpy().tolist()
+    [1, 0]
+    >>> logits = keras.ops.convert_to_tensor([[9.0, 8.0, 0.0], [9.0, 1.0, 2.0]])
     >>> kg.ops.linear_assignment(logits).numpy().tolist()
     [1, 0]
 
@@ -50,7 +54,7 @@ def linear_assignment(logits: Tensor) -> Tensor:
         https://doi.org/10.1007/BF02278710
     """
     logits = check_matrices(logits)
-    return _program(logits.shape[-1], len(logits.shape))(logits)
+    return _program(*logits.shape[-2:], len(logits.shape))(logits)
 
 
 @backend.cached

@@ -159,8 +159,12 @@ class _Rows(Op):
     groups: int = 1
     outputs: ClassVar[int] = 2
     classes_stay: ClassVar[tuple[int, ...]] = (0, 0)
-    others: ClassVar[int] = 1
     trained_once: ClassVar[str] = "sample_embedding"
+
+    @property
+    def others(self) -> int:
+        """The table."""
+        return 1
 
     @property
     def own_dtype(self) -> bool:

@@ -38,7 +38,8 @@ class Row:
             after it has forbidden some: `"kept"` by the output,
             `"dropped"`, or `"places"`, as many as there are classes left.
             None where no mask covers them.
-        square: Whether the last two sizes must be the same.
+        matrix: Whether a sample is of the last two axes together.
+        label: What tells this variant from others of the same arguments.
         k: How many classes a sample has, which sums to that.
         takes_logits: Whether the input is the logits of the sample.
         weights: How many the layer has that are not trained.
@@ -61,7 +62,8 @@ class Row:
     takes_class_mask: bool = True
     padding: str | None = "kept"
     takes_logits: bool = True
-    square: bool = False
+    matrix: bool = False
+    label: str = ""
     weights: int = 1
     k: int = 1
     trained_weights: int = 0
@@ -72,7 +74,12 @@ class Row:
         kind = "hard" if self.hard else "soft"
         kind = self.variant.get("estimator", kind)
         kind = self.variant.get("output", kind)
-        return f"{self.layer.__name__}-{kind}"
+        return f"{self.layer.__name__}-{kind}{self.label}"
+
+    @property
+    def square(self) -> bool:
+        """Whether the last two sizes must be the same."""
+        return self.matrix and self.input_shape[-2] == self.input_shape[-1]
 
     def create(self, **overrides: Any) -> keras.Layer:
         """The layer, with other arguments where they are given."""
@@ -91,7 +98,7 @@ class Row:
         target = np.zeros((len(logits), *self.output_shape[1:]), "float32")
         if self.is_index:
             return target + 3
-        if self.square:
+        if self.matrix:
             columns = keras.ops.one_hot(
                 kg.ops.linear_assignment(logits), logits.shape[-1]
             )
@@ -131,6 +138,14 @@ def _rows_are_relaxed(y: np.ndarray) -> bool:
 
 def _are_permutations(y: np.ndarray) -> bool:
     return _rows_are_one_hot(y) and _rows_are_one_hot(np.swapaxes(y, -1, -2))
+
+
+def _are_matchings(y: np.ndarray) -> bool:
+    return _rows_are_one_hot(y) and bool((y.sum(axis=-2) <= 1).all())
+
+
+def _are_relaxed_matchings(y: np.ndarray) -> bool:
+    return _rows_are_relaxed(y) and bool((y.sum(axis=-2) < 1.01).all())
 
 
 def _columns_are_relaxed(y: np.ndarray) -> bool:
@@ -480,7 +495,7 @@ LAYERS = (
         slow=True,
         is_sample=_columns_are_relaxed,
         takes_class_mask=False,
-        square=True,
+        matrix=True,
     ),
     Row(
         kg.GumbelSinkhorn,
@@ -492,7 +507,33 @@ LAYERS = (
         slow=True,
         is_sample=_are_permutations,
         takes_class_mask=False,
-        square=True,
+        matrix=True,
+    ),
+    Row(
+        kg.GumbelSinkhorn,
+        {"hard": False},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_SINKHORN_SETTINGS,
+        hard=False,
+        slow=True,
+        is_sample=_are_relaxed_matchings,
+        takes_class_mask=False,
+        matrix=True,
+        label="-wide",
+    ),
+    Row(
+        kg.GumbelSinkhorn,
+        {"hard": True},
+        input_shape=_SHAPE,
+        output_shape=_SHAPE,
+        settings=_SINKHORN_SETTINGS,
+        hard=True,
+        slow=True,
+        is_sample=_are_matchings,
+        takes_class_mask=False,
+        matrix=True,
+        label="-wide",
     ),
     Row(
         kg.GumbelSort,

@@ -38,7 +38,7 @@ def checked():
 
 def _mask(row):
     """A class that is forbidden, and a row in which all are."""
-    if not row.takes_class_mask and not row.square:
+    if not row.takes_class_mask and not row.matrix:
         return {}
     mask = np.ones(row.input_shape, "bool")
     mask[..., 1] = False

@@ -184,7 +184,7 @@ def test_a_class_mask_leaves_what_is_allowed(row, relax):
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
-@each_of(row for row in LAYERS if row.takes_logits and not row.square)
+@each_of(row for row in LAYERS if row.takes_logits and not row.matrix)
 def test_nan_shows_where_it_is(row):
     """In each mode that has no noise, and in a sample."""
     logits = row.logits()

@@ -132,7 +132,7 @@ def test_it_goes_on_where_the_classes_do(row):
 
 
 @covering(
-    [row for row in LAYERS if not row.square],
+    [row for row in LAYERS if not row.matrix],
     "training",
     TRAINING,
     gate=(*TRAINED, "SampleArgmaxIndex-soft"),

@@ -62,9 +62,9 @@ def test_a_temperature_for_each_matrix():
         np.testing.assert_allclose(y[number], alone[number], atol=1e-5)
 
 
-def test_what_is_not_square_is_refused_when_built():
+def test_more_rows_than_columns_are_refused_when_built():
     layer = kg.GumbelSinkhorn()
-    with pytest.raises(ValueError, match=r"square .*\(None, 4, 5\)"):
-        layer(keras.Input((4, 5)))
+    with pytest.raises(ValueError, match=r"transpose.*\(None, 5, 4\)"):
+        layer(keras.Input((5, 4)))
     with pytest.raises(ValueError, match=r"at least 1.*num_iterations=0"):
         kg.GumbelSinkhorn(num_iterations=0)

@@ -19,7 +19,7 @@ SLOW_IS_NIGHTLY = True
 STEPS, SIZE = 3, 5
 X = np.random.default_rng(0).normal(size=(4, STEPS, SIZE)).astype("float32")
 SCHEDULE = kg.schedules.ExponentialAnnealing(1.0, 0.1, 0.5)
-ROWS = [row for row in LAYERS if not row.square]
+ROWS = [row for row in LAYERS if not row.matrix]
 # With a loss, with metrics, and with neither.
 GATE = ("HardConcreteGate-soft", "GumbelQuantizer-hard", "GumbelSoftmax-hard")
 

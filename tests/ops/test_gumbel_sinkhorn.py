@@ -19,14 +19,19 @@ INF = np.inf
 
 
 def soft(x, temperature, iterations=20):
-    """The definition in NumPy float64, of perturbed logits."""
+    """The definition in NumPy float64, of perturbed logits.
+
+    With more columns than rows, of a square matrix with rows of zeros.
+    """
     x = np.asarray(x, "float64") / temperature
+    n, m = x.shape[-2:]
+    x = np.concatenate([x, np.zeros((*x.shape[:-2], m - n, m))], -2)
     with np.errstate(divide="ignore", invalid="ignore"):
         for _ in range(iterations):
             for axis in (-1, -2):
                 log = np.logaddexp.reduce(x, axis, keepdims=True)
                 x = np.where(log > -INF, x - log, -INF)
-    return np.exp(x)
+    return np.exp(x[..., :n, :])
 
 
 def greedy(matrix):
@@ -527,8 +532,8 @@ def zeros(*shape, dtype="float32"):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"logits": zeros(3)}, ValueError, r"square .*shape \(3,\)"),
-        ({"logits": zeros(2, 3)}, ValueError, r"square .*shape \(2, 3\)"),
+        ({"logits": zeros(3)}, ValueError, r"matrices.*shape \(3,\)"),
+        ({"logits": zeros(3, 2)}, ValueError, r"transpose.*shape \(3, 2\)"),
         ({"logits": zeros(2, 0, 0)}, ValueError, r"at least 1.*\(2, 0, 0\)"),
         ({"logits": zeros(2, 2, dtype="int32")}, TypeError, "float tensor"),
         ({"num_iterations": 0}, ValueError, "at least 1.*num_iterations=0"),

@@ -38,7 +38,7 @@ class Kind:
             "logistic"; None where the class is drawn otherwise.
         size: K -> what a row sums to; None where rows are no sums.
         form: "rows", "ranks", "index" (without the axis), "gates" (each
-            entry by itself) or "matrix" (of the last two axes).
+            entry by itself), "matrix" or "wide matrix" (of the last two axes).
         takes_axis: Whether classes may be elsewhere than on the last axis.
     """
 
@@ -57,6 +57,11 @@ class Kind:
     def is_number(self):
         """Whether a sample is of numbers of classes, in float32."""
         return self.form in ("index", "ranks")
+
+    @property
+    def is_matrix(self):
+        """Whether a sample is of the last two axes together."""
+        return self.form in ("matrix", "wide matrix")
 
 
 def one_hot(estimator):
@@ -190,6 +195,21 @@ KINDS = (
         form="matrix",
         takes_axis=False,
     ),
+    Kind(
+        "soft wide matrix",
+        matrices(False),
+        size=None,
+        form="wide matrix",
+        takes_axis=False,
+    ),
+    Kind(
+        "hard wide matrix",
+        matrices(True),
+        hard=True,
+        size=None,
+        form="wide matrix",
+        takes_axis=False,
+    ),
     Kind("row of a table", rows_of_a_table, hard=True, takes_axis=False),
 )
 
@@ -246,6 +266,8 @@ GATE = tuple(
         ("hard_concrete", (2, 3), "bfloat16", -1),
         ("soft matrix", (2, 3), "float32", -1),
         ("hard matrix", (3,), "float16", -1),
+        ("soft wide matrix", (2, 3), "float16", -1),
+        ("hard wide matrix", (2, 3), "float32", -1),
         ("row of a table", (2, 1, 1, 1, 3), "float32", -1),
     )
 )
@@ -373,7 +395,7 @@ class Case:
 
     def row_axis(self):
         """Where the rows lie in a sample: along it there is one choice."""
-        return -2 if self.kind.form == "matrix" else self.axis
+        return -2 if self.kind.is_matrix else self.axis
 
 
 def largest(dtype):
@@ -409,8 +431,9 @@ def cases(draw, effort, *, numbers, temperatures):
     """Cases of what an effort names."""
     kind = draw(st.sampled_from(effort.kinds))
     shape = draw(st.sampled_from(effort.shapes))
-    if kind.form == "matrix":
-        shape = (*shape, shape[-1])
+    if kind.is_matrix:
+        more = 2 if kind.form == "wide matrix" else 0
+        shape = (*shape, shape[-1] + more)
     dtype = draw(st.sampled_from(effort.dtypes))
     axis = -1
     if kind.takes_axis:

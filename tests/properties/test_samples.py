@@ -61,7 +61,7 @@ def no_near_ties(case, perturbed):
     """Whether rounding cannot have decided between classes."""
     if case.kind.form == "gates":
         return (np.abs(perturbed) > 1e-3).all()
-    if case.kind.form == "matrix":
+    if case.kind.is_matrix:
         return True
     return (
         np.diff(np.sort(perturbed, axis=case.axis), axis=case.axis) > 1e-3
@@ -108,8 +108,13 @@ def is_a_sample(case):
         np.testing.assert_allclose(
             total, size, rtol=0, atol=0 if hard else 4 * size * rounding(case)
         )
-    if form == "matrix" and hard:
+    if case.kind.is_matrix and hard:
         assert (y.sum(axis=-1) == 1).all()
+        assert (y.sum(axis=-2) <= 1).all()
+    if form == "wide matrix" and not hard:
+        # Each entry is rounded by itself.
+        rounded = case.x.shape[-2] * rounding(case)
+        assert (y.sum(axis=-2) <= 1 + 4 * rounded).all()
 
 
 @each_effort()
@@ -138,7 +143,7 @@ def is_shift_invariant(given):
     near(case, case.numbers(shifted), y, by=100)
     # So there is no gradient along it, by any estimator.
     scale = case.classes * (1 + np.abs(gradient).max(initial=0))
-    together = (-2, -1) if case.kind.form == "matrix" else case.axis
+    together = (-2, -1) if case.kind.is_matrix else case.axis
     along = gradient.sum(axis=together)
     rounded = max(ROUNDING[case.dtype], 1e-6)
     np.testing.assert_allclose(along, 0, atol=4 * scale * rounded)
@@ -222,7 +227,9 @@ def is_the_same_on_the_last_axis(case):
     assert y.shape == weights.shape
     # The classes behind all else, and all else in one dimension.
     size = case.classes
-    rows = (-1, size, size) if case.kind.form == "matrix" else (-1, size)
+    rows = (-1, size)
+    if case.kind.is_matrix:
+        rows = (-1, *case.x.shape[-2:])
     last = np.moveaxis(case.x, case.axis, -1)
     if case.kind.form == "index":
         given = weights.ravel()
@@ -294,7 +301,7 @@ def never_has_what_is_forbidden(given):
 def takes_any_mask(kind):
     # Of a matrix some pairs must be left; `-inf` are gates that are shut, and
     # parameters of a hard concrete gate, which has a law of its own.
-    return kind.form != "matrix" and kind.name != "hard_concrete"
+    return not kind.is_matrix and kind.name != "hard_concrete"
 
 
 @each_effort(
@@ -336,7 +343,7 @@ def by_hand(case):
 
 
 def has_a_formula(kind):
-    simple = kind.form not in ("matrix", "ranks")
+    simple = kind.form != "ranks" and not kind.is_matrix
     return kind.noise and simple and not kind.name.startswith("soft pair")
 
 

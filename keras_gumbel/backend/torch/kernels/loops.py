@@ -17,7 +17,7 @@ def sinkhorn_path(
     function: Callable[..., Any], matrices: Any, num_iterations: int
 ) -> Any:
     """`path(matrices, num_iterations)`: the sums of every iteration."""
-    x, temperature, across, down = matrices
+    x, temperature, across, down, weight = matrices
     if 0 in x.shape:
         return function(matrices, num_iterations)
     least = torch.finfo(x.dtype).min / 4
@@ -32,6 +32,8 @@ def sinkhorn_path(
     kept: list[list[Tensor]] = [[], [], [], []]
     for _ in range(num_iterations):
         rows = sums(x - logs, across)
+        if weight is not None:
+            rows = rows[0], rows[1] / weight
         logs = rows[0] + temperature * rows[1].log()
         columns = sums(x - logs, down)
         logs = columns[0] + temperature * columns[1].log()
@@ -41,20 +43,22 @@ def sinkhorn_path(
 
 
 def assignment_search(
-    function: Callable[..., Tensor],
+    function: Callable[..., Any],
     costs: Tensor,
     prices: Tensor,
     owners: Tensor,
-) -> Tensor:
-    """`search(costs, prices, owners)`: the owners of all columns."""
+    steps: Tensor | int,
+) -> Any:
+    """`search(costs, prices, owners, steps)`: prices and owners after it."""
     del function
-    matrices, size = owners.shape
+    matrices, count, size = costs.shape
     prices, owners = prices.clone(), owners.long()
     numbers, which = torch.arange(size), torch.arange(matrices)
-    free = (owners[:, None, :] != numbers[:, None]).all(-1)
+    rows = torch.arange(count)
+    free = (owners[:, None, :] != rows[:, None]).all(-1)
     # The rows that look for a column, one after the other; then none.
-    queue = torch.where(free, numbers, size).sort(1).values
-    queue = torch.cat([queue, torch.full((matrices, 1), size)], 1)
+    queue = torch.where(free, rows, count).sort(1).values
+    queue = torch.cat([queue, torch.full((matrices, 1), count)], 1)
     at = torch.zeros(matrices, dtype=torch.long)
     start = queue[:, 0]
     row, column = start, torch.full((matrices,), -1)
@@ -62,8 +66,10 @@ def assignment_search(
     far = torch.full_like(prices, math.inf)
     distances, previous = far.clone(), torch.full_like(owners, -1)
     final = torch.zeros_like(owners, dtype=torch.bool)
-    while bool((start < size).any()):
-        here = costs[which, row.clamp(max=size - 1)]
+    for _ in range(int(steps)):
+        if not bool((start < count).any()):
+            break
+        here = costs[which, row.clamp(max=count - 1)]
         # What is behind: the path to the row's own column, less its last leg.
         place = column.clamp(min=0)
         own = here[which, place] - prices[which, place]
@@ -78,7 +84,7 @@ def assignment_search(
         rank = numbers + (owners >= 0) * size
         rank = rank.masked_fill_(left != length[:, None], 2 * size).amin(1)
         column = rank % size
-        found = (start < size) & (rank < size)
+        found = (start < count) & (rank < size)
         if bool(found.any()):
             done = found[:, None]
             shorter = (distances - length[:, None]).masked_fill_(
@@ -94,7 +100,7 @@ def assignment_search(
         row = torch.where(found, start, owners[which, column])
         column = column.masked_fill(found, -1)
         length = length.masked_fill(found, 0.0)
-    return owners.to(torch.int32)
+    return prices, owners.to(torch.int32)
 
 
 def _let_in(
