@@ -48,7 +48,7 @@ def near_matrices(
     near = _near_rows_and_columns(x, noise_scale)
     if wide is False:
         return near
-    return ops.where(wide, _near_rows(x, noise_scale), near)
+    return select(wide, _near_rows(x, noise_scale), near)
 
 
 def _near_rows(x: Tensor, noise_scale: Tensor | float) -> Tensor:
