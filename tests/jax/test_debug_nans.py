@@ -1,0 +1,69 @@
+"""`jax_debug_nans` raises for a NaN anywhere, and finds none in a sample."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import keras_gumbel as kg
+from tests.golden import CASES, NAMES
+
+
+@pytest.fixture(autouse=True)
+def debugging():
+    with jax.debug_nans(True):
+        yield
+
+
+def value_and_gradients(function, dy):
+    def run(*arguments):
+        value, back = jax.vjp(function, *arguments)
+        return value, back(dy)
+
+    return run
+
+
+@pytest.mark.parametrize("name", [x for x in CASES if " of many" not in x])
+def test_a_sample_and_its_gradient_have_none_inside(name):
+    function, arguments, dy, _ = CASES[name]
+    run = value_and_gradients(function, dy)
+    run(*arguments)
+    jax.jit(run)(*arguments)
+
+
+FORBIDDEN = np.float32([[0, -np.inf, 1, 2], [-np.inf, -np.inf, -np.inf, 0]])
+OF_FORBIDDEN = {
+    **{
+        f"one-hot {name}": lambda x, name=name: kg.ops.gumbel_softmax(
+            x, 0.1, hard=True, estimator=name, seed=1
+        )
+        for name in NAMES
+    },
+    "soft": lambda x: kg.ops.gumbel_softmax(x, 0.1, seed=1),
+    "gates": lambda x: kg.ops.gumbel_sigmoid(x, 0.1, seed=1),
+    "index": lambda x: kg.ops.sample_argmax_index(x, 0.1, seed=1),
+    "subset": lambda x: kg.ops.gumbel_top_k(x, 1, 0.1, seed=1)[0],
+}
+
+
+@pytest.mark.parametrize("name", OF_FORBIDDEN)
+def test_classes_that_are_forbidden_make_none(name):
+    function = OF_FORBIDDEN[name]
+    dy = jnp.ones_like(function(FORBIDDEN))
+    run = value_and_gradients(function, dy)
+    run(FORBIDDEN)
+    jax.jit(run)(FORBIDDEN)
+
+
+@pytest.mark.parametrize("where", ["logits", "nowhere"])
+def test_a_planted_nan_is_found(where):
+    """So that the tests above look at something."""
+    logits = FORBIDDEN.copy()
+    expected = contextlib.nullcontext()
+    if where == "logits":
+        logits[0, 0] = np.nan
+        expected = pytest.raises(FloatingPointError)
+    with expected:
+        kg.ops.gumbel_softmax(logits, 0.1, seed=1)
