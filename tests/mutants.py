@@ -719,6 +719,14 @@ MUTANTS = (
         "torch",
     ),
     Mutant(
+        "tangents that are lost in silence",
+        "backend/torch/tracing.py",
+        "    if forward_ad._current_level >= 0:\n",
+        "    if False:\n",
+        "tests/torch/test_forward_mode.py",
+        "torch",
+    ),
+    Mutant(
         "ranks of one noise",
         "backend/torch/streams.py",
         "_part_key(key, _REPLICAS + rank)",
