@@ -738,8 +738,9 @@ MUTANTS = (
         "a place in a stream that is the process's own",
         "backend/torch/streams.py",
         "        before = state.detach().clone()\n",
-        '        place = state.__dict__.setdefault("p", torch.zeros_like(state))'
-        "\n        before = place.clone()\n"
+        "        place = torch.zeros_like(state)\n"
+        '        place = state.__dict__.setdefault("place", place)\n'
+        "        before = place.clone()\n"
         "        place.add_(torch.as_tensor(amount))\n",
         "tests/torch/test_killed.py",
         "torch",
