@@ -1,8 +1,5 @@
 """Inside a program of the user's, by `torch.compile`."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -112,21 +109,3 @@ def test_sizes_that_come_are_compiled_for_once():
         right = kg.ops.gumbel_softmax(x, 0.7, hard=True, seed=same)
         np.testing.assert_array_equal(program(x), right)
     assert counter.frame_count == 2
-
-
-FIRST = """
-import keras, torch
-import keras_gumbel as kg
-stream = keras.random.SeedGenerator(0)
-def loss(x, weights):
-    y = kg.ops.gumbel_softmax(x, 0.5, hard=True, seed=stream)
-    return (y * weights).sum()
-x = torch.randn(4, 4, requires_grad=True)
-torch.compile(loss, backend="aot_eager")(x, torch.randn(4, 4)).backward()
-assert x.grad.abs().max() > 0
-"""
-
-
-def test_the_first_call_of_a_process_may_be_compiled():
-    """What a thread has of its own is there before the compiler looks."""
-    subprocess.run([sys.executable, "-c", FIRST], check=True)
