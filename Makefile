@@ -59,7 +59,12 @@ test-jax: .venv-jax/.installed
 TORCH_TESTS = tests/torch tests/properties tests/estimators tests/metrics \
   tests/diagnostics $(addprefix tests/test_, golden.py bernoulli_kl.py losses.py \
   formulas.py accumulation.py messages.py misplaced.py choices.py threefry.py \
-  float64.py portable_noise.py)
+  float64.py portable_noise.py) $(addprefix tests/callbacks/test_, backup_runs.py \
+  scheduler_layers.py) $(addprefix tests/conformance/test_, config.py \
+  inference.py keras_masks.py precision.py saving.py shared_generators.py \
+  subclasses.py) $(addprefix tests/ops/test_, restarts.py any_size.py cells.py \
+  gumbel_sinkhorn.py gumbel_softmax.py linear_assignment.py nearest_code.py) \
+  tests/layers/test_in_rnn_cells.py
 test-torch: .venv-torch/.installed
 	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) \
 	  -m 'not slow and not gpu' $(TORCH_TESTS)

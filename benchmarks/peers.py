@@ -100,7 +100,7 @@ def tfp(mode):
     return _tensorflow_step(sample, mode)
 
 
-def ours(mode):
+def sampler_of_ours():
     """keras_gumbel, with a stream of noise as its layers have."""
     import keras
 
@@ -111,34 +111,28 @@ def ours(mode):
     def sample(logits):
         return kg.ops.gumbel_softmax(logits, TEMPERATURE, hard=True, seed=seed)
 
-    return _tensorflow_step(sample, mode)
+    return sample
 
 
-def torch(mode):
-    """`torch.nn.functional.gumbel_softmax`, eager or by `torch.compile`."""
+def ours(mode):
+    """That on TensorFlow."""
+    return _tensorflow_step(sampler_of_ours(), mode)
+
+
+def _torch_step(sample, mode):
     import torch
 
-    def step(logits, weights):
-        logits.grad = None
-        sample = torch.nn.functional.gumbel_softmax(
-            logits, tau=TEMPERATURE, hard=True
-        )
-        (sample * weights).sum().backward()
+    def loss(logits, weights):
+        return (sample(logits) * weights).sum()
 
     if mode == "compile":
         import torch._dynamo
 
-        def loss(logits, weights):
-            sample = torch.nn.functional.gumbel_softmax(
-                logits, tau=TEMPERATURE, hard=True
-            )
-            return (sample * weights).sum()
-
         loss = torch.compile(loss)
 
-        def step(logits, weights):
-            logits.grad = None
-            loss(logits, weights).backward()
+    def step(logits, weights):
+        logits.grad = None
+        loss(logits, weights).backward()
 
     def make(shape):
         logits, weights = map(torch.from_numpy, inputs(shape))
@@ -146,6 +140,21 @@ def torch(mode):
         return lambda: step(logits, weights)
 
     return make
+
+
+def torch(mode):
+    """`torch.nn.functional.gumbel_softmax`, eager or by `torch.compile`."""
+    from torch.nn import functional
+
+    def sample(logits):
+        return functional.gumbel_softmax(logits, tau=TEMPERATURE, hard=True)
+
+    return _torch_step(sample, mode)
+
+
+def ours_on_torch(mode):
+    """keras_gumbel where Keras is set to torch, with a stream of noise."""
+    return _torch_step(sampler_of_ours(), mode)
 
 
 def jax():
@@ -182,6 +191,8 @@ PEERS = {
     "pasted TF, XLA": lambda: pasted("XLA"),
     "pasted TF, graph": lambda: pasted("graph"),
     "pasted TF, eager": lambda: pasted("eager"),
+    "keras_gumbel on torch, compile": lambda: ours_on_torch("compile"),
+    "keras_gumbel on torch, eager": lambda: ours_on_torch("eager"),
     "torch, compile": lambda: torch("compile"),
     "torch, eager": lambda: torch("eager"),
     "JAX, jit": jax,

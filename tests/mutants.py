@@ -801,6 +801,33 @@ MUTANTS = (
         "torch",
     ),
     Mutant(
+        "a compiled kernel keeps its first key",
+        "backend/torch/kernels/fused.py",
+        "program(out, key, torch.tensor(place))",
+        'program(out, _STATE.__dict__.setdefault("key", key), '
+        "torch.tensor(place))",
+        "tests/torch/test_compile.py",
+        "torch",
+    ),
+    Mutant(
+        "a compiler takes a key of noise for a constant",
+        "backend/torch/kernels/opaque.py",
+        "        name, math.prod(shape), key, start, to_torch_dtype(dtype)\n",
+        "        name, math.prod(shape), torch.tensor([2, 0]), start, "
+        "to_torch_dtype(dtype)\n",
+        "tests/torch/test_compile.py",
+        "torch",
+    ),
+    Mutant(
+        "a program for each size of a batch",
+        "backend/torch/kernels/opaque.py",
+        "    start = torch.as_tensor(start)\n",
+        "    start = torch.as_tensor(start)\n"
+        "    key = key + 0 * hash(int(shape[0]))\n",
+        "tests/torch/test_compile.py",
+        "torch",
+    ),
+    Mutant(
         "a block of torch that runs again draws anew",
         "backend/torch/checkpoints.py",
         "    if again:\n",
@@ -809,11 +836,39 @@ MUTANTS = (
         "torch",
     ),
     Mutant(
+        "tangents that are lost in silence",
+        "backend/torch/tracing.py",
+        "    if forward_ad._current_level >= 0:\n",
+        "    if False:\n",
+        "tests/torch/test_forward_mode.py",
+        "torch",
+    ),
+    Mutant(
         "ranks of one noise",
         "backend/torch/streams.py",
         "_part_key(key, _REPLICAS + rank)",
         "_part_key(key, _REPLICAS)",
         "tests/torch/test_streams.py",
+        "torch",
+    ),
+    Mutant(
+        "a place in a stream that is the process's own",
+        "backend/torch/streams.py",
+        "        before = state.detach().clone()\n",
+        "        place = torch.zeros_like(state)\n"
+        '        place = state.__dict__.setdefault("place", place)\n'
+        "        before = place.clone()\n"
+        "        place.add_(torch.as_tensor(amount))\n",
+        "tests/torch/test_killed.py",
+        "torch",
+    ),
+    Mutant(
+        "the stream of a compiled step stands still",
+        "backend/torch/streams.py",
+        "        variable.assign(before + torch.as_tensor(amount, "
+        "dtype=before.dtype))\n        return before\n    with _LOCK:",
+        "        return before\n    with _LOCK:",
+        "tests/torch/test_fit.py",
         "torch",
     ),
     # Codebooks.

@@ -1,5 +1,6 @@
 """Inside a program of the user's, by `torch.compile`."""
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -71,3 +72,40 @@ def test_one_program_serves_every_batch():
             layer.temperature = 0.3
             eager.temperature = 0.3
     assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("kernel", [False, True])
+def test_no_key_is_a_constant(kernel, monkeypatch):
+    """A program goes on with its stream, and so do kernels of the noise."""
+    x = torch.zeros(600, 9)
+    assert x.numel() > fused._SMALLEST
+    if kernel:
+        monkeypatch.delenv(fused.SETTING)
+    stream, same = (keras.random.SeedGenerator(2) for _ in range(2))
+
+    def draw(seed):
+        return kg.ops.gumbel_softmax(x, 0.7, hard=True, seed=seed)
+
+    program = torch.compile(lambda: draw(stream), fullgraph=True)
+    found = [program() for _ in range(3)]
+    monkeypatch.setenv(fused.SETTING, "0")
+    for one in found:
+        np.testing.assert_array_equal(one, draw(same))
+    assert not torch.equal(found[0], found[1])
+    assert stream.state.value.tolist() == [2, 3]
+
+
+def test_sizes_that_come_are_compiled_for_once():
+    """Told nothing, torch makes a program for one size, then one for all."""
+    stream, same = (keras.random.SeedGenerator(2) for _ in range(2))
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+
+    @torch.compile(fullgraph=True, backend=counter)
+    def program(x):
+        return kg.ops.gumbel_softmax(x, 0.7, hard=True, seed=stream)
+
+    for rows in (6, 7, 12, 5, 600):
+        x = logits(rows, rows)
+        right = kg.ops.gumbel_softmax(x, 0.7, hard=True, seed=same)
+        np.testing.assert_array_equal(program(x), right)
+    assert counter.frame_count == 2

@@ -181,3 +181,22 @@ def test_of_ties_the_first_are_in_a_subset():
     np.testing.assert_array_equal(classes[0], [0, 1, 2, 3])
     np.testing.assert_array_equal(classes[1], [50, 51, 52, 53])
     np.testing.assert_array_equal(hot.nonzero()[:4, 1], [0, 1, 2, 3])
+
+
+def test_a_sample_to_which_nothing_comes_back():
+    """A rule above may have no gradient, and then this has none."""
+
+    class Deaf(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, y):
+            return x + y
+
+        @staticmethod
+        def backward(ctx, dz):
+            return None, dz
+
+    x, other = X.clone().requires_grad_(), X.clone().requires_grad_()
+    y = kg.ops.gumbel_softmax(x, hard=True, seed=3)
+    Deaf.apply(y, other).sum().backward()
+    assert x.grad is None
+    np.testing.assert_array_equal(other.grad, torch.ones_like(X))

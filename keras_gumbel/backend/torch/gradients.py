@@ -74,9 +74,14 @@ class _Rule(torch.autograd.Function):
         _, ctx.run_backward, outputs, *args = inputs
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(*output[outputs:], *args)
+        if is_eager():
+            # No zeros for what is kept, as large as the logits.
+            ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Any, ...]:
+        if dy is None:
+            return (None,) * len(ctx.needs_input_grad)
         wanted = any(ctx.needs_input_grad[4:])
         with gradients_wanted(wanted):
             found = ctx.run_backward(dy, *ctx.saved_tensors)

@@ -137,7 +137,9 @@ def _is_plain(args: Any, grad: bool) -> bool:
 
 
 class _Wanted(threading.local):
-    others = True
+    def __init__(self) -> None:
+        # An attribute that comes later would fail a compiler's guard.
+        self.others = True
 
 
 _WANTED = _Wanted()

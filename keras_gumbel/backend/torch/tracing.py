@@ -10,6 +10,7 @@ import torch
 # Keras keeps these to itself.
 from keras.src.backend import compute_output_spec
 from keras.src.export.export_utils import get_input_signature
+from torch.autograd import forward_ad
 
 from keras_gumbel.backend import frames
 
@@ -25,6 +26,9 @@ def is_eager(*args: Any) -> bool:
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return False
     if torch._C._len_torch_dispatch_stack():
+        return False
+    # A rule has no forward mode: torch is to say so.
+    if forward_ad._current_level >= 0:
         return False
     return not any(isinstance(x, torch.Tensor) and x.is_meta for x in args)
 

@@ -29,8 +29,10 @@ SETTING = "KERAS_GUMBEL_COMPILE"
 
 
 class _State(threading.local):
-    at_once = False
-    within = False
+    def __init__(self) -> None:
+        # An attribute that comes later would fail a compiler's guard.
+        self.at_once = False
+        self.within = False
 
 
 _STATE = _State()

@@ -50,6 +50,9 @@ def softmax_vjp(
     gap = x - peak
     scaled = gap / temperature if others_are_wanted() else gap.div_(temperature)
     y = torch.softmax(scaled, axis)
+    del scaled
+    if not others_are_wanted():
+        del gap  # as large as what follows
     dx = torch._softmax_backward_data(dy.to(y.dtype), y, axis, y.dtype)
     dx /= temperature
     # Forbidden rows, NaN, and an infinite gradient at a class that is 0.
