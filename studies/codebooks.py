@@ -172,7 +172,8 @@ def main(output: Path, seeds: int, smoke: bool) -> None:
         errors, without = measured(data, test, every_bits, epochs, seeds)
         draw(axis, errors, without, title)
     axes[0].set(ylabel="mean square error, held out")
-    axes[0].legend()
+    names = axes[0].get_legend_handles_labels()
+    figure.legend(*names, loc="outside lower center", ncols=4)
     output.mkdir(parents=True, exist_ok=True)
     figure.savefig(output / "codebooks.png", dpi=100)
 
