@@ -5,7 +5,6 @@ from typing import Any
 from keras import ops
 
 from keras_gumbel import backend
-from keras_gumbel._tracing import portable_format
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation.arguments import Arguments, is_learned
 from keras_gumbel._validation.tensors import (
@@ -41,7 +40,9 @@ def check_matrices(logits: Any) -> Tensor:
     logits = dense(logits, "logits")
     check_logits(logits)
     check_matrix_shape(logits.shape)
-    if None in logits.shape[-2:] and portable_format() is None:
+    # Other formats have no errors of their own.
+    has_errors = backend.export_format() in (None, "saved_model")
+    if None in logits.shape[-2:] and has_errors:
         logits = backend.with_at_least(
             logits,
             ops.shape(logits)[-2],
