@@ -74,9 +74,12 @@ NAMES = {
     kg.diagnostics: {
         "GradientReport",
         "GradientRow",
+        "TemperatureReport",
+        "TemperatureRow",
         "exact_expectation",
         "exact_gradient",
         "gradient_report",
+        "temperature_report",
     },
     kg.export: {
         "export_with_sampling",
@@ -264,6 +267,16 @@ SIGNATURES = {
     kg.diagnostics.gradient_report: (
         "(objective, logits, estimators=None, temperatures=(0.5, 1.0), "
         "num_samples=1000, *, reference_samples=100000, seed=0)"
+    ),
+    kg.diagnostics.TemperatureReport: "(rows, monitor, steps)",
+    kg.diagnostics.TemperatureRow: (
+        "(estimator, temperature, loss, behind, behind_error, slope_ratio, "
+        "slope_error, relative_variance, seconds)"
+    ),
+    kg.diagnostics.temperature_report: (
+        "(model, x, y=None, temperatures=(0.1, 0.3, 1.0, 3.0), "
+        "estimators=None, *, steps=300, batch_size=32, num_samples=100, "
+        "validation_data=None, monitor='loss', seed=0, verbose=1)"
     ),
     kg.export.export_with_sampling: "(model, path)",
     kg.export.with_noise_input: "(model)",

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_gumbel import numerics
-from keras_gumbel._tracing import is_sampling, mask_of
+from keras_gumbel._tracing import has_keys, is_sampling, mask_of
 from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_flag,
@@ -169,7 +169,7 @@ class LogitsLayer(SamplingLayer):
         None where there is no key, and where a layer draws by noise.
         """
         axis = self._one_axis
-        if axis is None or not self.hard:
+        if axis is None or not self.hard or not has_keys():
             return None
         x = numerics.allowed(logits, class_mask)
         return sources.chosen(self, self.estimator, x, axis)

@@ -44,15 +44,12 @@ def chosen(
     None where the layer is to draw its own, and where noise is what it draws
     with.
     """
+    if not _tracing.has_keys():
+        return None
     if not rule.draws_the_class:
-        if _tracing.has_keys():
-            check_can_be_repeated(
-                layer.name, rule, type(rule).forward in _BY_NOISE
-            )
+        check_can_be_repeated(layer.name, rule, type(rule).forward in _BY_NOISE)
         return None
     key = _tracing.given_key(layer)
-    if key is None:
-        return None
     check_can_be_summed(logits.shape[axis], portable_choice.MOST_CLASSES)
     return portable_choice.chosen(logits, layer.noise_scale, key, axis)
 
