@@ -132,12 +132,18 @@ def _sorted(costs: Tensor) -> Tensors:
     x = x / ops.where(scale > 0, scale, 1.0)
     # Any row is a multiple of the second vector; the largest is farthest from
     # what has been rounded.
-    row = ops.argmax(ops.sum(size, axis=-1), axis=-1)
+    row = _order(-ops.sum(size, axis=-1))[:, 0]
     vector = ops.take_along_axis(x, row[:, None, None], axis=1)
-    rows = ops.argsort(ops.sum(x * vector, axis=-1), axis=-1)
-    columns = ops.argsort(-vector[:, 0], axis=-1)
-    place = ops.argsort(columns, axis=-1)
-    return tuple(ops.cast(x, "int32") for x in (rows, columns, place))
+    rows = _order(ops.sum(x * vector, axis=-1))
+    columns = _order(-vector[:, 0])
+    return rows, columns, _order(ops.cast(columns, x.dtype))
+
+
+def _order(x: Tensor) -> Tensor:
+    """Places from the lowest number on, of ties the first, int32."""
+    return ops.cast(
+        backend.top_k(-x, x.shape[-1] or ops.shape(x)[-1])[1], "int32"
+    )
 
 
 def _entries(costs: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
