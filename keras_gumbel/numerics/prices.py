@@ -132,8 +132,8 @@ def _sorted(costs: Tensor) -> Tensors:
     x = x / ops.where(scale > 0, scale, 1.0)
     # Any row is a multiple of the second vector; the largest is farthest from
     # what has been rounded.
-    row = _order(-ops.sum(size, axis=-1))[:, 0]
-    vector = ops.take_along_axis(x, row[:, None, None], axis=1)
+    _, row = backend.top_k(ops.sum(size, axis=-1), 1)
+    vector = ops.take_along_axis(x, row[:, None], axis=1)
     rows = _order(ops.sum(x * vector, axis=-1))
     columns = _order(-vector[:, 0])
     return rows, columns, _order(ops.cast(columns, x.dtype))
