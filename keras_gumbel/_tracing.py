@@ -28,33 +28,28 @@ _ASKED = _Asked()
 
 
 @contextlib.contextmanager
-def noise_from(source: Source) -> Iterator[None]:
+def _asking(name: str, value: Any) -> Iterator[None]:
+    before = getattr(_ASKED, name)
+    setattr(_ASKED, name, value)
+    try:
+        yield
+    finally:
+        setattr(_ASKED, name, before)
+
+
+def noise_from(source: Source) -> contextlib.AbstractContextManager[None]:
     """In this context every sampling layer samples, with noise of `source`."""
-    before, _ASKED.source = _ASKED.source, source
-    try:
-        yield
-    finally:
-        _ASKED.source = before
+    return _asking("source", source)
 
 
-@contextlib.contextmanager
-def keys_from(keys: Keys) -> Iterator[None]:
+def keys_from(keys: Keys) -> contextlib.AbstractContextManager[None]:
     """In this context every sampling layer samples, by a key for each draw."""
-    before, _ASKED.keys = _ASKED.keys, keys
-    try:
-        yield
-    finally:
-        _ASKED.keys = before
+    return _asking("keys", keys)
 
 
-@contextlib.contextmanager
-def sampling() -> Iterator[None]:
+def sampling() -> contextlib.AbstractContextManager[None]:
     """In this context every sampling layer samples, whatever its setting."""
-    before, _ASKED.sampling = _ASKED.sampling, True
-    try:
-        yield
-    finally:
-        _ASKED.sampling = before
+    return _asking("sampling", True)
 
 
 def is_sampling() -> bool:

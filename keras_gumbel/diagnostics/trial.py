@@ -81,24 +81,25 @@ class Trial:
     @contextlib.contextmanager
     def samples(self, rule: str | Estimator | None) -> Iterator[None]:
         """Have the layers sample by an estimator, or soft; None: as theirs."""
-        if rule is not None:
-            name = "hard" if rule == SOFT else "estimator"
-            takers = check_can_take(self.layers, name, rule)
-            for layer in takers:
-                _set(layer, "hard", rule != SOFT)
-                if rule != SOFT:
-                    _set(layer, "estimator", rule)
-        try:
+        with self._settings_kept():
+            if rule is not None:
+                name = "hard" if rule == SOFT else "estimator"
+                for layer in check_can_take(self.layers, name, rule):
+                    _set(layer, "hard", rule != SOFT)
+                    if rule != SOFT:
+                        _set(layer, "estimator", rule)
             yield
-        finally:
-            for setting in self._settings:
-                _set(*setting)
 
     @contextlib.contextmanager
     def hard_samples(self) -> Iterator[None]:
         """Have the layers sample hard, each by its own estimator."""
-        for layer in self.layers:
-            _set(layer, "hard", True)
+        with self._settings_kept():
+            for layer in self.layers:
+                _set(layer, "hard", True)
+            yield
+
+    @contextlib.contextmanager
+    def _settings_kept(self) -> Iterator[None]:
         try:
             yield
         finally:

@@ -9,9 +9,8 @@ from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel._validation import Arguments, categorical_arguments
 from keras_gumbel.numerics import Draw, conditional_poisson
-from keras_gumbel.ops._op import Op
 from keras_gumbel.ops._rows import Rows
-from keras_gumbel.ops._subsets import of_sizes
+from keras_gumbel.ops._subsets import OfSizes, of_sizes
 
 
 def arguments_of(
@@ -79,17 +78,10 @@ class _Table:
 
 
 @dataclasses.dataclass(frozen=True)
-class Marginals(Op):
-    """P(z_i = 1 | k classes), of a k that is a tensor besides."""
+class Marginals(OfSizes):
+    """P(z_i = 1 | k classes)."""
 
-    most: int
-    others_are_of_rows: ClassVar[bool] = True
     trained_once: ClassVar[str] = "conditional_poisson_marginals"
-
-    @property
-    def others(self) -> int:
-        """How many classes, k."""
-        return 1
 
     def forward(self, draw: Draw, tau: Tensor, *others: Tensor) -> Tensors:
         (k,) = others

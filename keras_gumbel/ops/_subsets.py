@@ -1,5 +1,8 @@
 """How many classes a subset has: as many in each row, or each its own."""
 
+import dataclasses
+from typing import ClassVar
+
 from keras_gumbel import backend
 from keras_gumbel._tracing import portable_format
 from keras_gumbel._typing import Tensor
@@ -11,6 +14,24 @@ from keras_gumbel._validation import (
     sizes_of_rows,
     too_few_for,
 )
+from keras_gumbel.ops._op import Op
+
+
+@dataclasses.dataclass(frozen=True)
+class OfSizes(Op):
+    """Base of the ops of k classes, which is a tensor besides the logits.
+
+    Args:
+        most: The most that any row has, as `of_sizes` returns it.
+    """
+
+    most: int
+    others_are_of_rows: ClassVar[bool] = True
+
+    @property
+    def others(self) -> int:
+        """How many classes, k."""
+        return 1
 
 
 def of_sizes(

@@ -14,9 +14,8 @@ from keras_gumbel.numerics.portable import (
     in_any_format,
 )
 from keras_gumbel.ops import _program
-from keras_gumbel.ops._op import Op
 from keras_gumbel.ops._rows import Rows
-from keras_gumbel.ops._subsets import of_sizes
+from keras_gumbel.ops._subsets import OfSizes, of_sizes
 
 
 def gumbel_top_k(
@@ -192,21 +191,11 @@ def _arguments(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Subset(Op):
-    """1 at the k largest perturbed logits, or its relaxation.
+class _Subset(OfSizes):
+    """1 at the k largest perturbed logits, or its relaxation."""
 
-    How many they are, at most `most`, is a tensor besides: see `of_sizes`.
-    """
-
-    most: int
     hard: bool
-    others_are_of_rows: ClassVar[bool] = True
     trained_once: ClassVar[str] = "gumbel_top_k"
-
-    @property
-    def others(self) -> int:
-        """How many classes, k."""
-        return 1
 
     def forward(self, draw: Draw, tau: Tensor, *others: Tensor) -> Tensors:
         (k,) = others
