@@ -66,12 +66,29 @@ def pytest_configure(config):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """A module says by `SLOW_IS_NIGHTLY` that its slow tests are for nights."""
+def pytest_collection_modifyitems(config, items):
+    """Which rows of a test are slow, and which slow tests are for nights.
+
+    A test names the first by `slow_ids`, a module the second by
+    `SLOW_IS_NIGHTLY`.
+    """
+    named, found = set(), set()
     for item in items:
+        rows = item.get_closest_marker("slow_ids")
+        if rows:
+            test = item.function.__qualname__
+            named.update((test, row) for row in rows.args)
+            found.add((test, item.callspec.id))
+            if item.callspec.id in rows.args:
+                item.add_marker(pytest.mark.slow)
         nightly = getattr(getattr(item, "module", None), "SLOW_IS_NIGHTLY", 0)
         if nightly and item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.nightly)
+    # A row that is asked for by its name comes without the others, and other
+    # backends do without some.
+    some = any("::" in name for name in config.args)
+    if named - found and BACKEND == "tensorflow" and not some:
+        raise pytest.UsageError(f"slow_ids without a row: {named - found}")
 
 
 def pytest_collection_finish():

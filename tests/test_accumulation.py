@@ -93,6 +93,7 @@ def test_the_table_of_an_embedding(policy, how, within):
     _check_equal_terms(layer, policy, training, within)
 
 
+@pytest.mark.slow_ids("hard-training-mixed_bfloat16")
 @pytest.mark.tensorflow
 @each_policy
 @_each_way("training", "argmax")
@@ -176,6 +177,7 @@ def _gradients(row, dtype, policy):
     return [as_array(x) for x in tape.gradient(loss, [tau, *weights])]
 
 
+@pytest.mark.slow_ids("mixed_bfloat16-GumbelQuantizer-soft")
 @pytest.mark.tensorflow
 @each_of(
     LAYERS,

@@ -27,6 +27,7 @@ def test_each_of_ten_answers_has_lines_that_check_it():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_replicas():
     """In a process of its own, since devices are made when it starts."""

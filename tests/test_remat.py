@@ -234,6 +234,7 @@ class Implied(keras.layers.Layer):
         return self.block(x)
 
 
+@pytest.mark.slow
 def test_fit_trains_alike_with_xla():
     row = next(row for row in LAYERS if str(row) == "GumbelSoftmax-hard")
     x = row.logits(batch=8)

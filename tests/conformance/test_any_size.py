@@ -41,6 +41,7 @@ def unknown(function, built):
     return call
 
 
+@pytest.mark.slow_ids("GumbelQuantizer-hard-unknown", "GumbelTopK-hard-unknown")
 @pytest.mark.tensorflow
 @covering(
     LAYERS,
@@ -78,6 +79,7 @@ def test_another_size_the_same_sample(row, how):
         np.testing.assert_allclose(mine, right, rtol=0, atol=8e-6 * scale)
 
 
+@pytest.mark.slow_ids("GumbelSinkhorn-hard")
 @each_of(LAYERS, gate=("GumbelSinkhorn-hard", *TRAINED[:1]))
 def test_fit_of_any_batch(row):
     """With a last batch that is smaller: as by XLA, which knows each size."""

@@ -63,6 +63,7 @@ def seen(folder):
     return json.loads((folder / "seen.json").read_text())
 
 
+@pytest.mark.slow
 @each_function
 def test_functions_draw_different_noise_on_each_replica(name, seen):
     for kind in ("int", "stream"):

@@ -209,6 +209,7 @@ def test_a_reference_that_is_sampled_states_its_error(seed, monkeypatch):
     assert unbiased.relative_bias + unbiased.bias_error > 1e-4
 
 
+@pytest.mark.slow
 def test_more_than_a_million_states_are_sampled(seed):
     """20 bits: 1,048,576 states, and the gradient p (1 - p) c of each."""
     cost = np.stack([np.zeros(20), np.linspace(1, 3, 20)], -1)
@@ -305,6 +306,7 @@ def test_a_gradient_of_nan_is_no_good_one():
     assert math.isnan(row.cosine)
 
 
+@pytest.mark.slow
 def test_forbidden_classes(seed):
     logits = np.array([[0.5, -np.inf, -0.3], [0.0, 1.0, -np.inf]], "float32")
     report = gradient_report(

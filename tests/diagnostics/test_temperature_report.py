@@ -73,6 +73,7 @@ def quick(model, temperatures=(0.5, 2.0), estimators=None, **options):
 # ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow_ids("1.0")
 @pytest.mark.parametrize("factor", [1.0, 2.0, *slow(0.5, -1.0)])
 def test_the_slope_ratio_shows_a_planted_bias(factor):
     """The loss is quadratic in the sample: ReinMax at 1 has no bias there.
@@ -94,6 +95,7 @@ def test_the_slope_ratio_shows_a_planted_bias(factor):
     assert far * row.slope_error < 0.4 * abs(1 / factor)
 
 
+@pytest.mark.slow
 def test_a_high_temperature_promises_too_little():
     """The gradient of `st_gumbel` vanishes as 1 / temperature."""
     row, far = quick(trained_model(), [30.0, 3000.0], num_samples=20).rows
@@ -101,6 +103,7 @@ def test_a_high_temperature_promises_too_little():
     assert far.slope_ratio == pytest.approx(100 * row.slope_ratio, rel=0.2)
 
 
+@pytest.mark.slow
 def test_the_variance_is_that_of_the_gradient_to_the_logits():
     """One linear map of constant input: its kernel's gradient is the logits'.
 
@@ -141,6 +144,7 @@ def test_the_variance_is_that_of_the_gradient_to_the_logits():
     )
 
 
+@pytest.mark.slow_ids("held out")
 @pytest.mark.parametrize("given", [True, False], ids=["held out", "the same"])
 def test_the_loss_is_that_of_a_training_by_hand(given):
     """Without noise a sample is the largest logit, in training and after."""
@@ -169,6 +173,7 @@ def test_the_loss_is_that_of_a_training_by_hand(given):
         assert row.behind == pytest.approx(row.loss - best.loss, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_soft_samples_and_estimators_are_rows():
     """A row does not depend on the others."""
     rules = ["soft", "st_gumbel", kg.estimators.GumbelRao(num_samples=3)]
@@ -188,6 +193,7 @@ def test_soft_samples_and_estimators_are_rows():
     assert own.loss == rows[1].loss
 
 
+@pytest.mark.slow
 def test_functions_that_read_the_temperature_of_a_layer_take_part():
     """As in a variational autoencoder that samples by `kg.ops`."""
 
@@ -226,6 +232,7 @@ def test_functions_that_read_the_temperature_of_a_layer_take_part():
 # ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow_ids("{'steps_per_execution': 3}")
 @pytest.mark.parametrize(
     "options",
     [
@@ -266,6 +273,7 @@ def test_the_model_is_left_as_it_was_after_an_error():
 # ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_half_precision():
     """The loss is scaled, and the slope is not: as in float32."""
     with_policy = {"dtype": "mixed_float16"}
@@ -295,6 +303,7 @@ def test_half_precision():
     assert far * row.slope_error < 0.4
 
 
+@pytest.mark.slow
 def test_several_inputs_no_targets_and_a_layer_of_gates():
     a, b = keras.Input((6,), name="a"), keras.Input((3,), name="b")
     gates = kg.GumbelSigmoid(hard=True)(keras.layers.Dense(3)(a))
@@ -313,6 +322,7 @@ def test_several_inputs_no_targets_and_a_layer_of_gates():
     assert all(math.isfinite(row.loss) for row in report.rows)
 
 
+@pytest.mark.slow
 def test_where_nothing_learns_through_the_samples():
     """Logits that are data: no gradient, so no slope and no variance."""
     model = keras.Sequential(
@@ -384,6 +394,7 @@ def test_its_dict_holds_all_of_it(report):
     assert TemperatureReport(rows=rows, **kept) == report
 
 
+@pytest.mark.slow
 def test_it_draws_a_picture(report, tmp_path):
     path = tmp_path / "report.png"
     report.plot(path)
@@ -401,6 +412,7 @@ def test_without_matplotlib_it_says_what_to_install(report, monkeypatch):
         report.plot("report.png")
 
 
+@pytest.mark.slow
 def test_progress_ends_where_it_said(capfd):
     quick(trained_model(), verbose=2)
     assert "42/42" in capfd.readouterr().out
@@ -440,6 +452,7 @@ def test_arguments(options, exception, message):
         quick(trained_model(), **options)
 
 
+@pytest.mark.slow_ids("no estimator")
 @pytest.mark.parametrize(
     ("model", "rules", "exception", "message"),
     [

@@ -116,6 +116,7 @@ def _sample(name, function, s, tau, logits, backward_temperature=None, **more):
     )
 
 
+@pytest.mark.slow_ids("0.5-gumbel_rao-one-hot", "0.5-reinmax-row")
 @each_pair
 @pytest.mark.parametrize("s", [0.5, 2.0])
 def test_a_noise_scale_is_a_change_of_units(name, function, s):

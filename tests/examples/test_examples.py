@@ -31,6 +31,7 @@ def test_quickstart():
     assert 5 <= len(np.unique(example.codes)) <= 16
 
 
+@pytest.mark.slow
 def test_vae():
     """The bound is far above that of pixels which are told one by one."""
     example = run("vae")
@@ -45,6 +46,7 @@ def test_vae():
     assert new.std(axis=0).mean() > 0.1
 
 
+@pytest.mark.slow
 def test_codebook():
     example = run("codebook")
     for stage in (1, 2):
@@ -58,6 +60,7 @@ def test_codebook():
     np.testing.assert_allclose(as_array(example.restored), y, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_hard_attention():
     example = run("hard_attention")
     assert example.accuracy > 0.98
@@ -70,6 +73,7 @@ def test_hard_attention():
     assert np.mean(is_keyword[read]) > 0.98
 
 
+@pytest.mark.slow
 def test_gates_and_pruning():
     example = run("gates_and_pruning")
     assert example.accuracy > 0.85
@@ -81,6 +85,7 @@ def test_gates_and_pruning():
     assert example.small.input_shape == (None, len(example.kept))
 
 
+@pytest.mark.slow
 def test_discrete_actions():
     example = run("discrete_actions")
     assert set(np.unique(example.taken)) == {0, 1}
@@ -91,6 +96,7 @@ def test_discrete_actions():
     assert np.mean(example.taken.argmax(axis=-1) // 2 == along) > 0.85
 
 
+@pytest.mark.slow
 def test_sorting():
     example = run("sorting")
     assert example.right > 0.95
@@ -98,6 +104,7 @@ def test_sorting():
     assert np.array_equal(np.sort(example.moved), np.sort(example.test))
 
 
+@pytest.mark.slow
 def test_soft_tokens():
     """Ten tokens name ten sums, each its own: no other code is all right."""
     example = run("soft_tokens")
@@ -110,6 +117,7 @@ def sampler():
     return run("sampler")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top_k", [None, 3])
 def test_tokens_of_the_sampler_follow_their_law(sampler, top_k):
     """200,000 tokens; detected: a temperature of 1 in place of 0.7."""
@@ -126,6 +134,7 @@ def test_tokens_of_the_sampler_follow_their_law(sampler, top_k):
     assert stats.chisquare(counts, law * 200_000).pvalue > FALSE_FAIL_RATE
 
 
+@pytest.mark.slow
 def test_a_seed_of_the_sampler_is_a_text(sampler):
     def write(temperature, seed, wrap=lambda function: function):
         draw = sampler.Sampler(temperature, seed=seed)
@@ -143,6 +152,7 @@ def test_a_seed_of_the_sampler_is_a_text(sampler):
     assert line == sampler.TEXT[:28]
 
 
+@pytest.mark.slow
 def test_annealing():
     example = run("annealing")
     gaps = {name: hard - soft for name, (soft, hard) in example.found.items()}
@@ -170,6 +180,7 @@ sys.exit("keras_gumbel" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_export_and_serve():
     """Shares of 200 draws for each row: five standard errors are 0.006."""
     example = run("export_and_serve")

@@ -25,6 +25,7 @@ def printed(notebook):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_the_notebook_runs(tmp_path, monkeypatch):

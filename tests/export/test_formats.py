@@ -103,6 +103,7 @@ def test_sampling_is_refused_before_anything_is_written(row, target, tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnx", *slow("litert")])
 def test_a_best_permutation_is_refused(target, tmp_path):
     (row,) = (row for row in LAYERS if str(row) == MATCHED)

@@ -92,6 +92,7 @@ CASES = [(name, target) for name in MAKE for target in FORMATS]
 GATE = [("by loss", "litert"), ("projection", "onnx")]
 
 
+@pytest.mark.slow_ids("projection-onnx")
 @pytest.mark.parametrize(
     ("name", "target"),
     [*GATE, *slow_rows(*(case for case in CASES if case not in GATE))],

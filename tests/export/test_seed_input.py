@@ -79,6 +79,7 @@ def test_the_words_of_each_runtime_are_exact(target, tmp_path):
                 np.testing.assert_array_equal(np.ravel(mine), other)
 
 
+@pytest.mark.slow_ids("GumbelSoftmax-hard-onnx")
 @EACH
 @each_of(PORTABLE, gate=GATE)
 def test_samples_equal_keras(row, target, tmp_path):
@@ -180,6 +181,7 @@ def test_the_rule_for_keys_that_the_docstring_tells():
         )
 
 
+@pytest.mark.slow_ids("axis1")
 @pytest.mark.parametrize("axis", [1, (1, 2)])
 def test_other_axes(axis):
     x = numbers(5, 4, 3, 2)
@@ -194,6 +196,7 @@ def test_other_axes(axis):
         )
 
 
+@pytest.mark.slow_ids("None", "reinmax")
 @pytest.mark.parametrize("estimator", [None, "st_gumbel", "reinmax"])
 def test_codes_of_several_stages_and_groups(estimator):
     """A draw for each stage, of all groups at once."""
@@ -231,6 +234,7 @@ def test_noise_that_is_rounded(levels):
     )
 
 
+@pytest.mark.slow_ids("True")
 @pytest.mark.parametrize("hard", [True, False])
 def test_float64_and_far_rows(hard):
     x = numbers(64, CLASSES).astype("float64")
@@ -265,6 +269,7 @@ def test_an_opset_without_xor_is_refused(settings, tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.slow_ids("onnx")
 @EACH
 def test_a_seed_of_another_size_is_an_error(target, tmp_path):
     path = written(kg.export.with_seed_input(simple()), target, tmp_path)
@@ -335,6 +340,7 @@ class Cell(keras.Layer):
         return y, [y]
 
 
+@pytest.mark.slow
 def test_a_loop_is_refused_and_its_steps_are_not():
     x = keras.Input((5, 4))
     model = keras.Model(x, keras.layers.RNN(Cell())(x))

@@ -30,6 +30,9 @@ def check_no_nan(function, dy, *arguments):
                 assert not np.isnan(np.asarray(found, "float64")).any()
 
 
+@pytest.mark.slow_ids(
+    "orders False", "permutations", "rows gumbel_rao", "subsets False"
+)
 @pytest.mark.parametrize("name", [x for x in CASES if " of many" not in x])
 def test_a_sample_and_its_gradient_have_none_inside(name):
     function, arguments, dy, _ = CASES[name]

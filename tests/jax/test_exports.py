@@ -50,6 +50,12 @@ def with_gradients(name):
     return run, [upstream, *arguments]
 
 
+@pytest.mark.slow_ids(
+    "matrices-any",
+    "one-hot gumbel_rao-any",
+    "permutations-any",
+    "subsets False-any",
+)
 @pytest.mark.parametrize(
     ("name", "rows"),
     [*((name, "any") for name in EXPORTED), ("one-hot st_gumbel", "fixed")],
@@ -86,6 +92,7 @@ def test_a_program_takes_a_key():
         np.testing.assert_array_equal(found, right)
 
 
+@pytest.mark.slow_ids("reinmax")
 @pytest.mark.parametrize("estimator", ["st_gumbel", "reinmax"])
 def test_a_seed_as_an_input(estimator):
     """A program of no state, with the samples of the layer."""
@@ -103,6 +110,7 @@ def test_a_seed_as_an_input(estimator):
         np.testing.assert_array_equal(found, layer(x, training=True))
 
 
+@pytest.mark.slow_ids("False")
 @pytest.mark.parametrize("training", [False, True])
 def test_a_model_is_a_program(training):
     """By values: the next place of its streams is part of what it gives."""

@@ -40,6 +40,7 @@ def test_under_jit_nothing_changes(rule):
     assert np.abs(eager[1]).max() > 1e-3
 
 
+@pytest.mark.slow_ids("gumbel_rao", "st_gumbel")
 @pytest.mark.parametrize("rule", RULES)
 def test_vmap_is_a_loop(rule):
     """Over examples and their keys."""
@@ -145,6 +146,7 @@ CHOICES = {
 }
 
 
+@pytest.mark.slow_ids("a penalty")
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_block_that_runs_again_draws_once(name):
     """By `kg.remat`, in `fit`, and learns what it learns without."""

@@ -86,6 +86,7 @@ class Block(keras.layers.Layer):
         return self.run(x, training=training)
 
 
+@pytest.mark.slow_ids("projection")
 @pytest.mark.parametrize("make", [vectors, projection, *slow(by_loss, bits)])
 def test_a_block_that_runs_again_learns_the_same(make):
     x = np.random.default_rng(0).normal(size=(BATCH * STEPS, 4))

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_replicas_keep_identical_codebooks():
     script = pathlib.Path(__file__).with_name("replicas_of_codebooks.py")

@@ -273,6 +273,7 @@ class TestForward:
 
 
 class TestCodes:
+    @pytest.mark.slow_ids("1-False")
     @pytest.mark.parametrize(
         ("groups", "masked"),
         [(1, False), (2, True), *slow_rows((1, True), (2, False))],
@@ -718,6 +719,7 @@ def test_calls_that_do_not_fit(call, exception, message):
         call(quantizer())
 
 
+@pytest.mark.slow_ids("eager-projection")
 @pytest.mark.parametrize("similarity", ["projection", "distance"])
 @pytest.mark.parametrize("mode", ["eager", *slow("graph", "compiled")])
 def test_by_default_codes_begin_as_data(similarity, mode):
@@ -781,6 +783,7 @@ def test_the_diversity_is_that_of_the_mean(masked):
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_of_a_fitted_layer_goes_on(tmp_path):
     keras.utils.set_random_seed(2)
     inputs = keras.Input((FEATURES,))

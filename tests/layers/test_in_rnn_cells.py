@@ -80,6 +80,7 @@ def test_every_layer_trains_in_a_cell(row, unroll):
     assert len(steps) == STEPS  # each step has noise of its own
 
 
+@pytest.mark.slow
 @ROLLED
 @pytest.mark.parametrize(
     "jit_compile",

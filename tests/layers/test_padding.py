@@ -142,6 +142,7 @@ def test_gates_are_covered_by_a_mask_of_their_own_shape():
     np.testing.assert_array_equal(mask_of(y), REAL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hard", [False, *slow(True)])
 def test_a_set_with_padding_is_sorted_among_itself(hard):
     """A mask of the rows of a matrix is of items, and of their places."""

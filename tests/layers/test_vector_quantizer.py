@@ -280,6 +280,7 @@ def test_dead_codes_are_moved_and_living_ones_stay(update, mode):
         np.testing.assert_array_equal(after[0], table[0, 0, 0])
 
 
+@pytest.mark.slow
 def test_error_falls_with_each_stage():
     x = vectors(4000)
     layer = kg.VectorQuantizer(16, num_stages=4, seed=3)

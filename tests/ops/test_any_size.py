@@ -226,6 +226,11 @@ def close(mine, right, tolerance):
     np.testing.assert_allclose(mine, right, rtol=0, atol=tolerance * scale)
 
 
+@pytest.mark.slow_ids(
+    "gumbel_rao-eager-True",
+    "gumbel_rao-unknown-True",
+    "top k of rows-unknown-True",
+)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("masked", [True, *slow(False)])
 @pytest.mark.parametrize("how", ["eager", "unknown"])

@@ -145,6 +145,7 @@ def test_a_seed_is_a_subset(mode, seed):
     np.testing.assert_array_equal(to_numpy(run(tensor(x))), right)
 
 
+@pytest.mark.slow_ids("None")
 @pytest.mark.parametrize("k", [None, K, *slow(0, 1, CLASSES)])
 def test_marginals_and_their_gradient(k, seed):
     """Of every size, none and all too; a sample's gradient is the same."""
@@ -228,6 +229,7 @@ def test_one_of_all_is_a_softmax(seed):
     np.testing.assert_allclose(p, reference.softmax(x, 1.0), atol=1e-14)
 
 
+@pytest.mark.slow
 def test_many_classes_of_which_many(seed):
     """By the products that the polynomials are the coefficients of."""
     x = normal((2, 400), seed, "float64")
@@ -284,6 +286,7 @@ def test_logits_of_any_size(scale, seed):
     np.testing.assert_allclose(p[0], mean, atol=1e-11 if scale < 1e5 else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", *slow("float16")])
 def test_half_precision(dtype, seed):
     """Exactly 0 and 1, from float64 within."""
@@ -313,6 +316,7 @@ MASK = np.array(
 )
 
 
+@pytest.mark.slow_ids("mask")
 @pytest.mark.parametrize("by", ["mask", "logits"])
 def test_forbidden_classes(by, seed):
     """0 and without a gradient, even by an infinite one; rows of few."""
@@ -371,6 +375,7 @@ def test_a_k_out_of_range_shows_in_its_row(seed):
     np.testing.assert_array_equal(y[[0, 3]].sum(-1), [3, 0])
 
 
+@pytest.mark.slow_ids("1-shape0")
 @pytest.mark.parametrize(("axis", "shape"), [(1, (2, 5, 3)), (0, (4,))])
 def test_along_any_axis(axis, shape, seed):
     """And with a k for each row."""
@@ -432,6 +437,7 @@ def test_of_sizes_that_only_the_program_knows(seed):
         np.testing.assert_array_equal(run(x, k), right)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_second_derivatives_are_refused():
     x = tf.ones((2, 4))

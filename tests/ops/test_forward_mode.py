@@ -104,6 +104,7 @@ BACKWARD_ONLY = {
 }
 
 
+@pytest.mark.slow_ids("softmax-st_gumbel-within a graph")
 @pytest.mark.parametrize(
     ("name", "place"),
     [
@@ -178,6 +179,7 @@ each_backward_only = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @each_backward_only
 @each_place("eager")
 def test_an_error_where_there_is_none(name, place):

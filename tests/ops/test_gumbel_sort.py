@@ -156,6 +156,7 @@ def test_the_first_of_an_order_are_the_largest(seed):
 each_output = pytest.mark.parametrize("output", OUTPUTS)
 
 
+@pytest.mark.slow_ids("False-True-ranks")
 @each_output
 @pytest.mark.parametrize(
     ("hard", "descending"),
@@ -184,6 +185,7 @@ def test_it_is_the_formula(output, hard, descending, seed):
     np.testing.assert_allclose(y, right, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow_ids("True-permutation", "True-sorted")
 @each_output
 @pytest.mark.parametrize("descending", [True, *slow(False)])
 def test_gradients_are_those_of_the_relaxation(output, descending, seed):
@@ -215,6 +217,7 @@ def test_gradients_are_those_of_the_relaxation(output, descending, seed):
         np.testing.assert_allclose(d_tau, slope / h, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow_ids("130-ranks")
 @pytest.mark.parametrize("output", [*slow("sorted"), "ranks"])
 @pytest.mark.parametrize("n", [1, *slow(2, 37), 130])
 def test_sums_without_a_matrix_are_those_with_one(output, n, seed):
@@ -242,6 +245,7 @@ def test_sums_without_a_matrix_are_those_with_one(output, n, seed):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * size)
 
 
+@pytest.mark.slow_ids("permutation", "sorted")
 @each_output
 def test_cold_is_hard(output, seed):
     x = normal(SHAPE, seed)
@@ -265,6 +269,7 @@ def test_the_matrix_sorts(seed):
 # ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow_ids("True-False-ranks", "True-False-sorted")
 @each_output
 @pytest.mark.parametrize("noiseless", [False, *slow(True)])
 @pytest.mark.parametrize("descending", [True, *slow(False)])
@@ -312,6 +317,7 @@ def test_what_is_not_there_has_no_place(output, noiseless, descending, seed):
         np.testing.assert_array_equal(order, right)
 
 
+@pytest.mark.slow_ids("nan-ranks", "nan-sorted")
 @each_output
 @pytest.mark.parametrize("bad", [np.nan, *slow(np.inf)])
 def test_nan_spoils_its_row_alone(output, bad, seed):

@@ -623,6 +623,7 @@ def test_the_perturbed_logits_alone_are_kept():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_second_derivatives_are_refused():
     """And only they: an outer tape that is not asked is no matter."""

@@ -86,6 +86,7 @@ def of_rank(k, axis, shape):
     return np.expand_dims(k, axis)
 
 
+@pytest.mark.slow_ids("-1-shape0-False")
 @pytest.mark.parametrize(
     ("axis", "shape", "hard"),
     [

@@ -91,6 +91,7 @@ def kinds(n, m, rng, count=6):
     }
 
 
+@pytest.mark.slow_ids("20-20")
 @pytest.mark.parametrize(
     ("n", "m"),
     [
@@ -117,6 +118,7 @@ def test_the_sum_is_that_of_scipy(n, m, seed):
             np.testing.assert_array_equal(columns, unique)
 
 
+@pytest.mark.slow_ids("5")
 @pytest.mark.parametrize("n", [5, 3])
 def test_as_many_pairs_as_possible_and_then_the_largest_sum(n, seed):
     """Beside all choices of 5 columns, with whole numbers: exactly."""
@@ -171,6 +173,7 @@ def test_a_matrix_that_is_none(bad):
     assert solve(logits).tolist() == [[0, 1, 2], [-1, -1, -1], [0, 1, 2]]
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_any_batch_in_every_mode(seed):
     logits = np.random.default_rng(seed).normal(size=(2, 3, 5, 5))
@@ -195,6 +198,7 @@ def test_a_matrix_alone_and_none(seed):
     assert solve(logits[:, :0]).shape == (2, 0, 5)
 
 
+@pytest.mark.slow
 def test_half_precision(seed):
     logits = np.random.default_rng(seed).normal(size=(6, 6))
     logits = keras.ops.cast(logits, "bfloat16")
@@ -219,6 +223,7 @@ def test_refuses_what_has_no_column_for_each_row(shape, what):
     assert f"Received: logits of shape {shape}" in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_refuses_more_rows_than_columns_once_they_are_known():
     call = tf.function(

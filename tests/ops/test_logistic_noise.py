@@ -122,6 +122,7 @@ def one_sided(shape, seed):
     return np.minimum(sample(shape, seed), np.float32(9.0))
 
 
+@pytest.mark.slow
 def test_other_noise_is_caught(seed):
     with pytest.raises(AssertionError):
         gate_laws.check_logistic(normal, seed)

@@ -100,6 +100,7 @@ def test_a_stream_moves_by_a_draw_for_each():
     np.testing.assert_array_equal(*after)
 
 
+@pytest.mark.slow
 def test_a_loss_in_a_map_learns_what_it_learns_outside():
     """Of a user's loss for each example, by gradients around the map."""
     dense = keras.layers.Dense(6)
