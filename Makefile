@@ -50,9 +50,12 @@ test-tensorflow: $(VENV)/.test
 	$(CACHED) $(BIN)/python $(PYTEST) -m 'not slow and not gpu and not uncached'
 	$(BIN)/python $(PYTEST) -m 'uncached and not slow and not gpu' tests
 
-# Where TensorFlow is not installed.
+# Where TensorFlow is not installed. JAX keeps its programs too.
+CACHED_JAX = JAX_COMPILATION_CACHE_DIR="$(abspath .venv-jax)/xla" \
+  JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
+  JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 test-jax: .venv-jax/.installed
-	KERAS_BACKEND=jax JAX_ENABLE_X64=1 .venv-jax/bin/python $(PYTEST) \
+	KERAS_BACKEND=jax JAX_ENABLE_X64=1 $(CACHED_JAX) .venv-jax/bin/python $(PYTEST) \
 	  -m 'not slow and not gpu' tests
 
 # Where neither TensorFlow nor JAX is installed: what is known to hold there.

@@ -34,7 +34,7 @@ class Sorter(keras.Model):
 
 
 sorter = Sorter()
-sorter.compile(keras.optimizers.Adam(0.01), "mse")
+sorter.compile(keras.optimizers.Adam(3e-3), "mse")
 train = lists(8000, seed=0)
 sorter.fit(train, np.sort(train), batch_size=64, epochs=8, verbose=0)
 
