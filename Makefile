@@ -46,17 +46,26 @@ docs: $(VENV)/.test  ## the site, into site/; any warning is an error
 
 test: test-$(BACKEND)  ## the whole suite, less what is marked slow
 
+# In halves: TensorFlow frees no program before its process ends.
+HALF = tests/ops tests/layers tests/conformance
 test-tensorflow: $(VENV)/.test
-	$(CACHED) $(BIN)/python $(PYTEST) -m 'not slow and not gpu and not uncached'
+	$(CACHED) $(BIN)/python $(PYTEST) -m 'not slow and not gpu and not uncached' \
+	  $(HALF)
+	$(CACHED) $(BIN)/python $(PYTEST) -m 'not slow and not gpu and not uncached' \
+	  $(HALF:%=--ignore=%)
 	$(BIN)/python $(PYTEST) -m 'uncached and not slow and not gpu' tests
 
 # Where TensorFlow is not installed. JAX keeps its programs too.
-CACHED_JAX = JAX_COMPILATION_CACHE_DIR="$(abspath .venv-jax)/xla" \
+ON_JAX = KERAS_BACKEND=jax JAX_ENABLE_X64=1 \
+  JAX_COMPILATION_CACHE_DIR="$(abspath .venv-jax)/xla" \
   JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
-  JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+  JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1 .venv-jax/bin/python
+# What is made of operations of Keras alone is left to the night.
+OF_KERAS = tests/diagnostics tests/metrics $(addprefix tests/test_, losses.py \
+  bernoulli_kl.py) $(addprefix tests/estimators/test_, score_function.py \
+  without_replacement.py)
 test-jax: .venv-jax/.installed
-	KERAS_BACKEND=jax JAX_ENABLE_X64=1 $(CACHED_JAX) .venv-jax/bin/python $(PYTEST) \
-	  -m 'not slow and not gpu' tests
+	$(ON_JAX) $(PYTEST) -m 'not slow and not gpu' $(OF_KERAS:%=--ignore=%) tests
 
 # Where neither TensorFlow nor JAX is installed: what is known to hold there.
 TORCH_TESTS = tests/torch tests/properties tests/estimators tests/metrics \
@@ -68,9 +77,9 @@ TORCH_TESTS = tests/torch tests/properties tests/estimators tests/metrics \
   subclasses.py) $(addprefix tests/ops/test_, restarts.py any_size.py cells.py \
   gumbel_sinkhorn.py gumbel_softmax.py linear_assignment.py nearest_code.py) \
   tests/layers/test_in_rnn_cells.py
+ON_TORCH = KERAS_BACKEND=torch .venv-torch/bin/python
 test-torch: .venv-torch/.installed
-	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) \
-	  -m 'not slow and not gpu' $(TORCH_TESTS)
+	$(ON_TORCH) $(PYTEST) -m 'not slow and not gpu' $(TORCH_TESTS)
 
 .venv-jax/.installed .venv-torch/.installed: .venv-%/.installed: \
   tests/matrix/%.txt setup.cfg
@@ -83,8 +92,25 @@ test-torch: .venv-torch/.installed
 test-slow: $(VENV)/.test  ## what is too long for `make test`
 	$(CACHED) $(BIN)/python $(PYTEST) -m 'slow and not nightly and not gpu and not uncached' $(SLOW)
 
-nightly: $(VENV)/.test  ## all slow tests, also those that CI leaves out
-	$(CACHED) $(BIN)/python $(PYTEST) -m 'slow and not gpu and not uncached'
+# A folder at a time, for the same reason. `make -k nightly` goes on after a
+# failure.
+NIGHTLY = $(sort $(patsubst tests/%/,nightly-%,$(dir $(shell grep -l slow tests/*/test_*.py))))
+nightly: $(NIGHTLY) nightly-files nightly-uncached  ## all slow tests, also those that CI leaves out
+
+nightly-%: $(VENV)/.test
+	$(CACHED) $(BIN)/python $(PYTEST) -m 'slow and not gpu and not uncached' tests/$*
+
+nightly-jax: .venv-jax/.installed
+	$(ON_JAX) $(PYTEST) -m 'slow and not gpu' tests/jax
+	$(ON_JAX) $(PYTEST) -m 'not slow and not gpu' $(OF_KERAS)
+
+nightly-torch: .venv-torch/.installed
+	$(ON_TORCH) $(PYTEST) -m 'slow and not gpu' tests/torch
+
+nightly-files: $(VENV)/.test
+	$(CACHED) $(BIN)/python $(PYTEST) -m 'slow and not gpu and not uncached' tests/test_*.py
+
+nightly-uncached: $(VENV)/.test
 	$(BIN)/python $(PYTEST) -m 'slow and uncached and not gpu' tests
 
 soak: $(VENV)/.test  ## 1e11 draws and 1e9 hard samples, each looked at
