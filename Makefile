@@ -67,19 +67,10 @@ OF_KERAS = tests/diagnostics tests/metrics $(addprefix tests/test_, losses.py \
 test-jax: .venv-jax/.installed
 	$(ON_JAX) $(PYTEST) -m 'not slow and not gpu' $(OF_KERAS:%=--ignore=%) tests
 
-# Where neither TensorFlow nor JAX is installed: what is known to hold there.
-TORCH_TESTS = tests/torch tests/properties tests/estimators tests/metrics \
-  tests/diagnostics $(addprefix tests/test_, golden.py bernoulli_kl.py losses.py \
-  formulas.py accumulation.py messages.py misplaced.py choices.py threefry.py \
-  float64.py portable_noise.py) $(addprefix tests/callbacks/test_, backup_runs.py \
-  scheduler_layers.py) $(addprefix tests/conformance/test_, config.py \
-  inference.py keras_masks.py precision.py saving.py shared_generators.py \
-  subclasses.py) $(addprefix tests/ops/test_, restarts.py any_size.py cells.py \
-  gumbel_sinkhorn.py gumbel_softmax.py linear_assignment.py nearest_code.py) \
-  tests/layers/test_in_rnn_cells.py
+# Where neither TensorFlow nor JAX is installed.
 ON_TORCH = KERAS_BACKEND=torch .venv-torch/bin/python
 test-torch: .venv-torch/.installed
-	$(ON_TORCH) $(PYTEST) -m 'not slow and not gpu' $(TORCH_TESTS)
+	$(ON_TORCH) $(PYTEST) -m 'not slow and not gpu' tests
 
 .venv-jax/.installed .venv-torch/.installed: .venv-%/.installed: \
   tests/matrix/%.txt setup.cfg

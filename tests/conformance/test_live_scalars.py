@@ -25,7 +25,7 @@ from tests.conformance.test_saving import (
     through_weights_file,
 )
 from tests.frameworks import tf
-from tests.harness import in_mode, tensor
+from tests.harness import ALWAYS_KNOWN, in_mode, tensor
 
 # Products of layers and modes: `make nightly` runs what is slow of them.
 SLOW_IS_NIGHTLY = True
@@ -47,6 +47,7 @@ def live(layer, names):
     return {name: float(as_array(getattr(layer, name))) for name in names}
 
 
+@pytest.mark.skipif(ALWAYS_KNOWN, reason="nothing is traced")
 @each_of(LAYERS, gate=PARTS[0])
 def test_a_noise_scale_that_is_assigned_counts_in_a_traced_program(row):
     layer = row.create(seed=3)

@@ -7,7 +7,7 @@ import pytest
 import keras_gumbel as kg
 from tests import reference
 from tests.conformance.registry import as_array
-from tests.harness import grad, in_mode, to_numpy, value_and_grad
+from tests.harness import grad, in_mode, tensor, to_numpy, value_and_grad
 from tests.variants import slow_rows
 
 LOGITS = np.random.default_rng(5).normal(size=(6, 4)).astype("float32")
@@ -130,7 +130,7 @@ def test_gates_learn_which_to_open():
     slope = in_mode(
         "graph",
         lambda x: value_and_grad(
-            lambda x: layer(x, training=True) * (0.3 - value), x
+            lambda x: layer(x, training=True) * tensor(0.3 - value), x
         )[1][0],
     )
     for _ in range(60):

@@ -10,7 +10,7 @@ import keras_gumbel as kg
 from keras_gumbel.estimators import StraightThroughGumbel
 from tests import reference
 from tests.conformance.registry import as_array
-from tests.harness import grad, in_mode, tensor, value_and_grad
+from tests.harness import ALWAYS_KNOWN, grad, in_mode, tensor, value_and_grad
 from tests.variants import slow, slow_rows
 
 LOGITS = np.random.default_rng(5).normal(size=(6, 4)).astype("float32")
@@ -128,6 +128,7 @@ class TestTemperature:
         assert layer.non_trainable_weights == [layer.temperature]
         assert layer.temperature.dtype == "float32"
 
+    @pytest.mark.skipif(ALWAYS_KNOWN, reason="known values are an error")
     def test_a_value_that_only_the_program_knows_gives_nan(self):
         call = in_mode(
             "graph", lambda tau: kg.ops.gumbel_softmax(LOGITS, tau, seed=3)
@@ -170,7 +171,10 @@ class TestSchedule:
 
     @pytest.mark.parametrize(
         ("steps_per_execution", "jit_compile"),
-        [(4, True), *slow_rows((1, False), (4, False), (1, True))],
+        # Keras on torch takes one step at a time.
+        [(1, False)]
+        if ALWAYS_KNOWN
+        else [(4, True), *slow_rows((1, False), (4, False), (1, True))],
     )
     def test_is_exact_at_every_step(self, steps_per_execution, jit_compile):
         schedule = kg.schedules.ExponentialAnnealing(4.0, 0.3, 0.2)

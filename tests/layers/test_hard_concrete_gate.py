@@ -7,7 +7,16 @@ import pytest
 import keras_gumbel as kg
 from tests import reference, statistics
 from tests.conformance.registry import as_array
-from tests.harness import grad_to, in_mode, value_and_grad
+from tests.harness import (
+    ALWAYS_KNOWN,
+    APART,
+    dtype_of,
+    grad_to,
+    in_mode,
+    tensor,
+    to_numpy,
+    value_and_grad,
+)
 from tests.ops.test_hard_concrete import check_law, gates
 from tests.statistics import FALSE_FAIL_RATE
 from tests.variants import slow, slow_rows
@@ -52,7 +61,7 @@ class TestTraining:
         y = layer(INPUTS[:, 0], training=True)
         rows = np.ones((6, 5), "float32")
         z = kg.ops.hard_concrete(rows, 0.5, **settings)
-        np.testing.assert_array_equal(y, INPUTS[:, 0] * z)
+        np.testing.assert_allclose(y, INPUTS[:, 0] * as_array(z), rtol=APART)
 
     @pytest.mark.parametrize(
         ("axis", "shape"),
@@ -83,7 +92,8 @@ class TestTraining:
         )
         again = at(seed=3)
         (d_log_alpha,) = grad_to(
-            [again.log_alpha], lambda: again(INPUTS, training=True) * weight
+            [again.log_alpha],
+            lambda: again(INPUTS, training=True) * tensor(weight),
         )
         rows = np.tile(LOG_ALPHA, (6, 1))
         z, (d_rows,) = value_and_grad(
@@ -105,7 +115,7 @@ class TestTraining:
             tau,
         )
         z = kg.ops.hard_concrete(np.tile(LOG_ALPHA, (6, 1)), tau, seed=3)
-        np.testing.assert_array_equal(y, INPUTS[:, 0] * z)
+        np.testing.assert_allclose(y, INPUTS[:, 0] * as_array(z), rtol=APART)
         slope = as_array(slope)
         assert slope.shape == (6, 1)
         assert np.abs(slope).max() > 1e-3
@@ -113,7 +123,7 @@ class TestTraining:
         layer.l0_weight = 2.0
         layer(INPUTS[:, 0], temperature=tau)
         expected = 2 * open_(LOG_ALPHA, tau).sum() / 6
-        assert float(layer.losses[0]) == pytest.approx(expected, rel=1e-5)
+        assert to_numpy(layer.losses[0]) == pytest.approx(expected, rel=1e-5)
 
 
 class TestInference:
@@ -181,7 +191,7 @@ class TestPenalty:
                 assert p > FALSE_FAIL_RATE
         else:
             expected = z[0] != 0
-        assert float(layer.expected_active()) == pytest.approx(
+        assert to_numpy(layer.expected_active()) == pytest.approx(
             expected.sum(), rel=1e-5
         )
 
@@ -202,8 +212,8 @@ class TestPenalty:
         layer(INPUTS, training=training)
         (loss,) = layer.losses
         expected = 0.25 * open_(LOG_ALPHA).sum()
-        assert float(loss) == pytest.approx(expected, rel=1e-6)
-        assert loss.dtype == "float32"
+        assert to_numpy(loss) == pytest.approx(expected, rel=1e-6)
+        assert dtype_of(loss) == "float32"
 
     def test_a_temperature_that_is_not_positive_shows(self):
         layer = at(l0_weight=1.0)
@@ -228,6 +238,7 @@ class TestPenalty:
             0.5 * open_(expected).sum(), rel=1e-5
         )
 
+    @pytest.mark.skipif(ALWAYS_KNOWN, reason="nothing is traced")
     def test_its_weight_is_live(self):
         layer = at(l0_weight=0.25)
         variable, traces = layer.l0_weight, []
@@ -242,7 +253,7 @@ class TestPenalty:
         for weight in (0.25, 0.0, 3.0):
             layer.l0_weight = weight
             assert layer.l0_weight is variable
-            assert float(penalty()) == pytest.approx(
+            assert to_numpy(penalty()) == pytest.approx(
                 weight * open_(LOG_ALPHA).sum(), rel=1e-6
             )
             traced.append(len(traces))
@@ -302,7 +313,7 @@ class TestMask:
         layer = at(seed=3, l0_weight=1.0)
         made = call(layer)
         penalty = open_(LOG_ALPHA)[self.MASK].sum()
-        assert float(layer.losses[0]) == pytest.approx(penalty, rel=1e-6)
+        assert to_numpy(layer.losses[0]) == pytest.approx(penalty, rel=1e-6)
         plain = as_array(at(seed=3)(INPUTS, training=training))
         np.testing.assert_array_equal(made, np.where(self.MASK, plain, 0))
         np.testing.assert_array_equal(slope[~self.MASK], 0)
@@ -321,7 +332,7 @@ class TestMask:
         plain = as_array(at(seed=3)(INPUTS, training=training))
         np.testing.assert_array_equal(y, np.where(mask, plain, 0))
         penalty = np.where(mask, open_(LOG_ALPHA), 0).sum() / 6
-        assert float(model.losses[0]) == pytest.approx(penalty, rel=1e-6)
+        assert to_numpy(model.losses[0]) == pytest.approx(penalty, rel=1e-6)
 
 
 class TestNumbers:
@@ -368,7 +379,7 @@ class TestNumbers:
             np.testing.assert_array_equal(y, expected)
         else:
             np.testing.assert_allclose(as_array(y), as_array(expected), 2**-8)
-        assert y.dtype == dtype
+        assert dtype_of(y) == dtype
         assert layer.log_alpha.dtype == layer.l0_weight.dtype == "float32"
 
 

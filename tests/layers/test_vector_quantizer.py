@@ -325,7 +325,7 @@ def test_an_estimator_gives_the_gradient_of_the_sampled_codes():
     )
 
     def directly(x):
-        squares = keras.ops.square(x[:, None] - table)
+        squares = keras.ops.square(x[:, None] - tensor(table))
         return kg.ops.sample_embedding(
             -keras.ops.sum(squares, axis=-1),
             tensor(table),

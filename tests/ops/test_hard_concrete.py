@@ -8,7 +8,7 @@ import keras_gumbel as kg
 from tests import reference, statistics
 from tests.conformance.registry import as_array
 from tests.frameworks import tf
-from tests.harness import value_and_grad
+from tests.harness import dtype_of, value_and_grad
 from tests.keras_harness import restart
 from tests.statistics import FALSE_FAIL_RATE
 
@@ -140,7 +140,7 @@ def test_value(dtype, tolerance, scale, seed):
     log_alpha = normal(SHAPE, seed, dtype)
     z = kg.ops.hard_concrete(log_alpha, 0.75, noise_scale=scale, seed=seed)
     expected = gates(log_alpha + scale * logistic(SHAPE, seed), 0.75)
-    assert z.dtype == dtype
+    assert dtype_of(z) == dtype
     np.testing.assert_allclose(z, expected, rtol=0, atol=tolerance)
 
 

@@ -9,7 +9,14 @@ from keras_gumbel import backend, numerics
 from keras_gumbel.numerics import noise as noise_of_bits
 from tests import gate_laws, reference, statistics
 from tests.frameworks import tf
-from tests.harness import in_mode, modes, tensor, to_numpy
+from tests.harness import (
+    ALWAYS_KNOWN,
+    dtype_of,
+    in_mode,
+    modes,
+    tensor,
+    to_numpy,
+)
 from tests.statistics import FALSE_FAIL_RATE
 
 # The largest and the smallest t there can be, by dtype.
@@ -52,6 +59,8 @@ def test_of_extreme_words(monkeypatch, dtype):
     assert np.all(np.abs(noise[1::2]) <= 4e-7)
 
 
+# Its kernel is held to the formula in `tests/torch/test_noise.py`.
+@pytest.mark.skipif(ALWAYS_KNOWN, reason="a kernel draws, not the formula")
 @pytest.mark.parametrize(
     ("dtype", "rtol", "atol"),
     [("float32", 2e-7, 4e-7), ("float64", 1e-14, 1e-15)],
@@ -152,7 +161,7 @@ def test_golden_values(mode):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_is_rounded_float32(dtype, seed):
     half = kg.ops.sample_logistic((4096,), dtype=dtype, seed=seed)
-    assert half.dtype == dtype
+    assert dtype_of(half) == dtype
     full = kg.ops.sample_logistic((4096,), seed=seed)
     np.testing.assert_array_equal(half, keras.ops.cast(full, dtype))
 

@@ -34,10 +34,13 @@ def first_argmax(
 def one_hot(
     function: Callable[..., Tensor], choice: Tensor, like: Tensor, axis: int
 ) -> Tensor:
-    """1 at the choice, 0 elsewhere."""
+    """1 at the choice, 0 elsewhere; one row of `like` may have many choices."""
     del function
     size = like.shape[axis]
-    hot = torch.zeros_like(like, memory_format=torch.contiguous_format)
+    shape = list(torch.broadcast_shapes(choice.shape, like.shape))
+    hot = like.new_zeros(shape)
+    shape[axis] = 1
+    choice = choice.expand(shape)
     inside = choice.clamp(0, size - 1).long()
     chosen = ((choice >= 0) & (choice < size)).to(like.dtype)
     hot.scatter_(axis, inside, chosen)
