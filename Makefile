@@ -65,12 +65,12 @@ OF_KERAS = tests/diagnostics tests/metrics $(addprefix tests/test_, losses.py \
   bernoulli_kl.py) $(addprefix tests/estimators/test_, score_function.py \
   without_replacement.py)
 test-jax: .venv-jax/.installed
-	$(ON_JAX) $(PYTEST) -m 'not slow and not gpu' $(OF_KERAS:%=--ignore=%) tests
+	$(ON_JAX) $(PYTEST) -m 'not slow and not gpu' $(OF_KERAS:%=--ignore=%)
 
 # Where neither TensorFlow nor JAX is installed.
 ON_TORCH = KERAS_BACKEND=torch .venv-torch/bin/python
 test-torch: .venv-torch/.installed
-	$(ON_TORCH) $(PYTEST) -m 'not slow and not gpu' tests
+	$(ON_TORCH) $(PYTEST) -m 'not slow and not gpu'
 
 .venv-jax/.installed .venv-torch/.installed: .venv-%/.installed: \
   tests/matrix/%.txt setup.cfg

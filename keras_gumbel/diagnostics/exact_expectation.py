@@ -34,7 +34,7 @@ def exact_expectation(objective: Objective, logits: Tensor) -> np.ndarray:
 
     >>> import numpy as np, keras, keras_gumbel as kg
     >>> logits = np.log([[0.1, 0.2, 0.7]])
-    >>> cost = lambda z: keras.ops.sum(z * [3.0, 2.0, 1.0], axis=-1)
+    >>> cost = lambda z: keras.ops.matmul(z, [3.0, 2.0, 1.0])
     >>> kg.diagnostics.exact_expectation(cost, logits).round(6)
     array([1.4])
     """

@@ -32,7 +32,7 @@ def exact_gradient(objective: Objective, logits: Tensor) -> np.ndarray:
     Example:
 
     >>> import numpy as np, keras, keras_gumbel as kg
-    >>> cost = lambda z: keras.ops.sum(z * [3.0, 2.0, 1.0], axis=-1)
+    >>> cost = lambda z: keras.ops.matmul(z, [3.0, 2.0, 1.0])
     >>> kg.diagnostics.exact_gradient(cost, np.zeros(3)).round(6)
     array([ 0.333333,  0.      , -0.333333])
 

@@ -94,7 +94,7 @@ def gradient_report(
     Example:
 
     >>> import keras, keras_gumbel as kg
-    >>> cost = lambda z: keras.ops.sum(z * [3.0, 2.0, 1.0], axis=-1)
+    >>> cost = lambda z: keras.ops.matmul(z, [3.0, 2.0, 1.0])
     >>> report = kg.diagnostics.gradient_report(
     ...     cost, [0.5, 0.0, -0.5], ["st_gumbel", "score_function"], [0.5]
     ... )

@@ -79,7 +79,7 @@ def from_layer(
     >>> tuple(d.log_prob(z).shape)
     (2,)
     >>> layer.temperature = 0.25
-    >>> float(d.temperature.numpy())
+    >>> float(keras.ops.convert_to_numpy(d.temperature))
     0.25
 
     Reference:

@@ -71,7 +71,7 @@ def score_function_loss(
     >>> many = keras.ops.repeat(logits[None], 8, axis=0)
     >>> z = kg.ops.gumbel_softmax(many, hard=True, seed=1)
     >>> z = keras.ops.stop_gradient(z)
-    >>> cost = keras.ops.sum(z * [3.0, 1.0, 2.0], axis=-1)
+    >>> cost = keras.ops.matmul(z, [3.0, 1.0, 2.0])
     >>> loss = kg.estimators.score_function_loss(cost, logits, z)
     >>> bool(keras.ops.all(loss == keras.ops.mean(cost, axis=0)))
     True

@@ -69,7 +69,8 @@ def with_noise_input(model: keras.Model) -> keras.Model:
     >>> [x.name for x in given.inputs][1]
     'choice_noise'
     >>> logits, noise = keras.ops.zeros((1, 3)), [[0.1, 2.0, -0.3]]
-    >>> given([logits, keras.ops.convert_to_tensor(noise)]).numpy()
+    >>> y = given([logits, keras.ops.convert_to_tensor(noise)])
+    >>> keras.ops.convert_to_numpy(y)
     array([[0., 1., 0.]], dtype=float32)
     """
     sampling_layers(model)

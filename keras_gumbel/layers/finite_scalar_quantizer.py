@@ -102,9 +102,9 @@ class FiniteScalarQuantizer(QuietLayer):
     >>> import keras, keras_gumbel as kg
     >>> layer = kg.FiniteScalarQuantizer((8, 5))
     >>> x = keras.ops.convert_to_tensor([[-9.0, 0.1], [0.0, 9.0]])
-    >>> layer(x).numpy().tolist()
+    >>> keras.ops.convert_to_numpy(layer(x)).tolist()
     [[-1.0, 0.0], [0.0, 1.0]]
-    >>> layer.encode(x).numpy().tolist()
+    >>> keras.ops.convert_to_numpy(layer.encode(x)).tolist()
     [16, 36]
 
     Reference:

@@ -89,8 +89,8 @@ class GumbelEmbedding(CategoricalLayer):
     >>> import keras, keras_gumbel as kg
     >>> layer = kg.GumbelEmbedding(512, 16)
     >>> codes = layer(keras.random.normal((4, 10, 512)), training=True)
-    >>> codes.shape
-    TensorShape([4, 10, 16])
+    >>> tuple(codes.shape)
+    (4, 10, 16)
 
     Reference:
         Jang, Gu, Poole, "Categorical Reparameterization with

@@ -146,11 +146,11 @@ class GumbelQuantizer(CountedCodebooks):
     >>> import keras, keras_gumbel as kg
     >>> layer = kg.GumbelQuantizer(320, 256, num_groups=2)
     >>> x = keras.random.normal((4, 10, 128))
-    >>> layer(x, training=True).shape
-    TensorShape([4, 10, 256])
+    >>> tuple(layer(x, training=True).shape)
+    (4, 10, 256)
     >>> codes = layer.encode(x)
-    >>> codes.shape
-    TensorShape([4, 10, 2])
+    >>> tuple(codes.shape)
+    (4, 10, 2)
     >>> bool(keras.ops.all(layer.decode(codes) == layer(x)))
     True
 

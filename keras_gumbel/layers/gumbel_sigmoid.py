@@ -94,7 +94,7 @@ class GumbelSigmoid(LogitsLayer):
     >>> import keras, keras_gumbel as kg
     >>> layer = kg.GumbelSigmoid(temperature=0.5, hard=True, seed=1)
     >>> logits = keras.ops.convert_to_tensor([[2.0, -1.0, 0.0]])
-    >>> layer(logits).numpy().tolist()
+    >>> keras.ops.convert_to_numpy(layer(logits)).tolist()
     [[1.0, 0.0, 0.0]]
 
     Reference:

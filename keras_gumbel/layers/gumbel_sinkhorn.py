@@ -113,7 +113,8 @@ class GumbelSinkhorn(LogitsLayer):
     >>> import keras, keras_gumbel as kg
     >>> layer = kg.GumbelSinkhorn(hard=True, seed=1)
     >>> logits = keras.ops.convert_to_tensor([[9.0, 8.0], [7.0, 1.0]])
-    >>> layer(logits).numpy().tolist()  # 8 + 7 is more than 9 + 1
+    >>> best = layer(logits)  # 8 + 7 is more than 9 + 1
+    >>> keras.ops.convert_to_numpy(best).tolist()
     [[0.0, 1.0], [1.0, 0.0]]
 
     Reference:

@@ -102,7 +102,7 @@ class GumbelSoftmax(CategoricalLayer):
     >>> logits = keras.ops.log([[0.1, 0.2, 0.7]])
     >>> float(keras.ops.sum(layer(logits, training=True)))
     1.0
-    >>> layer(logits).numpy().tolist()
+    >>> keras.ops.convert_to_numpy(layer(logits)).tolist()
     [[0.0, 0.0, 1.0]]
 
     Reference:

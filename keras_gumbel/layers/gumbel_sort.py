@@ -112,9 +112,11 @@ class GumbelSort(LogitsLayer):
 
     >>> import keras, keras_gumbel as kg
     >>> scores = keras.ops.convert_to_tensor([[0.3, 0.9, 0.1]])
-    >>> kg.GumbelSort(hard=True, output="sorted")(scores).numpy().round(1)
+    >>> in_order = kg.GumbelSort(hard=True, output="sorted")(scores)
+    >>> keras.ops.convert_to_numpy(in_order).round(1)
     array([[0.9, 0.3, 0.1]], dtype=float32)
-    >>> kg.GumbelSort(hard=True, output="ranks")(scores).numpy().tolist()
+    >>> ranks = kg.GumbelSort(hard=True, output="ranks")(scores)
+    >>> keras.ops.convert_to_numpy(ranks).tolist()
     [[1.0, 0.0, 2.0]]
 
     Reference:

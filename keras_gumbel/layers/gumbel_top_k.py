@@ -116,9 +116,9 @@ class GumbelTopK(LogitsLayer):
     >>> logits = keras.ops.log([[0.1, 0.2, 0.3, 0.4]])
     >>> float(keras.ops.sum(layer(logits, training=True)))
     2.0
-    >>> layer(logits).numpy().tolist()
+    >>> keras.ops.convert_to_numpy(layer(logits)).tolist()
     [[0.0, 0.0, 1.0, 1.0]]
-    >>> layer(logits, k=[1]).numpy().tolist()
+    >>> keras.ops.convert_to_numpy(layer(logits, k=[1])).tolist()
     [[0.0, 0.0, 0.0, 1.0]]
 
     Reference:

@@ -83,7 +83,8 @@ class SampleArgmaxIndex(CategoricalLayer):
 
     >>> import keras, keras_gumbel as kg
     >>> layer = kg.SampleArgmaxIndex(hard=True)
-    >>> layer(keras.ops.convert_to_tensor([[0.1, 0.7, 0.2]])).numpy().tolist()
+    >>> index = layer(keras.ops.convert_to_tensor([[0.1, 0.7, 0.2]]))
+    >>> keras.ops.convert_to_numpy(index).tolist()
     [1.0]
 
     Reference:

@@ -129,8 +129,8 @@ class VectorQuantizer(LearningCodes):
     >>> x = keras.random.normal((100, 8), seed=2)
     >>> y = layer(x, training=True)
     >>> codes = layer.encode(x)
-    >>> codes.shape
-    TensorShape([100, 2])
+    >>> tuple(codes.shape)
+    (100, 2)
     >>> bool(keras.ops.all(layer.decode(codes) == layer(x)))
     True
 

@@ -91,9 +91,9 @@ def gumbel_sort(
     >>> import keras, keras_gumbel as kg
     >>> scores = keras.ops.convert_to_tensor([1.0, 99.0, 50.0])
     >>> matrix, order = kg.ops.gumbel_sort(scores, hard=True, seed=1)
-    >>> order.numpy().tolist()
+    >>> keras.ops.convert_to_numpy(order).tolist()
     [1, 2, 0]
-    >>> keras.ops.matmul(matrix, scores).numpy().tolist()
+    >>> keras.ops.convert_to_numpy(keras.ops.matmul(matrix, scores)).tolist()
     [99.0, 50.0, 1.0]
 
     Reference:

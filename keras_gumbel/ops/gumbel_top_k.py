@@ -108,15 +108,15 @@ def gumbel_top_k(
     >>> y, indices = kg.ops.gumbel_top_k(logits, 2, hard=True, seed=1)
     >>> float(keras.ops.sum(y))
     2.0
-    >>> keras.ops.take(y[0], indices[0]).numpy().tolist()
+    >>> keras.ops.convert_to_numpy(keras.ops.take(y[0], indices[0])).tolist()
     [1.0, 1.0]
     >>> logits = keras.ops.broadcast_to(logits, (2, 4))
     >>> y, indices = kg.ops.gumbel_top_k(
     ...     logits, [1, 3], max_k=3, hard=True, seed=1
     ... )
-    >>> keras.ops.sum(y, axis=-1).numpy().tolist()
+    >>> keras.ops.convert_to_numpy(keras.ops.sum(y, axis=-1)).tolist()
     [1.0, 3.0]
-    >>> indices[0].numpy().tolist()[1:]
+    >>> keras.ops.convert_to_numpy(indices[0]).tolist()[1:]
     [-1, -1]
 
     Reference:

@@ -82,7 +82,8 @@ def hard_concrete(
     Example:
 
     >>> import keras, keras_gumbel as kg
-    >>> z = kg.ops.hard_concrete(keras.ops.zeros(1000), seed=1).numpy()
+    >>> z = kg.ops.hard_concrete(keras.ops.zeros(1000), seed=1)
+    >>> z = keras.ops.convert_to_numpy(z)
     >>> float(z.min()), float(z.max())
     (0.0, 1.0)
     >>> round(float((z != 0).mean()), 1)  # sigmoid(2 / 3 * log(11)) = 0.83

@@ -40,10 +40,10 @@ def linear_assignment(logits: Tensor) -> Tensor:
 
     >>> import keras, keras_gumbel as kg
     >>> logits = keras.ops.convert_to_tensor([[9.0, 8.0], [7.0, 1.0]])
-    >>> kg.ops.linear_assignment(logits).numpy().tolist()
+    >>> keras.ops.convert_to_numpy(kg.ops.linear_assignment(logits)).tolist()
     [1, 0]
     >>> logits = keras.ops.convert_to_tensor([[9.0, 8.0, 0.0], [9.0, 1.0, 2.0]])
-    >>> kg.ops.linear_assignment(logits).numpy().tolist()
+    >>> keras.ops.convert_to_numpy(kg.ops.linear_assignment(logits)).tolist()
     [1, 0]
 
     Reference:

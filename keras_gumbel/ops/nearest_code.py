@@ -44,7 +44,8 @@ def nearest_code(vectors: Tensor, table: Tensor) -> Tensor:
     >>> import keras, keras_gumbel as kg
     >>> table = keras.ops.convert_to_tensor([[0.0, 0.0], [1.0, 1.0]])
     >>> vectors = keras.ops.convert_to_tensor([[0.1, 0.2], [2.0, 0.9]])
-    >>> kg.ops.nearest_code(vectors, table).numpy().tolist()
+    >>> codes = kg.ops.nearest_code(vectors, table)
+    >>> keras.ops.convert_to_numpy(codes).tolist()
     [0, 1]
 
     Reference:

@@ -81,7 +81,8 @@ def sample_argmax_index(
 
     >>> import keras, keras_gumbel as kg
     >>> logits = keras.ops.convert_to_tensor([[0.0, 50.0, 0.0]])
-    >>> kg.ops.sample_argmax_index(logits, hard=True).numpy().tolist()
+    >>> index = kg.ops.sample_argmax_index(logits, hard=True)
+    >>> keras.ops.convert_to_numpy(index).tolist()
     [1.0]
 
     Reference:

@@ -85,7 +85,8 @@ def sample_embedding(
     >>> import keras, keras_gumbel as kg
     >>> table = keras.ops.convert_to_tensor([[1.0, 2.0], [3.0, 4.0]])
     >>> logits = keras.ops.convert_to_tensor([[50.0, 0.0], [0.0, 50.0]])
-    >>> kg.ops.sample_embedding(logits, table).numpy().tolist()
+    >>> vectors = kg.ops.sample_embedding(logits, table)
+    >>> keras.ops.convert_to_numpy(vectors).tolist()
     [[1.0, 2.0], [3.0, 4.0]]
 
     Reference:

@@ -29,7 +29,8 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
 
     >>> import keras, keras_gumbel as kg
     >>> soft = keras.ops.convert_to_tensor([0.2, 0.8])
-    >>> kg.ops.straight_through(keras.ops.round(soft), soft).numpy().tolist()
+    >>> y = kg.ops.straight_through(keras.ops.round(soft), soft)
+    >>> keras.ops.convert_to_numpy(y).tolist()
     [0.0, 1.0]
 
     Reference:
