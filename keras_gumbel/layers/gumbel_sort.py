@@ -125,6 +125,8 @@ class GumbelSort(LogitsLayer):
     """
 
     _relaxed_mode = "softsort"
+    # As which `output` is kept.
+    _settings = LogitsLayer._settings | {"shown"}
 
     def __init__(
         self,

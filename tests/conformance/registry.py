@@ -40,6 +40,7 @@ class Row:
             None where no mask covers them.
         matrix: Whether a sample is of the last two axes together.
         label: What tells this variant from others of the same arguments.
+        order: What each output can be learnt to be, where it is an order.
         k: How many classes a sample has, which sums to that.
         takes_logits: Whether the input is the logits of the sample.
         weights: How many the layer has that are not trained.
@@ -64,6 +65,7 @@ class Row:
     takes_logits: bool = True
     matrix: bool = False
     label: str = ""
+    order: np.ndarray | None = None
     weights: int = 1
     k: int = 1
     trained_weights: int = 0
@@ -96,6 +98,8 @@ class Row:
     def target(self, logits: np.ndarray) -> np.ndarray:
         """What `model` can learn to make of the logits."""
         target = np.zeros((len(logits), *self.output_shape[1:]), "float32")
+        if self.order is not None:
+            return target + self.order
         if self.is_index:
             return target + 3
         if self.matrix:
@@ -145,7 +149,11 @@ def _are_matchings(y: np.ndarray) -> bool:
 
 
 def _are_relaxed_matchings(y: np.ndarray) -> bool:
-    return _rows_are_relaxed(y) and bool((y.sum(axis=-2) < 1.01).all())
+    # The last step is that of the columns; of 4,000 samples like these the
+    # furthest row is 0.034 off.
+    rows, columns = y.sum(axis=-1), y.sum(axis=-2)
+    sums = (np.abs(rows - 1) < 0.05).all() and (columns < 1.01).all()
+    return bool((y >= 0).all() and sums and (y % 1 > 0).any())
 
 
 def _columns_are_relaxed(y: np.ndarray) -> bool:
@@ -546,6 +554,7 @@ LAYERS = (
         is_sample=_rows_are_relaxed,
         takes_class_mask=False,  # an entry has no place: it has its own tests
         padding="places",
+        order=np.eye(5, dtype="float32"),
     ),
     Row(
         kg.GumbelSort,
@@ -558,6 +567,7 @@ LAYERS = (
         is_sample=_are_permutations_of_rows,
         takes_class_mask=False,
         padding="places",
+        order=np.eye(5, dtype="float32"),
     ),
     Row(
         kg.GumbelSort,
@@ -582,6 +592,7 @@ LAYERS = (
         is_sample=_are_ranks,
         is_index=True,
         takes_class_mask=False,
+        order=np.arange(5, dtype="float32"),
     ),
     Row(
         kg.GumbelTopK,

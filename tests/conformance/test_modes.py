@@ -75,7 +75,7 @@ def test_fit_trains_alike_with_and_without_xla(row, settings):
         losses[jit] = history.history["loss"]
     one, other = losses.values()
     np.testing.assert_allclose(one, other, rtol=1e-5)
-    assert one[-1] < 0.6 * one[0]
+    assert one[-1] < 0.75 * one[0]
 
 
 @each_layer
