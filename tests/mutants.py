@@ -801,6 +801,14 @@ MUTANTS = (
         "torch",
     ),
     Mutant(
+        "a row of torch's shows the first of its choices alone",
+        "backend/torch/kernels/choices.py",
+        "    choice = choice.expand(shape)\n",
+        "    choice = choice[:, :1].expand(shape)\n",
+        "tests/ops/test_num_samples.py",
+        "torch",
+    ),
+    Mutant(
         "a compiled kernel keeps its first key",
         "backend/torch/kernels/fused.py",
         "program(out, key, torch.tensor(place))",

@@ -17,7 +17,6 @@ X = np.random.default_rng(0).normal(size=(40, 6))
 EXACT = 1e-13
 
 
-@pytest.mark.slow_ids("GumbelQuantizer-hard")
 @each_of(LAYERS)
 def test_a_layer_computes_in_it(row):
     """In training too, whatever it keeps in float32: codes, counts, streams."""
@@ -61,7 +60,6 @@ def sorted_scores():
     return layer(tensor(X, "float64")), np.einsum("rij,rj->ri", weights, X)
 
 
-@pytest.mark.slow_ids("mixed_codes", "sorted_scores")
 @pytest.mark.parametrize(
     "case", [relaxed_rows, mixed_codes, projected, sorted_scores]
 )

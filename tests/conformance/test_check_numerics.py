@@ -72,7 +72,6 @@ def _eager(function):
 _GATE = ("GumbelSoftmax-hard", "HardConcreteGate-soft")
 
 
-@pytest.mark.slow_ids("HardConcreteGate-soft-_graph")
 @covering(LAYERS, "place", [_eager, _graph], gate=_GATE)
 def test_calls_and_gradients(row, place, checked):
     logits = tf.constant(row.logits())

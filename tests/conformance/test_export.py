@@ -89,7 +89,6 @@ def exports(tmp_path_factory, request):
     return outputs
 
 
-@pytest.mark.slow_ids("GumbelSoftmax-hard")
 @each_of(LAYERS, gate=("GumbelSoftmax-hard", "HardConcreteGate-soft"))
 def test_equals_the_model_at_inference(row, exports):
     here, there = exports(row, None)

@@ -64,7 +64,6 @@ def value_and_gradient(row, x, training, announce=None, **arguments):
     return as_array(y), as_array(gradient)
 
 
-@pytest.mark.slow_ids("GumbelEmbedding-hard-True", "GumbelSort-ranks-True")
 @covering(
     COVERED,
     "training",

@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pytest
 
 from tests.conformance.registry import (
     LAYERS,
@@ -39,9 +38,6 @@ def test_dtype_and_sample(row, policy):
     assert layer.temperature.dtype == "float32"
 
 
-@pytest.mark.slow_ids(
-    "GumbelSort-ranks-bfloat16", "GumbelSort-sorted-mixed_float16"
-)
 @covering(LAYERS, "policy", POLICIES, gate=GATE)
 def test_gradient_is_finite_at_low_temperature_and_large_logits(row, policy):
     layer = row.create(seed=3, dtype=policy, temperature=1e-3)

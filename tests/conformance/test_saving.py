@@ -128,7 +128,6 @@ def test_a_schedule_and_its_count_come_back(row, tmp_path):
     assert as_array(layer.temperature) == pytest.approx(0.25)
 
 
-@pytest.mark.slow_ids("GumbelTopK-hard")
 @each_of(LAYERS, gate=PARTS[0])
 def test_the_gradient_of_a_loaded_model_is_the_same(row, tmp_path):
     model = row.model(seed=3)

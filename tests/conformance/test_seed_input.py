@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pytest
 
 import keras_gumbel as kg
 from tests.conformance.registry import LAYERS, ONE_OF_EACH, as_array, each_of
@@ -25,14 +24,6 @@ def model_of(row, **settings):
 
 
 # The best permutation is a search with loops, compiled for each of two sizes.
-@pytest.mark.slow_ids(
-    "GumbelQuantizer-hard",
-    "GumbelSinkhorn-soft",
-    "GumbelSoftmax-reinmax",
-    "GumbelSoftmax-soft",
-    "HardConcreteGate-soft",
-    "VectorQuantizer-st_gumbel",
-)
 @each_of(LAYERS, gate=ONE_OF_EACH)
 def test_call_t_is_sample_t_of_the_layer(row):
     """Hard samples to the last bit, soft ones to 5e-6; and each is another.

@@ -18,7 +18,6 @@ from tests.harness import dtype_of, grad, value_and_grad
 MASKED = [row for row in LAYERS if row.takes_class_mask]
 
 
-@pytest.mark.slow_ids("GumbelQuantizer-hard", "VectorQuantizer-st_gumbel")
 @each_layer
 def test_unknown_dimensions(row):
     """Symbolic shapes are true, and the values those of the bare layer."""

@@ -185,7 +185,6 @@ def test_it_is_the_formula(output, hard, descending, seed):
     np.testing.assert_allclose(y, right, rtol=0, atol=tolerance)
 
 
-@pytest.mark.slow_ids("True-permutation", "True-sorted")
 @each_output
 @pytest.mark.parametrize("descending", [True, *slow(False)])
 def test_gradients_are_those_of_the_relaxation(output, descending, seed):

@@ -26,7 +26,6 @@ def repeated(x):
     return np.repeat(x[..., None, :], COUNT, axis=-2)
 
 
-@pytest.mark.slow_ids("index-settings1", "softmax-settings0")
 @pytest.mark.parametrize(
     ("function", "settings"),
     [
