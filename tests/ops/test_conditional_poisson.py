@@ -145,7 +145,6 @@ def test_a_seed_is_a_subset(mode, seed):
     np.testing.assert_array_equal(to_numpy(run(tensor(x))), right)
 
 
-@pytest.mark.slow_ids("None")
 @pytest.mark.parametrize("k", [None, K, *slow(0, 1, CLASSES)])
 def test_marginals_and_their_gradient(k, seed):
     """Of every size, none and all too; a sample's gradient is the same."""
@@ -316,7 +315,6 @@ MASK = np.array(
 )
 
 
-@pytest.mark.slow_ids("mask")
 @pytest.mark.parametrize("by", ["mask", "logits"])
 def test_forbidden_classes(by, seed):
     """0 and without a gradient, even by an infinite one; rows of few."""
@@ -375,7 +373,6 @@ def test_a_k_out_of_range_shows_in_its_row(seed):
     np.testing.assert_array_equal(y[[0, 3]].sum(-1), [3, 0])
 
 
-@pytest.mark.slow_ids("1-shape0")
 @pytest.mark.parametrize(("axis", "shape"), [(1, (2, 5, 3)), (0, (4,))])
 def test_along_any_axis(axis, shape, seed):
     """And with a k for each row."""

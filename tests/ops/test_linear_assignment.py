@@ -91,7 +91,6 @@ def kinds(n, m, rng, count=6):
     }
 
 
-@pytest.mark.slow_ids("20-20")
 @pytest.mark.parametrize(
     ("n", "m"),
     [
@@ -118,7 +117,6 @@ def test_the_sum_is_that_of_scipy(n, m, seed):
             np.testing.assert_array_equal(columns, unique)
 
 
-@pytest.mark.slow_ids("5")
 @pytest.mark.parametrize("n", [5, 3])
 def test_as_many_pairs_as_possible_and_then_the_largest_sum(n, seed):
     """Beside all choices of 5 columns, with whole numbers: exactly."""

@@ -214,7 +214,6 @@ def test_one_row_is_a_softmax(seed):
     assert chi_squared_p(counts, prob) > FALSE_FAIL_RATE, counts / n
 
 
-@pytest.mark.slow
 def test_a_row_far_from_zero_keeps_its_noise(seed):
     """An offset of a row changes no sample; one of a column does."""
     x = normal((8, 3, 5), seed)
@@ -337,7 +336,6 @@ def test_what_is_no_number_spoils_its_matrix_alone(is_hard, seed):
 # A mask of Keras, and sizes that are not known.
 
 
-@pytest.mark.slow_ids("compiled-5")
 @pytest.mark.parametrize("n", [3, 5])
 @modes("compiled")
 def test_a_mask_of_items_is_of_places_if_there_are_as_many(n, mode, seed):
@@ -357,7 +355,6 @@ def test_a_mask_of_items_is_of_places_if_there_are_as_many(n, mode, seed):
     np.testing.assert_allclose(y.sum(-1), real, atol=0.02)
 
 
-@pytest.mark.slow_ids("5")
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("n", [5, 3])
 def test_a_graph_that_does_not_know_whether_it_is_square(n, seed):
