@@ -367,13 +367,6 @@ MUTANTS = (
         POISSON,
     ),
     Mutant(
-        "a subset's rows of few take what is not there",
-        "ops/_conditional_poisson.py",
-        "backend.maximum(k, ops.zeros_like(k)), allowed)",
-        "backend.maximum(k, ops.zeros_like(k)), allowed + 1)",
-        POISSON,
-    ),
-    Mutant(
         "a call's k is not asked at inference",
         "layers/gumbel_top_k.py",
         "            temperature=temperature,\n"
