@@ -60,7 +60,8 @@ class TestSample:
         )
         expected = grad(
             lambda x: keras.ops.sum(
-                y(x, training=training) * tensor(np.outer(WEIGHT, CLASSES))
+                y(x, training=training)
+                * tensor(np.outer(WEIGHT, CLASSES), "float32")
             ),
             LOGITS,
         )
