@@ -151,7 +151,6 @@ def test_small_divergences_keep_their_digits(distance, digits):
     np.testing.assert_allclose(d_prior, 0, atol=1e-7)
 
 
-@pytest.mark.slow
 def test_large_logits():
     """Probabilities underflow, and their logarithms do not."""
     for size in (1e2, 1e4, 1e30):

@@ -149,11 +149,7 @@ def _are_matchings(y: np.ndarray) -> bool:
 
 
 def _are_relaxed_matchings(y: np.ndarray) -> bool:
-    # The last step is that of the columns: in the layers' 20 iterations rows
-    # come as near as this, at the temperatures that `fit` anneals to.
-    rows, columns = y.sum(axis=-1), y.sum(axis=-2)
-    sums = (np.abs(rows - 1) < 0.1).all() and (columns < 1.01).all()
-    return bool((y >= 0).all() and sums and (y % 1 > 0).any())
+    return _rows_are_relaxed(y) and bool((y.sum(axis=-2) < 1.01).all())
 
 
 def _columns_are_relaxed(y: np.ndarray) -> bool:
@@ -519,7 +515,9 @@ LAYERS = (
     ),
     Row(
         kg.GumbelSinkhorn,
-        {"hard": False},
+        # The last step is that of the columns; in 20 iterations rows are up to
+        # 0.06 off.
+        {"hard": False, "num_iterations": 100},
         input_shape=_SHAPE,
         output_shape=_SHAPE,
         settings=_SINKHORN_SETTINGS,

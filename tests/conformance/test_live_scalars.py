@@ -272,10 +272,7 @@ def test_settings_of_a_built_layer_cannot_be_set(row):
     layer.inference = "sample"  # Nothing was traced yet.
     layer(row.logits())
     # Keras calls a layer's own output `output`.
-    kept = {name: name for name in fixed} | (
-        {"output": "shown"} if "output" in fixed else {}
-    )
-    for name in kept.values():
+    for name in ("shown" if name == "output" else name for name in fixed):
         before = getattr(layer, name)
         for value in (True, before):
             with pytest.raises(AttributeError, match=f"`{name}` of .*built"):

@@ -70,12 +70,12 @@ def test_fit_trains_alike_with_and_without_xla(row, settings):
             keras.optimizers.Adam(0.1), "mean_squared_error", jit_compile=jit
         )
         history = model.fit(
-            x, target, batch_size=16, epochs=5, shuffle=False, verbose=0
+            x, target, batch_size=16, epochs=8, shuffle=False, verbose=0
         )
         losses[jit] = history.history["loss"]
     one, other = losses.values()
     np.testing.assert_allclose(one, other, rtol=1e-5)
-    assert one[-1] < 0.75 * one[0]
+    assert one[-1] < 0.6 * one[0]
 
 
 @each_layer

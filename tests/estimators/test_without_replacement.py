@@ -50,7 +50,6 @@ def enumerated(k, logits=LOGITS):
     return chances, subsets, *gradients(COST[subsets], rows, subsets)
 
 
-@pytest.mark.slow_ids("3", "6")
 @pytest.mark.parametrize("k", [2, 3, 6])
 def test_unbiased_by_enumeration(k):
     """The value, its gradient to the logits, and what f's parameters get."""
@@ -125,7 +124,6 @@ def test_rare_classes_keep_their_digits():
     assert found[1] == pytest.approx(math.exp(-69.0), rel=1e-6)
 
 
-@pytest.mark.slow
 def test_half_precision_is_computed_in_float32():
     logits = tensor(np.array([LOGITS]), "float16")
     indices = tensor(np.array([[5, 2, 3]]))
