@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel._validation.scalars import check_integer
 from keras_gumbel._validation.tensors import broadcasts, canonical_axis
@@ -38,7 +39,7 @@ def check_one_a_distribution(
     """Broadcastable to the logits, with size 1 along all of the axes."""
     pairs = enumerate(shape)
     goal = tuple(1 if axis in axes else size for axis, size in pairs)
-    given = tuple(temperature.shape)
+    given = backend.static_shape(temperature)
     if not broadcasts(given, goal):
         raise ValueError(
             "`temperature` must broadcast to the logits and have size 1 "

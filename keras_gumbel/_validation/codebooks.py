@@ -192,7 +192,7 @@ def check_weight_is_live(weight: Any, name: str) -> None:
 
 def check_features(inputs: Any, features: int | None) -> None:
     """A float tensor; its last axis is what was built for."""
-    shape = tuple(inputs.shape)
+    shape = backend.static_shape(inputs)
     if "float" not in dtype_name(inputs):
         raise TypeError(
             "`inputs` must be a float tensor of features. "
@@ -227,13 +227,15 @@ def check_codebook(table: Any, vectors: Any) -> None:
             "`table` must be a float tensor. "
             f"Received: table of dtype {dtype_name(table)}"
         )
-    shape, goal = tuple(table.shape), vectors.shape[-1]
+    shape, given = backend.static_shape(table), backend.static_shape(vectors)
     fits = len(shape) == 2 and shape[0] != 0
-    if not fits or (None not in (shape[1], goal) and shape[1] != goal):
+    if not fits or (
+        None not in (shape[1], given[-1]) and shape[1] != given[-1]
+    ):
         raise ValueError(
             "`table` must have the shape (num_codes, dim), with a code at "
             "least and the last axis of the vectors. Received: table of shape "
-            f"{shape}, vectors of shape {tuple(vectors.shape)}"
+            f"{shape}, vectors of shape {given}"
         )
 
 
@@ -255,7 +257,7 @@ def check_codes_of_groups(
             "`decode` needs the codebook, which the first call makes, or "
             "`layer.build(inputs_shape)`. Received: a layer that is not built"
         )
-    shape = tuple(codes.shape)
+    shape = backend.static_shape(codes)
     if "int" not in dtype_name(codes):
         raise TypeError(
             "`codes` must be integers. "
@@ -271,7 +273,8 @@ def check_codes_of_groups(
 
 def check_mask(mask: Tensor, inputs: Tensor) -> None:
     """Bool, of the shape of the positions or its first axes."""
-    shape, target = tuple(mask.shape), tuple(inputs.shape)[:-1]
+    shape, given = backend.static_shape(mask), backend.static_shape(inputs)
+    target = given[:-1]
     fits = len(shape) <= len(target) and all(
         size in (goal, 1, None) or goal is None
         for size, goal in zip(shape, target, strict=False)
@@ -280,6 +283,5 @@ def check_mask(mask: Tensor, inputs: Tensor) -> None:
         raise ValueError(
             "`mask` must be bool, of the shape of the inputs without their "
             "last axis, or the first axes of that. Received: mask of shape "
-            f"{shape} and dtype {dtype_name(mask)}, inputs of shape "
-            f"{tuple(inputs.shape)}"
+            f"{shape} and dtype {dtype_name(mask)}, inputs of shape {given}"
         )

@@ -26,7 +26,7 @@ def check_has_no_predictions(metric: Any, given: int) -> None:
 
 def check_codes(codes: Tensor, num_codes: int) -> bool:
     """Integers, or rows of `num_codes` floats; whether they are rows."""
-    dtype, shape = dtype_name(codes), tuple(codes.shape)
+    dtype, shape = dtype_name(codes), backend.static_shape(codes)
     if "int" in dtype:
         return False
     if "float" not in dtype:
@@ -62,7 +62,7 @@ def check_codes_are_known(known: Tensor, codes: Tensor, num_codes: int) -> None:
 
 def check_sample_weight(weight: Tensor, codes: Tensor) -> None:
     """A number for each code, or for all of those that share first axes."""
-    shape, target = tuple(weight.shape), tuple(codes.shape)
+    shape, target = backend.static_shape(weight), backend.static_shape(codes)
     fits = len(shape) <= len(target) and all(
         size in (1, goal) or size is None or goal is None
         for size, goal in zip(shape, target, strict=False)

@@ -14,7 +14,10 @@ from keras_gumbel._validation.tensors import (
 def check_prior_logits(prior_logits: Tensor, logits: Tensor, axis: int) -> None:
     """Floats that broadcast to the logits, with as many classes."""
     _check_is_float(prior_logits)
-    shape, target = tuple(prior_logits.shape), tuple(logits.shape)
+    shape, target = (
+        backend.static_shape(prior_logits),
+        backend.static_shape(logits),
+    )
     # Counted from the end, as broadcasting counts.
     from_end = len(target) - axis
     fits = broadcasts(shape, target) and from_end <= len(shape)
@@ -29,7 +32,10 @@ def check_prior_logits(prior_logits: Tensor, logits: Tensor, axis: int) -> None:
 def check_prior_of_gates(prior_logits: Tensor, logits: Tensor) -> None:
     """Floats that broadcast to the logits."""
     _check_is_float(prior_logits)
-    shape, target = tuple(prior_logits.shape), tuple(logits.shape)
+    shape, target = (
+        backend.static_shape(prior_logits),
+        backend.static_shape(logits),
+    )
     if not broadcasts(shape, target):
         raise ValueError(
             "`prior_logits` must broadcast to the logits. Received: "
@@ -68,7 +74,7 @@ def check_is_noisy(layer: Any) -> None:
 
 def check_categories_are_last(layer: Any, logits: Tensor) -> None:
     """Where TensorFlow Probability has them."""
-    shape = tuple(logits.shape)
+    shape = backend.static_shape(logits)
     several = not isinstance(layer.axis, int)
     if several or canonical_axis(layer.axis, shape) != len(shape) - 1:
         raise ValueError(

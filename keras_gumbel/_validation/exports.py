@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from keras_gumbel import backend
 from keras_gumbel._typing import Shape
 
 
@@ -55,8 +56,9 @@ def check_can_be_repeated(name: str, rule: Any, can: bool) -> None:
         )
 
 
-def check_can_be_summed(classes: int | None, most: int) -> None:
+def check_can_be_summed(shape: Shape, axis: int, most: int) -> None:
     """So few classes that their sums have 32 bits."""
+    classes = backend.static_shape(shape)[axis]
     if classes is not None and classes > most:
         raise ValueError(
             "A model that draws by a seed must have at most "

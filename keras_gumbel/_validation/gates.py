@@ -21,7 +21,10 @@ def gate_arguments(logits: Any, temperature: Any, class_mask: Any) -> Arguments:
     logits = dense(logits, "logits")
     check_logits(logits)
     temperature = backend.to_tensor(temperature, wide_dtype_name(logits))
-    shape, target = tuple(temperature.shape), tuple(logits.shape)
+    shape, target = (
+        backend.static_shape(temperature),
+        backend.static_shape(logits),
+    )
     if not broadcasts(shape, target):
         raise ValueError(
             "`temperature` must broadcast to the logits. Received: "

@@ -112,7 +112,7 @@ def hard_concrete_arguments(
 
 
 def _check_fits(x: Tensor, name: str, target: Shape) -> None:
-    shape = tuple(x.shape)
+    shape = backend.static_shape(x)
     if not broadcasts(shape, target):
         raise ValueError(
             f"`{name}` must broadcast to the gates. "

@@ -18,7 +18,7 @@ def check_keras_mask(mask: Tensor, shape: Shape) -> None:
             "`mask` must have a known rank. "
             f"Received: mask of shape {mask.shape}"
         )
-    sizes, target = tuple(mask.shape), tuple(shape)
+    sizes, target = backend.static_shape(mask), backend.static_shape(shape)
     pairs = zip(sizes, target, strict=False)
     if not 1 <= len(sizes) <= len(target) or not all(
         size in (goal, 1, None) or goal is None for size, goal in pairs

@@ -24,14 +24,14 @@ _TOO_MANY_ROWS = (
 
 def check_matrix_shape(shape: Shape) -> None:
     """(..., n, m) with n from 1 to m, as far as these are known."""
-    shape = tuple(shape)
+    shape = backend.static_shape(shape)
     if len(shape) < 2 or 0 in shape[-2:]:
         raise ValueError(
             "`logits` must be matrices, of shape (..., n, m) with n at least "
             f"1 and at most m. Received: logits of shape {shape}"
         )
     n, m = shape[-2:]
-    if isinstance(n, int) and isinstance(m, int) and n > m:
+    if n is not None and m is not None and n > m:
         raise ValueError(f"{_TOO_MANY_ROWS} logits of shape {shape}")
 
 
@@ -39,10 +39,11 @@ def check_matrices(logits: Any) -> Tensor:
     """A float tensor of matrices, with a column for each row."""
     logits = dense(logits, "logits")
     check_logits(logits)
-    check_matrix_shape(logits.shape)
+    shape = backend.static_shape(logits)
+    check_matrix_shape(shape)
     # Other formats have no errors of their own.
     has_errors = backend.export_format() in (None, "saved_model")
-    if None in logits.shape[-2:] and has_errors:
+    if None in shape[-2:] and has_errors:
         logits = backend.with_at_least(
             logits,
             ops.shape(logits)[-2],
@@ -54,10 +55,10 @@ def check_matrices(logits: Any) -> Tensor:
 
 def is_wide(logits: Tensor) -> Tensor | bool:
     """Whether there are more columns than rows; a tensor if not known yet."""
-    if None in logits.shape[-2:]:
-        n, m = ops.shape(logits)[-2:]
+    n, m = backend.static_shape(logits)[-2:]
+    if None in (n, m):
+        n, m = map(ops.convert_to_tensor, ops.shape(logits)[-2:])
         return n < m
-    n, m = logits.shape[-2:]
     return bool(n != m)
 
 
@@ -70,7 +71,7 @@ def matrix_arguments(
     logits = check_matrices(logits)
     temperature = backend.to_tensor(temperature, wide_dtype_name(logits))
     _check_one_a_matrix(temperature, logits)
-    if None in temperature.shape[-2:]:
+    if None in backend.static_shape(temperature)[-2:]:
         # What is not known is 1, or it would not broadcast.
         lead = ops.shape(temperature)[:-2]
         temperature = ops.reshape(temperature, (*lead, 1, 1))
@@ -83,7 +84,10 @@ def matrix_arguments(
 
 def _check_one_a_matrix(temperature: Tensor, logits: Tensor) -> None:
     """Broadcastable to the logits, and one number for a whole matrix."""
-    shape, target = tuple(temperature.shape), tuple(logits.shape)
+    shape, target = (
+        backend.static_shape(temperature),
+        backend.static_shape(logits),
+    )
     goal = (*target[:-2], 1, 1)
     pairs = zip(reversed(shape), reversed(goal), strict=False)
     if len(shape) > len(goal) or not all(

@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 
+from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation.tensors import dtype_name
 
 
 def check_samples(samples: Tensor, logits: Tensor) -> None:
     """Two or more for each distribution of the logits."""
-    shape, target = tuple(samples.shape), tuple(logits.shape)
+    shape, target = backend.static_shape(samples), backend.static_shape(logits)
     if not _agree(shape, (None, *target)) or shape[0] in (0, 1):
         raise ValueError(
             "`samples` must have the shape (S, *logits.shape), with S at "
@@ -26,7 +27,7 @@ def check_values(values: Tensor, samples: Tensor, axis: int) -> None:
             "`values` must be a float tensor. "
             f"Received: values of dtype {dtype_name(values)}"
         )
-    shape, target = tuple(values.shape), tuple(samples.shape)
+    shape, target = backend.static_shape(values), backend.static_shape(samples)
     # The class axis, counted behind the axis of the samples.
     fitting = (*target[: axis + 1], *target[axis + 2 :])
     if not shape or not _agree(shape, fitting[: len(shape)]):
@@ -51,7 +52,7 @@ def check_drawn_classes(
             "`indices` must be an integer tensor. "
             f"Received: indices of dtype {dtype_name(indices)}"
         )
-    shape, target = tuple(indices.shape), tuple(logits.shape)
+    shape, target = backend.static_shape(indices), backend.static_shape(logits)
     if not _agree(shape[:-1], target[:-1]) or len(shape) != len(target):
         raise ValueError(
             "`indices` must have the logits' shape, with k for the classes. "
@@ -62,10 +63,10 @@ def check_drawn_classes(
             "`indices` must have 2 to 8 classes on the last axis. "
             f"Received: indices of shape {shape}"
         )
-    if not _agree(tuple(values.shape), shape):
+    if not _agree(backend.static_shape(values), shape):
         raise ValueError(
             "`values` must have the shape of `indices`. Received: values of "
-            f"shape {tuple(values.shape)}, indices of shape {shape}"
+            f"shape {backend.static_shape(values)}, indices of shape {shape}"
         )
 
 
@@ -80,7 +81,7 @@ def check_possible(logits: np.ndarray) -> None:
 
 def check_objective_batch(values: Tensor, states: Tensor) -> None:
     """A value for each state of each example, by some number of axes."""
-    shape, given = tuple(values.shape), tuple(states.shape)
+    shape, given = backend.static_shape(values), backend.static_shape(states)
     if not shape or shape != given[:-1][: len(shape)]:
         raise ValueError(
             "`objective` must return values of shape (m, *batch) for states "

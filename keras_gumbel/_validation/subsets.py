@@ -69,7 +69,7 @@ def sizes_of_rows(k: Any, max_k: int, shape: Shape, axis: int) -> Tensor:
 
 def _along(k: Tensor, shape: Shape, axis: int) -> tuple[Tensor | int, ...]:
     """The shape of a number for each row, in the axes of the logits."""
-    given, rank = tuple(k.shape), len(shape)
+    given, rank = backend.static_shape(k), len(shape)
     sizes = given if None not in given else tuple(ops.shape(k))
     if not given:
         return ()
@@ -91,7 +91,7 @@ def check_k_fits(
     k: int, shape: tuple[int | None, ...], axis: int, name: str = "k"
 ) -> None:
     """No more than there are classes."""
-    size = shape[axis]
+    size = backend.static_shape(shape)[axis]
     if size is not None and k > size:
         raise ValueError(
             f"`{name}` must be at most the number of classes. Received: "
@@ -120,7 +120,7 @@ def check_enough_allowed(
     """
     mask = backend.static_value(class_mask)
     wanted = backend.static_value(k)
-    size = logits.shape[axis]
+    size = backend.static_shape(logits)[axis]
     if mask is None or wanted is None or size is None:
         return
     mask = mask.reshape((1,) * (len(logits.shape) - mask.ndim) + mask.shape)

@@ -119,7 +119,10 @@ def check_temperature_shape(
     temperature: Tensor, logits: Tensor, axis: int
 ) -> None:
     """Broadcastable to the logits, and one number for a whole distribution."""
-    shape, target = tuple(temperature.shape), tuple(logits.shape)
+    shape, target = (
+        backend.static_shape(temperature),
+        backend.static_shape(logits),
+    )
     fits = broadcasts(shape, target)
     # Counted from the end, as broadcasting counts.
     from_end = len(target) - axis
@@ -180,7 +183,7 @@ def categorical_arguments(
     learned = is_learned(temperature)
     logits = dense(logits, name)
     check_logits(logits, name)
-    axis = canonical_axis(axis, logits.shape)
+    axis = canonical_axis(axis, backend.static_shape(logits))
     temperature = backend.to_tensor(temperature, wide_dtype_name(logits))
     if len(temperature.shape):
         check_temperature_shape(temperature, logits, axis)
@@ -198,7 +201,10 @@ def check_class_mask(class_mask: Any, logits: Tensor) -> None:
             "`class_mask` must be bool, True where a class is allowed. "
             f"Received: class_mask of dtype {dtype}"
         )
-    shape, target = tuple(class_mask.shape), tuple(logits.shape)
+    shape, target = (
+        backend.static_shape(class_mask),
+        backend.static_shape(logits),
+    )
     if not broadcasts(shape, target):
         raise ValueError(
             "`class_mask` must broadcast to the logits. Received: "
@@ -208,7 +214,7 @@ def check_class_mask(class_mask: Any, logits: Tensor) -> None:
 
 def check_index_is_exact(shape: tuple[int | None, ...], axis: int) -> None:
     """No more classes than float32 can number, where that is known now."""
-    classes = shape[axis]
+    classes = backend.static_shape(shape)[axis]
     if classes is not None and classes > MOST_NUMBERS:
         raise ValueError(
             "`logits` must have at most 2**24 classes for an index in float32, "
@@ -221,17 +227,18 @@ def check_index_is_exact(shape: tuple[int | None, ...], axis: int) -> None:
 
 def check_table(table: Any, logits: Tensor) -> None:
     """A float matrix with a row for each class."""
-    shape, classes = tuple(table.shape), logits.shape[-1]
+    shape = backend.static_shape(table)
+    target = backend.static_shape(logits)
     if "float" not in dtype_name(table):
         raise TypeError(
             "`table` must be a float tensor. "
             f"Received: table of dtype {dtype_name(table)}"
         )
-    fits = len(shape) == 2 and broadcasts(shape[:1], (classes,))
-    if not fits or shape[0] == 1 != classes:
+    fits = len(shape) == 2 and broadcasts(shape[:1], target[-1:])
+    if not fits or shape[0] == 1 != target[-1]:
         raise ValueError(
             "`table` must be a matrix with one row for each class. Received: "
-            f"table of shape {shape}, logits of shape {tuple(logits.shape)}"
+            f"table of shape {shape}, logits of shape {target}"
         )
 
 

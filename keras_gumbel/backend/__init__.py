@@ -56,6 +56,7 @@ written with `keras.ops`, so another framework is one more folder like
     with_at_least(x, size, axis, message)    an error when the program runs
     is_in_inner_graph()         whether a layer's loop or branch is being traced
     has_value(variable)         whether it can be read
+    has_numbers(x)              whether it is more than a shape
     value_now(variable)         what it holds while a graph is traced
     mask_of(x)                  what Keras has a tensor carry
     widest_float()              the dtype that sums are exact in
@@ -64,6 +65,7 @@ written with `keras.ops`, so another framework is one more folder like
     exports_xor()               whether the file has XOR of integers
     refuse_export(reason)       an error that exporters show
     rank(x)                     of a tensor, None where it is not known
+    static_shape(x)             of a tensor or shape, None for what is not known
     to_tensor(x, dtype)         a tensor, from whatever Keras takes for one
     read(variable)              what is behind one of Keras's, not cast
     static_value(x)             the number in `x` where it is known now

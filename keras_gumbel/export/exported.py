@@ -12,7 +12,7 @@ from keras_gumbel._validation import (
     check_is_whole,
     check_model,
 )
-from keras_gumbel.backend import input_signature
+from keras_gumbel.backend import input_signature, static_shape
 from keras_gumbel.layers.sampling import SamplingLayer
 
 
@@ -92,24 +92,18 @@ def inputs_like(model: keras.Model) -> Any:
 
 def draws_of(model: keras.Model, inputs: Any) -> list[tuple[str, Shape]]:
     """The layer's name and the noise's shape, of each draw in a call."""
-    runs: list[list[tuple[str, Shape]]] = []
+    draws: list[tuple[str, Shape]] = []
 
     def note(layer: Any, like: Tensor) -> Tensor:
-        runs[-1].append((layer.name, tuple(like.shape)))
+        draws.append((layer.name, static_shape(like)))
         return ops.zeros_like(like)
 
     def call(inputs: Any) -> Any:
-        runs.append([])  # Keras may trace it more than once.
+        draws.clear()  # Keras may trace it more than once.
         with noise_from(note):
             return model(inputs, training=False)
 
     keras.layers.Lambda(call)(inputs)
-    draws = []
-    for noted in zip(*runs[-2:], strict=True):
-        # Where Keras tries a size that is not known, it tries two.
-        sizes = (set(size) for size in zip(*(x for _, x in noted), strict=True))
-        known = (None if len(one) > 1 else one.pop() for one in sizes)
-        draws.append((noted[0][0], tuple(known)))
     return draws
 
 

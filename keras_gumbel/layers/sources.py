@@ -50,7 +50,7 @@ def chosen(
         check_can_be_repeated(layer.name, rule, type(rule).forward in _BY_NOISE)
         return None
     key = _tracing.given_key(layer)
-    check_can_be_summed(logits.shape[axis], portable_choice.MOST_CLASSES)
+    check_can_be_summed(logits.shape, axis, portable_choice.MOST_CLASSES)
     return portable_choice.chosen(logits, layer.noise_scale, key, axis)
 
 

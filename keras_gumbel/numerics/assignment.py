@@ -55,6 +55,8 @@ def best_columns(scores: Tensor) -> Tensor:
     Returns:
         int32 (batch, n), -1 for a row without a partner.
     """
+    if not backend.has_numbers(scores):
+        return ops.full(ops.shape(scores)[:-1], NONE, "int32")
     costs, allowed = _costs(scores)
     owners = _owners(costs)
     rows, columns = numbers(costs, -2), numbers(costs, -1)
@@ -269,7 +271,7 @@ def _let_in(
 
 def _pick(x: Tensor, column: Tensor) -> Tensor:
     """One entry of each row of `x`, any where the column is none of its."""
-    rows, size = map(whole, ops.shape(x))
-    place = ops.arange(rows, dtype="int32") * size
-    place = place + ops.clip(column, 0, size - 1)
+    rows, size = ops.shape(x)
+    place = ops.arange(rows, dtype="int32") * whole(size)
+    place = place + ops.clip(column, 0, whole(size) - 1)
     return ops.take(ops.reshape(x, (-1,)), place)

@@ -13,6 +13,7 @@ from keras import ops
 from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel.numerics import Draw
+from keras_gumbel.numerics.sizes import whole
 
 _BEYOND = 2**31 - 1  # no class has this number
 _LONGEST_RUN = 64
@@ -27,7 +28,7 @@ def first_argmax(x: Tensor, axis: int) -> Tensor:
     what `perturb` makes of a NaN: a choice that `one_hot`, `class_number` and
     `row` know how to show. Inside a compiled program only.
     """
-    size, last = x.shape[axis], axis == len(x.shape) - 1
+    size, last = backend.static_shape(x)[axis], axis == len(x.shape) - 1
     run = _run_length(size) if last and size else 1
     peak, first = _peak(x, axis) if run == 1 else _peak_by_runs(x, run)
     first = ops.where(peak == numerics.FORBIDDEN, ops.shape(x)[axis], first)
@@ -40,7 +41,7 @@ def contenders(x: Tensor) -> Tensor:
     The peaks of runs, and the entries of the one run with the largest. Inside
     a compiled program only.
     """
-    size = x.shape[1]
+    size = backend.static_shape(x)[1]
     run = _run_length(size) if size else 1
     if run == 1:
         return x
@@ -156,14 +157,14 @@ def _sample_rows(
         return ops.cast(weight, "float64")
 
     choice, _ = _invert(x, weigh, lambda total: unit * total)
-    choice = ops.where(peak == numerics.FORBIDDEN, size, choice)
+    choice = ops.where(peak == numerics.FORBIDDEN, whole(size), choice)
     bad = (peak == float("inf")) | ops.isnan(draw.noise_scale)
     return ops.where(bad, -1, choice)
 
 
 def _in_runs(x: Tensor, filler: float) -> Tensor:
     """Rows in runs short enough to be gone through one by one."""
-    rows, size = ops.shape(x)[0], x.shape[1]
+    rows, size = ops.shape(x)[0], backend.static_shape(x)[1]
     if size is None or size <= _LONGEST_RUN:
         return ops.expand_dims(x, 1)
     run = _run_length(size)
@@ -187,7 +188,7 @@ def _invert(
         The place among the runs' entries, and what is left of the threshold
         there.
     """
-    runs, run = x.shape[1:]
+    runs, run = backend.static_shape(x)[1:]
     if runs == 1:
         return _scan(weigh(x), threshold)
     totals = backend.materialize(ops.sum(weigh(x), axis=-1))
@@ -203,12 +204,14 @@ def _scan(
     weights: Tensor, threshold: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """`_invert` of one run for each threshold, or for all of a row."""
-    if weights.shape[2] is None:
+    if backend.static_shape(weights)[2] is None:
         sums = ops.cumsum(weights, axis=2)
         limit = _below(sums[:, :, -1], threshold)
         past = sums <= limit[..., None]
-        place = ops.sum(ops.cast(past, "int32"), axis=2)
-        return place, limit - backend.max(ops.where(past, sums, 0.0), axis=2)
+        place = ops.cast(ops.sum(past, axis=2), "int32")
+        return place, limit - backend.max(
+            ops.where(past, sums, 0.0), axis=2, initial=0.0
+        )
     # Written out, which is several times faster than a cumulative sum.
     sums = list(itertools.accumulate(ops.unstack(weights, axis=2)))
     limit = _below(sums[-1], threshold)

@@ -38,7 +38,8 @@ def pairs_of_items(
     if wide is not False:
         lead = tuple(ops.shape(mask))[:-1]
         mask = ops.broadcast_to(mask, (*lead, n))
-        mask = backend.enlarged(mask, (*lead, m), True) | wide
+        more = ops.ones((*lead, m), "bool")
+        mask = ops.concatenate([mask, more], axis=-1)[..., :m] | wide
     return rows & ops.expand_dims(mask, -2)
 
 

@@ -141,9 +141,7 @@ def _sorted(costs: Tensor) -> Tensors:
 
 def _order(x: Tensor) -> Tensor:
     """Places from the lowest number on, of ties the first, int32."""
-    return ops.cast(
-        backend.top_k(-x, x.shape[-1] or ops.shape(x)[-1])[1], "int32"
-    )
+    return ops.cast(backend.top_k(-x, ops.shape(x)[-1])[1], "int32")
 
 
 def _entries(costs: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

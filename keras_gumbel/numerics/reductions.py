@@ -35,9 +35,10 @@ def exact_or_nan(number: Tensor, like: Tensor, axis: int) -> Tensor:
 
     Where the classes can be counted before, more than that are an error.
     """
-    if like.shape[axis] is not None:
+    size = ops.shape(like)[axis]
+    if not hasattr(size, "dtype"):
         return number
-    exact = ops.shape(like)[axis] <= _MOST_NUMBERS
+    exact = size <= _MOST_NUMBERS
     return ops.where(exact, number, float("nan"))
 
 
@@ -54,7 +55,7 @@ def sum_in_lanes(x: Tensor, axis: int) -> Tensor:
     A sum along the last axis would have XLA write what is summed to memory
     first, so the last axis is folded in eight and summed over the folds.
     """
-    size = x.shape[axis]
+    size = backend.static_shape(x)[axis]
     if axis == len(x.shape) - 1 and size and size % 8 == 0:
         folds = ops.reshape(x, (*ops.shape(x)[:-1], 8, size // 8))
         x = backend.materialize(ops.sum(folds, axis=-2))

@@ -138,7 +138,7 @@ def _finite(peak: Tensor) -> Tensor:
 
 
 def _is_small(x: Tensor) -> bool:
-    size = x.shape[-1]
+    size = backend.static_shape(x)[-1]
     return size is not None and size <= _SHORT_ROW
 
 

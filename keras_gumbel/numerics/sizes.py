@@ -20,8 +20,10 @@ def is_name(size: object) -> bool:
 
 
 def whole(size: Size) -> Size:
-    """An integer as it is, a tensor as int32."""
-    return ops.cast(size, "int32") if hasattr(size, "dtype") else size
+    """An integer as it is, any other size as a tensor, int32."""
+    if isinstance(size, int | np.integer):
+        return size
+    return ops.cast(ops.convert_to_tensor(size), "int32")
 
 
 def larger(a: Size, b: Size) -> Size:

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_gumbel import numerics
+from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import (
     check_axes_fit,
@@ -26,7 +26,7 @@ class Cells:
     def __init__(self, logits: Any, axes: tuple[int, ...]) -> None:
         self.logits = dense(logits, "logits")
         check_logits(self.logits)
-        self._known = tuple(self.logits.shape)
+        self._known = backend.static_shape(self.logits)
         self._sizes = tuple(ops.shape(self.logits))
         self._axes = check_axes_fit(axes, self._known)
         rank = range(len(self._known))

@@ -45,7 +45,7 @@ def mode(
 
     def hard(x: Tensor) -> Tensor:
         soft = numerics.softmax(x, temperature, axis)
-        size = x.shape[axis] or ops.shape(x)[axis]
+        size = ops.shape(x)[axis]
         one_hot = ops.one_hot(
             backend.argmax(x, axis), size, axis=axis, dtype=x.dtype
         )

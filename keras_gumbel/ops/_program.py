@@ -57,7 +57,7 @@ def _by_program(
     # What TensorFlow would generalise, and lose speed by, if one program were
     # called with several.
     signature = (
-        logits.shape[axis] if axis >= 0 else None,
+        backend.static_shape(logits)[axis] if axis >= 0 else None,
         *(len(x.shape) for x in tensors),
     )
     rule = _rule(op, axis, learned, len(noise), len(mask), signature)

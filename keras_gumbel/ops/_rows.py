@@ -15,7 +15,7 @@ class Rows:
     def of(self, x: Tensor) -> Tensor:
         """`x` as a matrix."""
         x = numerics.with_axis_at(x, self._axis, -1)
-        return ops.reshape(x, (-1, x.shape[-1] or ops.shape(x)[-1]))
+        return ops.reshape(x, (-1, ops.shape(x)[-1]))
 
     def of_number(self, number: Tensor) -> Tensor:
         """A number, or one for each row, (rows, 1)."""
@@ -30,8 +30,7 @@ class Rows:
         before = len(self._like.shape) - 1
         if len(y.shape) == before + 1:
             return self.of(y)
-        width = [x or ops.shape(y)[i] for i, x in enumerate(y.shape)]
-        return ops.reshape(y, (-1, *width[before:]))
+        return ops.reshape(y, (-1, *ops.shape(y)[before:]))
 
     def back(self, x: Tensor) -> Tensor:
         """A matrix of any width as a tensor, and several of them likewise.
@@ -40,7 +39,7 @@ class Rows:
         """
         shape = list(ops.shape(self._like))
         del shape[self._axis]
-        width = [size or ops.shape(x)[i] for i, size in enumerate(x.shape)]
+        width = ops.shape(x)
         x = ops.reshape(x, (*shape, *width[1:]))
         if len(width) > 2:
             return x

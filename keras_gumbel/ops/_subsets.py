@@ -56,11 +56,12 @@ def of_sizes(
     logits, axis = arguments.logits, arguments.axis
     check_sizes(k, max_k, minimum)
     most, name = (k, "k") if max_k is None else (max_k, "max_k")
-    check_k_fits(most, logits.shape, axis, name)
-    if logits.shape[axis] is None and portable_format() is None:
+    shape = backend.static_shape(logits)
+    check_k_fits(most, shape, axis, name)
+    if shape[axis] is None and portable_format() is None:
         message = too_few_for(most, name)
         logits = backend.with_at_least(logits, int(most), axis, message)
-    k = sizes_of_rows(k, int(most), logits.shape, axis)
+    k = sizes_of_rows(k, int(most), backend.static_shape(logits), axis)
     if arguments.class_mask is not None:
         check_enough_allowed(k, arguments.class_mask, logits, axis)
     return logits, k, int(most)

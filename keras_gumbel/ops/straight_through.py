@@ -38,7 +38,8 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
         Through Stochastic Neurons", 2013, https://arxiv.org/abs/1308.3432
     """
     hard, soft = dense(hard, "hard"), dense(soft, "soft")
-    sizes = zip(hard.shape, soft.shape, strict=False)
+    shapes = backend.static_shape(hard), backend.static_shape(soft)
+    sizes = zip(*shapes, strict=False)
     if len(hard.shape) != len(soft.shape) or any(
         a != b and a is not None and b is not None for a, b in sizes
     ):

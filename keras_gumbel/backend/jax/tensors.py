@@ -21,7 +21,7 @@ from keras.ops import (
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.variables import AutocastScope
 
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel.backend import frames
 
 
@@ -42,6 +42,9 @@ def argmax(x: Tensor, axis: int) -> Tensor:
 
 def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The largest entries of each row in order, and their places."""
+    if not isinstance(x.shape[-1], int):
+        # JAX must know that there are as many.
+        x = jnp.pad(x, ((0, 0), (0, k)), constant_values=-jnp.inf)
     if frames.export_format({}) != "saved_model":
         values, places = lax.top_k(x, k)
         return values, places
@@ -121,6 +124,18 @@ def read(variable: keras.Variable) -> Tensor:
         return variable.value
 
 
+def static_shape(x: Tensor | Shape) -> Shape:
+    """The sizes of `x`, each None where a trace has a symbol for it."""
+    shape = getattr(x, "shape", x)
+    return tuple(size if isinstance(size, int) else None for size in shape)
+
+
+def has_numbers(x: Tensor) -> bool:
+    """Whether there are numbers, now or when a program runs: always."""
+    del x
+    return True
+
+
 def static_value(x: Tensor) -> np.ndarray | None:
     """`x` as an array where its value is known now, otherwise None."""
     if isinstance(x, keras.Variable | jax.core.Tracer):
@@ -137,7 +152,8 @@ def layout(x: Any) -> str:
 
 def with_at_least(x: Tensor, size: int, axis: int, message: str) -> Tensor:
     """`x`; an error where its `axis` is known to be below `size`."""
-    if isinstance(x.shape[axis], int) and x.shape[axis] < size:
+    known = all(isinstance(n, int) for n in (size, x.shape[axis]))
+    if known and x.shape[axis] < size:
         raise ValueError(f"{message} {x.shape[axis]}")
     return x
 

@@ -20,7 +20,7 @@ from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.utils.tracking import DotNotTrackScope
 
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel.backend.tensorflow.programs import unchecked
 from keras_gumbel.backend.tensorflow.tracing import is_vectorised
 
@@ -141,6 +141,17 @@ def read(variable: keras.Variable) -> Tensor:
 def _number(x: float, dtype: str | None) -> Tensor:
     """Eager code is called again with the same few settings."""
     return tf.convert_to_tensor(x, dtype)
+
+
+def static_shape(x: Tensor | Shape) -> Shape:
+    """The sizes of `x`, each None where a graph does not know it."""
+    return tuple(getattr(x, "shape", x))
+
+
+def has_numbers(x: Tensor) -> bool:
+    """Whether there are numbers, now or when a program runs: always."""
+    del x
+    return True
 
 
 def static_value(x: Tensor) -> np.ndarray | None:

@@ -173,7 +173,10 @@ def _fetched_alone(
 ) -> Tensor:
     if in_stateless_scope():
         before = keras.ops.convert_to_tensor(variable)
-        variable.assign(before + torch.as_tensor(amount, dtype=before.dtype))
+        added = torch.as_tensor(
+            amount, dtype=before.dtype, device=before.device
+        )
+        variable.assign(before + added)
         return before
     state = variable.value
     # A function of `torch.func` may change nothing that it does not take.

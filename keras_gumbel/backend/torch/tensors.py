@@ -9,11 +9,15 @@ import torch
 
 # Keras keeps these to itself.
 from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.torch.core import to_torch_dtype
 
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel.backend.torch.tracing import is_eager
+
+# The sizes with which Keras traces for those that it does not know.
+_STAND_INS = (83, 89)
 
 
 def bitcast(x: Tensor, dtype: str) -> Tensor:
@@ -98,6 +102,10 @@ def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     Which of equal entries `torch.topk` takes, it does not say.
     """
+    if not has_numbers(x):
+        # A size that stands in for another may be too small.
+        values = x.new_empty(x.shape[0], k)
+        return values, torch.empty_like(values, dtype=torch.int64)
     least = torch.topk(x, k, 1).values[:, -1:]
     more, equal = x > least, x == least
     left = k - more.sum(1, keepdim=True)
@@ -185,6 +193,19 @@ def read(variable: keras.Variable) -> Tensor:
         return variable.value
 
 
+def static_shape(x: Tensor | Shape) -> Shape:
+    """The sizes of `x`, each None where Keras traces with another for it."""
+    shape = tuple(getattr(x, "shape", x))
+    if not in_symbolic_scope():
+        return shape
+    return tuple(None if size in _STAND_INS else size for size in shape)
+
+
+def has_numbers(x: Tensor) -> bool:
+    """Whether there are numbers: Keras traces without, or with any."""
+    return not (x.is_meta or in_symbolic_scope())
+
+
 def static_value(x: Tensor) -> np.ndarray | None:
     """`x` as an array where its value is known now, otherwise None."""
     if isinstance(x, keras.Variable):
@@ -206,8 +227,11 @@ def layout(x: Any) -> str:
 
 
 def with_at_least(x: Tensor, size: int, axis: int, message: str) -> Tensor:
-    """`x`; an error where its `axis` is below `size`."""
-    if x.shape[axis] < size:
+    """`x`; an error where its `axis` is below `size`.
+
+    None where Keras traces, with sizes that stand in for others.
+    """
+    if x.shape[axis] < size and not in_symbolic_scope():
         raise ValueError(f"{message} {x.shape[axis]}")
     return x
 
