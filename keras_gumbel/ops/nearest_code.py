@@ -78,7 +78,7 @@ def nearest_codes(vectors: Tensor, tables: Tensor) -> Tensor:
     x = ops.reshape(vectors, (-1, groups * dim))
     rows = ops.shape(x)[0]
     goal = rung(rows, rows * groups * dim)
-    if backend.programs_are_sized() or None in backend.static_shape(vectors):
+    if backend.programs_are_sized() or None in vectors.shape:
         # As all programs, it serves a range of sizes.
         x = backend.enlarged(x, (goal, groups * dim), 0.0)
     codes = _program((groups, tables.shape[1], dim))(x, tables)
