@@ -241,7 +241,7 @@ def test_training_draws_whatever_inference_says(row):
     if "output" in row.variant:
         return  # Its own tests say what of the function's it is.
     if draw := DRAWS[row.layer]:
-        given = {"hard", "estimator"} & row.variant.keys()
+        given = {"hard", "estimator", "num_iterations"} & row.variant.keys()
         given = {name: row.variant[name] for name in given}
         stream = keras.random.SeedGenerator(3)
         for sampled in draws:
