@@ -2,7 +2,7 @@
 
 Soft samples are blends, and a network learns to send more through them than
 one class can carry. A temperature that falls in training closes the gap between
-the soft samples of training and the hard ones of use.
+soft samples in training and hard samples in use.
 """
 
 import keras

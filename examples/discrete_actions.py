@@ -1,9 +1,9 @@
 """Train a policy of discrete actions through a critic.
 
 An agent on a square takes one step in one of four directions, and is rewarded
-for coming nearer to the middle. A critic learns rewards of actions that were
-taken at random. The actor follows the critic's gradient, through an action that
-is exactly one-hot, as all actions are that the critic has seen.
+for coming nearer to the middle. A critic learns the rewards of random actions.
+The actor follows the critic's gradient through an exactly one-hot action, like
+all actions that the critic has seen.
 """
 
 import keras

@@ -1,8 +1,8 @@
 """Find out which pixels a classifier can do without, and remove them.
 
-A gate on each pixel is learned together with the network; `l0_weight` is what
-an open gate costs. Gates that close are exactly 0 at inference, so that the
-smaller network gives the same answers.
+A gate on each pixel is learned together with the network; an open gate costs
+`l0_weight`. Closed gates are exactly 0 at inference, so the smaller network
+gives the same answers.
 """
 
 import keras

@@ -2,8 +2,8 @@
 
 A model adds three digits modulo 10 in two steps, and may carry one token of ten
 from the first to the second. Only the answer is given. In training the token is
-soft and goes back in, so that the answer's gradient reaches the first step; in
-use it is hard, and names the sum so far in a language of the model's own.
+soft and goes back in, so the answer's gradient reaches the first step. In use
+it is hard, and names the sum so far in the model's own language.
 """
 
 import keras

@@ -6,12 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-# What the package runs on, and the extra that installs it.
+# Each supported framework, and the extra that installs it.
 EXTRAS = {"tensorflow": None, "jax": "jax", "torch": "torch"}
 
 
 def _found() -> str:
-    """One of these; an ImportError where it is not to be had."""
+    """Return one of these, or raise an ImportError if it is unavailable."""
     wanted = _setting()
     if wanted not in EXTRAS:
         raise ImportError(
@@ -32,7 +32,7 @@ def _found() -> str:
 
 
 def _setting() -> str:
-    """Return the backend that Keras is set to, or will be, as it reads it."""
+    """Return the backend that Keras has, or will have, by Keras's rules."""
     if "keras" in sys.modules:
         import keras
 

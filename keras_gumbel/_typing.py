@@ -10,7 +10,7 @@ import keras
 Tensor: TypeAlias = Any
 Tensors: TypeAlias = tuple[Tensor, ...]
 Shape: TypeAlias = tuple[int | None, ...]
-# From one-hot states (m, ...) to a value for each, (m, *batch).
+# Maps one-hot states (m, ...) to a value for each, (m, *batch).
 Objective: TypeAlias = Callable[[Tensor], Tensor]
 Seed: TypeAlias = int | keras.random.SeedGenerator | None
 LearningRateSchedule: TypeAlias = (

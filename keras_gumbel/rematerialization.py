@@ -1,4 +1,4 @@
-"""Blocks that are run again in the backward pass, in place of being kept."""
+"""Blocks that run again in the backward pass, to save memory."""
 
 import functools
 from collections.abc import Callable
@@ -9,33 +9,33 @@ from keras_gumbel._validation import check_are_values, check_function
 
 
 def remat(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Have `function` run again in the backward pass, with the same draws.
+    """Make `function` run again in the backward pass, with the same draws.
 
     Use it in place of `keras.remat` (gradient checkpointing) around layers that
-    sample. It keeps nothing of what `function` computes for the backward pass,
-    which runs it again: less memory, for the time of one more forward pass.
-    Here the second run draws the same sample as the first:
+    sample. It stores no intermediate result of `function`, which the backward
+    pass runs again: less memory, for the time of one more forward pass. The
+    second run draws the same sample as the first:
 
-        the keys of its noise are those of the first run, kept between the two;
-        streams, counts of training calls and metrics move once a call;
+        the noise has the keys of the first run, stored between the two;
+        streams, counts of training calls and metrics move once per call;
         losses that sampling layers add are added once, with their gradient
 
-    so that the gradient equals the one without `remat`. `keras.remat` and
-    `tf.recompute_grad` draw anew in the second run, and give the gradient of
+    so the gradient equals the gradient without `remat`. `keras.remat` and
+    `tf.recompute_grad` draw anew in the second run, and return the gradient of
     another sample.
 
     Args:
-        function: A function, layer or model. Call it with any structure of
-            tensors and other arguments, and have any structure of tensors
-            come of it. Gradients go to the tensors among its arguments and to
-            the variables within, not to other tensors that it refers to.
+        function: A function, layer or model. It may take any structure of
+            tensors and other arguments, and return any structure of tensors.
+            Gradients go to the tensors among its arguments and to the
+            variables within, not to other tensors that it refers to.
 
     Returns:
         A function of the same arguments, to be called in eager code, in a
         graph, or in the `call` of a layer.
 
     Raises:
-        TypeError: For what cannot be called, and when called with a
+        TypeError: If `function` is not callable, and when called with a
             `keras.Input`.
         ValueError: When called, if the function draws in a loop, a branch or a
             `tf.function` within it, as `keras.layers.RNN` does.
@@ -71,7 +71,7 @@ def remat(function: Callable[..., Any]) -> Callable[..., Any]:
     check_function(function, "function")
     recomputed = backend.remat(function)
 
-    # A layer's attributes are not those of what is given back.
+    # The returned function must not get a layer's attributes.
     @functools.wraps(function, updated=())
     def run(*args: Any, **kwargs: Any) -> Any:
         check_are_values((args, kwargs))

@@ -1,7 +1,7 @@
-"""Temperature schedules beyond those that Keras has.
+"""Temperature schedules that Keras lacks.
 
 A temperature schedule is any `keras.optimizers.schedules` object; this module
-adds the one that Jang et al. anneal by.
+adds the schedule of Jang et al.
 """
 
 from typing import Any, Self
@@ -77,8 +77,8 @@ class ExponentialAnnealing(keras.optimizers.schedules.LearningRateSchedule):
         self.every = int(every)
 
     def __call__(self, step: Tensor) -> Tensor:
-        """The temperature at `step`, an integer counted from 0."""
-        # Whole numbers until the end: float32 skips steps beyond 2**24.
+        """Return the temperature at `step`, an integer counted from 0."""
+        # Integers until the end: float32 skips steps beyond 2**24.
         stage = ops.floor_divide(ops.cast(step, "int"), self.every)
         elapsed = ops.cast(stage * self.every, "float32")
         decay = ops.exp(-self.decay_rate * elapsed)
@@ -86,14 +86,14 @@ class ExponentialAnnealing(keras.optimizers.schedules.LearningRateSchedule):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The schedule of such a configuration, of which nothing is missing."""
+        """Create the schedule from a configuration without missing entries."""
         check_config(cls, config)
         schedule = cls(**config)
         check_is_whole(schedule, config)
         return schedule
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {
             "initial_temperature": self.initial_temperature,
             "decay_rate": self.decay_rate,

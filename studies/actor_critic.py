@@ -1,9 +1,10 @@
-"""What a critic of actions makes of a policy's probabilities.
+"""Train a policy by a critic that is shown samples or probabilities.
 
 Q(s, a) learns from one-hot actions; the actor follows its gradient through one,
-as in MADDPG, https://arxiv.org/abs/1706.02275. Must that be a sample, or may it
-be the softmax? In a slippery grid with pits the best return and any policy's
-are known. A linear critic is q(s) . a. All weights have an axis of runs.
+as in MADDPG, https://arxiv.org/abs/1706.02275. Must the action be a sample, or
+may it be the softmax? In a slippery grid with pits every policy's return is
+known, and so is the best one. A linear critic is q(s) . a. All weights have an
+axis of runs.
 """
 
 import argparse

@@ -1,18 +1,18 @@
 """Which temperature learns the index of the largest of K shuffled numbers?
 
-`examples/differentiable_argmax.py` trains it for five numbers. What is left to
-choose is the temperature.
+`examples/differentiable_argmax.py` trains it for five numbers. This study
+chooses the temperature.
 
 At 0.75, 3 steps of RMSprop(0.5) end right for 18 of 20 seeds, 100 steps for
 19. The first step moves each weight by 0.5 / sqrt(0.1), so each logit by 1.58
 sum(x), 16 here: the softmax at 0.75 is then saturated, perhaps on a wrong
 class, and passes hardly any gradient. At 10, of the order of that move, it
-stays soft, and 3 steps do for 20 of 20. (Hard samples do for 10, at either
-temperature: which way their index errs is the luck of the draw.)
+stays soft, and 3 steps suffice for 20 of 20. (Hard samples suffice for 10, at
+either temperature: chance decides which way their index errs.)
 
 The move grows as K**2, to 197250 at K = 500, where noise of order one is lost.
-A fixed 0.75 is then a first guess kept for good; a temperature as large as the
-move blurs neighbours; one annealed down from it is right for all seeds, even
+A fixed 0.75 then keeps its first guess; a temperature as large as the move
+blurs neighbours; annealing down from the move is right for all seeds, even
 from 0.6 or 3 times the move. The other cure is a smaller learning rate: cut
 until the move is 1, at 0.75, it is right for 20, 17 and 9 of 20 in table 2.
 """

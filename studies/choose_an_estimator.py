@@ -1,7 +1,8 @@
 """Which gradient estimator? Answered by a VAE whose ELBO needs no sampling.
 
-Its code for the digits of scikit-learn is 4 choices among 8: 4,096 states. Each
-estimator is laid beside the exact gradient, and trains at its best temperature.
+Its code for the digits of scikit-learn is 4 choices among 8: 4,096 states. We
+compare each estimator with the exact gradient, then train at its best
+temperature.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 An autoencoder (encoder 64-128-32, decoder 128-64) of scikit-learn's digits, and
 of 8 x 8 pixels of its two photographs, learns through each of the layers that
-make integers, at 3 to 24 bits an example. Reported are the mean square error on
-examples that were held out, and how many of the bits the codes make use of.
+make integers, at 3 to 24 bits an example. The program reports the mean square
+error on held-out examples, and how many of the bits the codes use.
 """
 
 import argparse

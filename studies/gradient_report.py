@@ -1,9 +1,9 @@
-"""How good is a gradient estimator? Reported where the truth can be had.
+"""How good is a gradient estimator? Measured against the exact gradient.
 
-Six choices among the numbers 0, 1/3, 2/3 and 1 are to come near 0.45. Their
-4,096 states can be gone through, so that the gradient is known exactly, and
-each estimator is laid beside it: its bias, its variance, and the angle between
-them. Then logits are trained by each from 0 on, to where it settles. After the
+Six choices among the numbers 0, 1/3, 2/3 and 1 must come near 0.45. Their
+4,096 states can be enumerated, so the exact gradient is known. The program
+prints each estimator's bias, its variance, and its angle to the exact gradient.
+Then each estimator trains logits from 0 until they settle. After the
 polynomials of Hooper and Shekhovtsov, 2026.
 """
 

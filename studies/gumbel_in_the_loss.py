@@ -1,10 +1,9 @@
-"""What becomes of a cross entropy that is given a Gumbel-softmax sample.
+"""Give a cross entropy a Gumbel-softmax sample, and see what happens.
 
 A cross entropy is a log of a probability. The log of a sample is near -infinity
-wherever the sample fell on another class, and it is said that the gradient then
-explodes. Here the loss of a language model of characters, that of
-`text_generation.py`, is taken of samples at several temperatures, and in three
-ways:
+if the sample fell on another class, and people say that the gradient then
+explodes. Here the language model of characters from `text_generation.py`
+computes its loss from samples at several temperatures, in three ways:
 - log: minus the log of the sample's entry, as the formula reads;
 - clip: Keras's own, which first clips the entry at 1e-7;
 - log_softmax: never leaving the logarithms, where nothing is rounded to 0.

@@ -2,9 +2,9 @@
 
 A symbol is shown at every step, and the answer is the last that came with a
 mark. Training has 20 steps. In tests marks end there, but the symbols go on, up
-to 64 times as long, and what counts is the answer at the end. The gates are
-made by `GumbelSigmoid`: soft ones are any LSTM's, hard ones 0 or 1, straight
-through. Sampled: with noise in training. Coupled: i = 1 - f.
+to 64 times as long, and we score the answer at the end. `GumbelSigmoid` makes
+the gates: soft gates as in any LSTM, hard gates 0 or 1, straight through.
+Sampled: with noise in training. Coupled: i = 1 - f.
 """
 
 import argparse

@@ -1,14 +1,14 @@
 """A gate that finds which of three views of a digit is worth reading.
 
 The views of a digit of scikit-learn are its pixels and their differences across
-and down. One of them, another each time, is of the digit, with a share of its
-pixels shuffled (from none to all: how hard the example is); two are of another
+and down. One of them, another each time, shows the digit, with a share of its
+pixels shuffled (from none to all: how hard the example is); two show another
 digit, all shuffled. Nobody tells the gate which is which:
 
     picks = GumbelSoftmax(hard=True)(scores of the embeddings)
     digit = classify(sum over views of picks * embedding)
 
-The ways to select (s) are trained at once, and share only the batches.
+The ways to select (s) train at once, and share only the batches.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """Data-parallel training over processes, one of which is killed on the way.
 
 Each worker is a process under `MultiWorkerMirroredStrategy`, in its own loop:
-Keras 3's `fit` fails there (keras issue 20585). All see the same digits, and so
-only noise tells them apart. TensorFlow puts none in the place of a lost worker:
-the parent ends the others, too, and starts all from the checkpoint, which holds
-weights, optimizer, the stream's position and the temperature's count.
+Keras 3's `fit` fails there (keras issue 20585). All see the same digits, so
+only the noise differs. TensorFlow cannot replace a lost worker: the parent ends
+the others too, and starts all from the checkpoint, which holds weights,
+optimizer, the stream's position and the temperature's count.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 After Louizos, Welling, Kingma, 2018, https://arxiv.org/abs/1712.01312, on the
 digits of scikit-learn: a gate on each of 64 pixels and on each unit of two
 hidden layers, and a loss of `l0_weight` for each gate that is expected to be
-open. What ends behind a gate of exactly 0 is then taken out, which leaves a
+open. We then remove everything behind a gate of exactly 0. This leaves a
 smaller network of plain `Dense` layers that gives the same answers.
 """
 

@@ -23,7 +23,7 @@ CORNERS = np.array([[0, 0], [1, 0], [0.5, 0.75**0.5]])  # in the picture
 
 def quadrature(temperature: float, n: int):
     """Points (n * n, 3) of the simplex, and the probability about each."""
-    # The density of the plane of log(z1 / z3), log(z2 / z3) is that of log z.
+    # In log(z1 / z3), log(z2 / z3) the density equals the density of log z.
     step = 40 / n / temperature
     centre = np.array([[0.33], [0.67]]) - n / 2
     a, b = (np.mgrid[:n, :n].reshape(2, -1) + centre) * step

@@ -1,9 +1,9 @@
 """A softmax with temperature, or Gumbel noise? Two answers, with numbers.
 
-One choice of 4: how near to one-hot is it, which law does it follow, and what
-becomes of the gradient of a quadratic loss? And the next word: after "you"
-comes "are" (60 %) or "have"; what does -log of the right word's entry teach, in
-a softmax and in a sample?
+One choice of 4: how near to one-hot is it, which distribution does it follow,
+and how good is the gradient of a quadratic loss? And the next word: after "you"
+comes "are" (60 %) or "have". Which probability does -log of the right word's
+entry teach, in a softmax and in a sample?
 """
 
 import argparse

@@ -1,16 +1,15 @@
 """Teach a network to sort numbers, by permutations that it trains through.
 
-A small network is shown one number and one place, and says how well the two
-fit. `GumbelSinkhorn` makes a permutation of what it says of all pairs: a
-relaxed one in training, where the loss is how far the numbers, moved to their
-places, are from sorted; a hard one in tests, where a list counts if every
+A small network sees one number and one place, and scores how well the two
+fit. `GumbelSinkhorn` makes a permutation from the scores of all pairs. In
+training it is relaxed, and the loss is how far the numbers, moved to their
+places, are from sorted. In tests it is hard, and a list counts if every
 number is in its place.
 
-The network never compares two numbers: the matching does, and the number that
-fits a place best among those at hand gets it. Beside it is what comes of
-giving each place to the number that fits it best (an argmax of the same
-scores), where one number may get two places. Since a place is told by a
-number from 0 to 1, the same weights sort lists of any length.
+The network never compares two numbers; the matching does, and gives each place
+to the number that fits best. For comparison, an argmax of the same scores
+gives each place to its best number, and one number may get two places. A
+place is a number from 0 to 1, so the same weights sort lists of any length.
 """
 
 import argparse

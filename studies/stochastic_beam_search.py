@@ -2,12 +2,12 @@
 
 After Kool, van Hoof, Welling, 2019, https://arxiv.org/abs/1903.06059. The k
 texts whose log-probabilities plus Gumbel noise are largest are k draws without
-replacement; and a beam search finds them without a look at the others, if it
-gives each node the largest perturbed log-probability of the texts below it.
-That is drawn from the top down: the children's under the condition that the
-largest of them is their parent's.
+replacement. A beam search finds them without visiting the others, if it gives
+each node the largest perturbed log-probability of the texts below it. These are
+drawn from the top down: the children's values under the condition that their
+largest equals the parent's.
 
-From k texts the entropy of the model of `text_generation.py` is estimated: of
+From k texts we estimate the entropy of the model of `text_generation.py`: for
 all 256 texts of 4 letters out of 4, where it is known, and at temperatures.
 """
 
@@ -126,7 +126,7 @@ def compare(name: str, find, sizes, repeats: int):  # a row for each size
     best = np.array(find(1, 256, noise=False)[1])  # here and there all texts
     truth = -np.mean(drawn) if "temp" in name else -np.sum(np.exp(best) * best)
     print(f"{name}, entropy {truth:.3f}\n  k  errors; distinct; bias / error")
-    for size in sizes:  # the first of a beam are those of a smaller one
+    for size in sizes:  # the first texts of a beam form a smaller one
         plain, normalised = entropies(*(score[:, :size] for score in scores))
         beam = np.average(-best[0, :size], weights=np.exp(best[0, :size]))
         every = -drawn[:, :size].mean(axis=1), plain, normalised, beam

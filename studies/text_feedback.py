@@ -1,13 +1,14 @@
 """Train a writer through the characters that it samples and reads again.
 
-The language model of `text_generation.py` is to write texts of 32 characters
-with 9 spaces, where the manual has about 5, and to change as little as it can:
+The language model of `text_generation.py` must write texts of 32 characters
+with 9 spaces, where the manual has about 5, and change as little as possible:
 
     loss = E[(spaces - 9)^2 / 2] + KL(writer || reference), in nats a text
 
-No such text is there to learn from: the loss is of what the writer samples. Its
-gradient goes through straight-through or soft samples, or is that of the score
-function. The least loss is known: -log E_reference[exp(-(spaces - 9)^2 / 2)].
+There is no such text to learn from: the loss judges the writer's own samples.
+Its gradient goes through straight-through or soft samples, or comes from the
+score function. The least loss is known:
+-log E_reference[exp(-(spaces - 9)^2 / 2)].
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """A language model of characters that writes by sampling.
 
 A GRU learns the prose of Python's own manual (`pydoc_data.topics`, which every
-CPython brings): small letters and spaces, each told from those before it. It
-then writes by itself: what a Gumbel-softmax layer samples is the next input.
+CPython brings): small letters and spaces, each predicted from those before it.
+It then writes by itself: a Gumbel-softmax layer samples the next input.
 
 The same model is in `gumbel_in_the_loss.py`, where the sample does harm, in
 `text_feedback.py`, which trains through it, and in `stochastic_beam_search.py`.

@@ -1,10 +1,10 @@
 """Two voices in the data: a softmax blends them, a sample chooses.
 
 70 % of the recordings are of a speaker of 120 Hz, 30 % of one of 210 Hz. A
-network is to make recordings: learned logits, a choice of 2, a decoder. The
-choice is all the chance that it has. It is trained on the energy distance
-between the law of its recordings and that of the real ones, or on the mean
-squared error to one of them.
+network must make recordings: learned logits, a choice of 2, a decoder. The
+choice is its only randomness. It is trained on the energy distance between the
+distributions of its recordings and of the real ones, or on the mean squared
+error to one of them.
 """
 
 import argparse
@@ -29,7 +29,7 @@ CHOICES = {
 
 
 def energy(real, made):
-    """The energy distance between the laws of two batches (n, 1)."""
+    """The energy distance between two batches (n, 1)."""
 
     def gap(a, b):
         return ops.mean(ops.abs(a - ops.transpose(b)))

@@ -1,8 +1,8 @@
 """Every check of an argument, and the text of its error, in one place.
 
-Each function names the argument, says what was expected and what came.
-Values inside a traced program cannot be read: those are left to the program,
-where a temperature that is not positive gives NaN.
+Each error names the argument, and says what was expected and what came.
+Checks cannot read values inside a traced program. There, the program itself
+turns a temperature that is not positive into NaN.
 """
 
 from keras_gumbel._validation.arguments import (

@@ -1,4 +1,4 @@
-"""The arguments of every sample, once they are checked."""
+"""The checked arguments of every sample."""
 
 from typing import Any, NamedTuple
 
@@ -13,10 +13,10 @@ class Arguments(NamedTuple):
     """The tensors that a sample is made of.
 
     Attributes:
-        logits: Float tensor; of gates that are still to be made, None.
+        logits: Float tensor; None for gates that are still to be made.
         temperature: Float32, or float64 for float64 logits.
         class_mask: Bool, or None where nothing is forbidden.
-        axis: That of the classes, from the front; -1 for gates, which have
+        axis: The class axis, counted from the front; -1 for gates, which have
             none.
         learned: Whether a gradient is to reach the temperature.
     """
@@ -29,17 +29,17 @@ class Arguments(NamedTuple):
 
 
 def is_learned(temperature: Any) -> bool:
-    """Whether a gradient is to reach a temperature, as it was given."""
+    """Return whether a gradient is to reach the given temperature."""
     if isinstance(temperature, keras.Variable):
-        # A layer's own, which schedules set, does not train.
+        # A layer's own temperature, which schedules set, does not train.
         return bool(temperature.trainable)
     return hasattr(temperature, "dtype")
 
 
 def as_it_is(x: Any) -> Any:
-    """The value of a variable, in its own dtype; anything else itself.
+    """Return the value of a variable, in its own dtype; else `x` itself.
 
-    Without a gradient where the variable does not train.
+    If the variable does not train, the value has no gradient.
     """
     if not isinstance(x, keras.Variable):
         return x

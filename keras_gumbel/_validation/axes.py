@@ -9,7 +9,7 @@ from keras_gumbel._validation.tensors import broadcasts, canonical_axis
 
 
 def check_axis(axis: Any) -> int | tuple[int, ...]:
-    """The integer, or the integers, that `axis` is."""
+    """Return `axis` as an integer or a tuple of integers."""
     if isinstance(axis, str) or not hasattr(axis, "__len__"):
         check_integer(axis, "axis")
         return int(axis)
@@ -23,7 +23,7 @@ def check_axis(axis: Any) -> int | tuple[int, ...]:
 
 
 def check_axes_fit(axes: tuple[int, ...], shape: Shape) -> tuple[int, ...]:
-    """Several axes of logits, counted from the front, in their order."""
+    """Return several axes of logits, counted from the front, in order."""
     found = tuple(canonical_axis(axis, shape) for axis in axes)
     if len(set(found)) < len(found):
         raise ValueError(
@@ -36,7 +36,7 @@ def check_axes_fit(axes: tuple[int, ...], shape: Shape) -> tuple[int, ...]:
 def check_one_a_distribution(
     temperature: Tensor, shape: Shape, axes: tuple[int, ...]
 ) -> None:
-    """Broadcastable to the logits, with size 1 along all of the axes."""
+    """Raise unless it broadcasts to logits, with size 1 along all axes."""
     pairs = enumerate(shape)
     goal = tuple(1 if axis in axes else size for axis, size in pairs)
     given = backend.static_shape(temperature)

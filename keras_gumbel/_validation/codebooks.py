@@ -1,4 +1,4 @@
-"""Checks of what a quantizer takes: features, codes, and its own sizes."""
+"""Checks of a quantizer's arguments: features, codes, and its own sizes."""
 
 import math
 from typing import Any
@@ -24,7 +24,7 @@ _MOST_CODES = 2**31 - 1
 def check_codebook_sizes(
     num_codes: Any, code_dim: Any, num_groups: Any
 ) -> None:
-    """Positive integers, the vector of equal parts."""
+    """Raise unless all are positive integers, with equal parts per group."""
     check_integer(num_codes, "num_codes", minimum=1)
     check_integer(code_dim, "code_dim", minimum=1)
     check_integer(num_groups, "num_groups", minimum=1)
@@ -37,14 +37,14 @@ def check_codebook_sizes(
 
 
 def check_stage_sizes(num_codes: Any, num_groups: Any, num_stages: Any) -> None:
-    """Positive integers."""
+    """Raise unless all are positive integers."""
     check_integer(num_codes, "num_codes", minimum=1)
     check_integer(num_groups, "num_groups", minimum=1)
     check_integer(num_stages, "num_stages", minimum=1)
 
 
 def check_are_vectors(features: int | None, code_dim: int) -> None:
-    """What is compared with codes is as long as they are."""
+    """Raise unless features are as long as the codes compared with them."""
     if features != code_dim:
         raise ValueError(
             "`code_dim` must be the size of the inputs' last axis where "
@@ -54,12 +54,12 @@ def check_are_vectors(features: int | None, code_dim: int) -> None:
 
 
 def check_diversity_weight(diversity_weight: Any) -> None:
-    """A finite number, zero or more."""
+    """Raise unless it is a finite number, zero or more."""
     check_not_negative(diversity_weight, "diversity_weight")
 
 
 def check_levels(levels: Any) -> tuple[int, ...]:
-    """Integers of at least 2, so few that an int32 counts the codes."""
+    """Return the levels: integers from 2 on, with an int32 number of codes."""
     check_sequence(levels, "levels")
     for level in levels:
         check_integer(level, "levels", minimum=2)
@@ -72,7 +72,7 @@ def check_levels(levels: Any) -> tuple[int, ...]:
 
 
 def check_is_binary(levels: tuple[int, ...], entropy_weight: Any) -> None:
-    """A penalty of bits needs bits."""
+    """Raise if there is a penalty of bits, but a level is not 2."""
     if entropy_weight is not None and set(levels) != {2}:
         raise ValueError(
             "`entropy_weight` must be None unless every level is 2: the "
@@ -82,7 +82,7 @@ def check_is_binary(levels: tuple[int, ...], entropy_weight: Any) -> None:
 
 
 def check_scalars(shape: Shape, levels: tuple[int, ...]) -> None:
-    """As many numbers as there are levels."""
+    """Raise unless there are as many numbers as levels."""
     if not shape or shape[-1] not in (None, len(levels)):
         raise ValueError(
             "`inputs` must have the shape (..., len(levels)). Received: "
@@ -91,7 +91,7 @@ def check_scalars(shape: Shape, levels: tuple[int, ...]) -> None:
 
 
 def check_integers(codes: Any, num_codes: int) -> None:
-    """Integers, within range where that is known."""
+    """Raise unless codes are integers, and in range if values are known."""
     if "int" not in dtype_name(codes):
         raise TypeError(
             "`codes` must be integers. "
@@ -109,7 +109,7 @@ def check_integers(codes: Any, num_codes: int) -> None:
 
 
 def check_fraction(value: Any, name: str, *, below_one: bool = False) -> None:
-    """A number in [0, 1], or in [0, 1)."""
+    """Raise unless it is a number in [0, 1], or in [0, 1)."""
     check_not_negative(value, name)
     if value > 1 or (below_one and value == 1):
         interval = "[0, 1)" if below_one else "[0, 1]"
@@ -121,9 +121,9 @@ def check_fraction(value: Any, name: str, *, below_one: bool = False) -> None:
 def check_temperature_of_vectors(
     temperature: Any, shape: Shape, num_groups: int | None
 ) -> None:
-    """A number, or one for each group of each vector of this shape.
+    """Raise unless it is a number, or one for each group of each vector.
 
-    Where `num_groups` is None, for each number of the vectors.
+    If `num_groups` is None, one for each number of the vectors.
     """
     check_temperature(temperature)
     given = tuple(getattr(temperature, "shape", ()))
@@ -139,13 +139,13 @@ def check_temperature_of_vectors(
 
 
 def check_restart_after(restart_after: Any) -> None:
-    """A positive integer, or None."""
+    """Raise unless it is a positive integer or None."""
     if restart_after is not None:
         check_integer(restart_after, "restart_after", minimum=1)
 
 
 def check_divides(shape: Shape, num_groups: int) -> None:
-    """Vectors of a known length, in equal parts."""
+    """Raise unless vectors have a known length that splits in equal parts."""
     check_known_features(shape)
     if (shape[-1] or 0) % num_groups:
         raise ValueError(
@@ -156,7 +156,7 @@ def check_divides(shape: Shape, num_groups: int) -> None:
 
 
 def check_is_noisy_layer(layer: Any, value: Any) -> None:
-    """A layer that was made to choose the nearest code has no noise."""
+    """Raise: a layer made to choose the nearest code has no noise."""
     raise ValueError(
         "`noise_scale` of this layer is 0 for good: it was made to choose the "
         "nearest code. Make it with a number above 0 or with a schedule. "
@@ -165,7 +165,7 @@ def check_is_noisy_layer(layer: Any, value: Any) -> None:
 
 
 def check_is_outside_of_loops(layer: Any, is_inside: bool) -> None:
-    """Losses and states of a layer do not get out of a loop."""
+    """Raise inside a loop: a layer's losses and states cannot leave it."""
     if is_inside:
         raise ValueError(
             f"{type(layer).__name__} cannot be trained inside a loop or a "
@@ -176,12 +176,12 @@ def check_is_outside_of_loops(layer: Any, is_inside: bool) -> None:
 
 
 def check_kl_weight(kl_weight: Any) -> None:
-    """A finite number, zero or more."""
+    """Raise unless it is a finite number, zero or more."""
     check_not_negative(kl_weight, "kl_weight")
 
 
 def check_weight_is_live(weight: Any, name: str) -> None:
-    """A layer made without the loss has nothing to weigh."""
+    """Raise if the layer was made without the loss to weigh."""
     if weight is None:
         raise ValueError(
             f"`{name}` of this layer is None: it adds no such loss. Make it "
@@ -191,7 +191,7 @@ def check_weight_is_live(weight: Any, name: str) -> None:
 
 
 def check_features(inputs: Any, features: int | None) -> None:
-    """A float tensor; its last axis is what was built for."""
+    """Raise unless it is a float tensor with the features of the build."""
     shape = backend.static_shape(inputs)
     if "float" not in dtype_name(inputs):
         raise TypeError(
@@ -207,7 +207,7 @@ def check_features(inputs: Any, features: int | None) -> None:
 
 
 def check_vectors(vectors: Any) -> None:
-    """A float tensor of at least one axis."""
+    """Raise unless it is a float tensor of at least one axis."""
     if "float" not in dtype_name(vectors):
         raise TypeError(
             "`vectors` must be a float tensor. "
@@ -221,7 +221,7 @@ def check_vectors(vectors: Any) -> None:
 
 
 def check_codebook(table: Any, vectors: Any) -> None:
-    """A float tensor (num_codes, dim), with a code at least."""
+    """Raise unless it is a float tensor (num_codes, dim) with codes."""
     if "float" not in dtype_name(table):
         raise TypeError(
             "`table` must be a float tensor. "
@@ -240,7 +240,7 @@ def check_codebook(table: Any, vectors: Any) -> None:
 
 
 def check_known_features(shape: Shape) -> None:
-    """The projection has a row for each feature."""
+    """Raise unless the features are known: each has a row of weights."""
     if not shape or shape[-1] is None:
         raise ValueError(
             "`inputs` must have a known last axis, the features, when the "
@@ -251,7 +251,7 @@ def check_known_features(shape: Shape) -> None:
 def check_codes_of_groups(
     codes: Any, num_groups: int, num_codes: int, built: bool
 ) -> None:
-    """Integers of a codebook that exists, within range where that is known."""
+    """Raise unless codes are integers in range, of a codebook that exists."""
     if not built:
         raise ValueError(
             "`decode` needs the codebook, which the first call makes, or "
@@ -272,7 +272,7 @@ def check_codes_of_groups(
 
 
 def check_mask(mask: Tensor, inputs: Tensor) -> None:
-    """Bool, of the shape of the positions or its first axes."""
+    """Raise unless it is bool, of the positions' shape or its first axes."""
     shape, given = backend.static_shape(mask), backend.static_shape(inputs)
     target = given[:-1]
     fits = len(shape) <= len(target) and all(

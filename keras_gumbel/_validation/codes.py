@@ -11,7 +11,7 @@ from keras_gumbel._validation.tensors import dtype_name
 
 
 def check_has_no_predictions(metric: Any, given: int) -> None:
-    """No more than codes and weights: `compile` passes predictions, too."""
+    """Raise if there are predictions, which `compile` passes, too."""
     if given > 2:
         name = type(metric).__name__
         raise TypeError(
@@ -25,7 +25,7 @@ def check_has_no_predictions(metric: Any, given: int) -> None:
 
 
 def check_codes(codes: Tensor, num_codes: int) -> bool:
-    """Integers, or rows of `num_codes` floats; whether they are rows."""
+    """Return whether codes are rows of `num_codes` floats, not integers."""
     dtype, shape = dtype_name(codes), backend.static_shape(codes)
     if "int" in dtype:
         return False
@@ -44,7 +44,7 @@ def check_codes(codes: Tensor, num_codes: int) -> bool:
 
 
 def check_codes_are_known(known: Tensor, codes: Tensor, num_codes: int) -> None:
-    """Within range, where the values can be read now."""
+    """Raise unless codes are in range, where values can be read now."""
     values = backend.static_value(known)
     if values is None or np.all(values):
         return
@@ -61,7 +61,7 @@ def check_codes_are_known(known: Tensor, codes: Tensor, num_codes: int) -> None:
 
 
 def check_sample_weight(weight: Tensor, codes: Tensor) -> None:
-    """A number for each code, or for all of those that share first axes."""
+    """Raise unless it has a number per code, or per first axes of codes."""
     shape, target = backend.static_shape(weight), backend.static_shape(codes)
     fits = len(shape) <= len(target) and all(
         size in (1, goal) or size is None or goal is None

@@ -1,4 +1,4 @@
-"""Check what a file holds, which this package may not have written."""
+"""Checks of a file's contents, which others may have written."""
 
 import inspect
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ _PASSED_ON = (
     inspect.Parameter.VAR_POSITIONAL,
     inspect.Parameter.VAR_KEYWORD,
 )
-# Which Keras fills in where they are not given.
+# Keras fills these in if they are not given.
 _OF_EVERY_LAYER = {"name", "dtype", "trainable"}
 
-# The kinds of things, beside layers, that a layer can be made with.
+# Kinds of objects, beside layers, that a layer can be made with.
 _KINDS = {
     "initializer": keras.initializers.Initializer,
     "regularizer": keras.regularizers.Regularizer,
@@ -23,7 +23,7 @@ _KINDS = {
 
 
 def check_config(cls: type, config: Any) -> None:
-    """A dict with every argument of the constructor, as `get_config` gives."""
+    """Raise unless it is a dict with every argument of the constructor."""
     if not isinstance(config, dict):
         raise TypeError(
             f"`config` of {cls.__name__} must be a dict. "
@@ -35,17 +35,17 @@ def check_config(cls: type, config: Any) -> None:
         (
             name
             for name, parameter in inspect.signature(cls).parameters.items()
-            # What is passed on to another class: `check_is_whole`.
+            # `check_is_whole` checks arguments that are passed on.
             if parameter.kind not in _PASSED_ON
         ),
     )
 
 
 def check_is_whole(made: Any, config: dict[str, Any]) -> None:
-    """Check that a configuration had every argument of its object.
+    """Raise unless a configuration has every argument of its object.
 
-    A constructor of `(*args, **kwargs)` names nothing that a class above it
-    must be told; `get_config` does.
+    A constructor of `(*args, **kwargs)` does not name the arguments that it
+    passes to a class above it; `get_config` does.
     """
     names = made.get_config().keys() - _OF_EVERY_LAYER
     _check_nothing_is_missing(type(made), config, sorted(names))
@@ -65,7 +65,7 @@ def _check_nothing_is_missing(
 
 
 def check_flag(value: Any, name: str) -> bool:
-    """True or False, which is given back."""
+    """Return True or False; raise for any other value."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(
             f"`{name}` must be True or False. Received: {name}={value!r} "
@@ -75,7 +75,7 @@ def check_flag(value: Any, name: str) -> bool:
 
 
 def check_function(value: Any, name: str) -> None:
-    """Check that a value can be called."""
+    """Raise unless the value can be called."""
     if not callable(value):
         raise TypeError(
             f"`{name}` must be a function, a layer or a model. Received: "
@@ -84,7 +84,7 @@ def check_function(value: Any, name: str) -> None:
 
 
 def check_are_values(arguments: Any) -> None:
-    """Arguments of a block of `kg.remat`, of which none is a symbol."""
+    """Raise if an argument of a `kg.remat` block is symbolic."""
     for x in keras.tree.flatten(arguments):
         if keras.utils.is_keras_tensor(x):
             raise TypeError(
@@ -95,7 +95,7 @@ def check_are_values(arguments: Any) -> None:
 
 
 def check_kind(value: Any, name: str, kind: str) -> Any:
-    """An initializer, regularizer or constraint, which is given back.
+    """Return an initializer, regularizer or constraint; raise for others.
 
     A function of one's own will do, but no other object of Keras. Regularizer
     and constraint may be None.
@@ -112,7 +112,7 @@ def check_kind(value: Any, name: str, kind: str) -> Any:
 
 
 def check_model(model: Any) -> None:
-    """A Keras model."""
+    """Raise unless it is a Keras model."""
     if not isinstance(model, keras.Model):
         raise TypeError(
             "`model` must be a `keras.Model`. Received: "
@@ -123,7 +123,7 @@ def check_model(model: Any) -> None:
 def check_stored(
     stored: Iterable[str], weights: Iterable[str], optional: Iterable[str]
 ) -> None:
-    """The weights that a layer has, of which some may be missing."""
+    """Raise unless a file has the layer's weights; some are optional."""
     missing = sorted({*weights} - {*stored} - {*optional})
     unknown = sorted({*stored} - {*weights} - {*optional})
     if missing or unknown:
@@ -135,7 +135,7 @@ def check_stored(
 
 
 def check_stream(state: Any) -> None:
-    """Two integers, the seed and the count of draws, as a file has them."""
+    """Raise unless it is two integers, the seed and the count of draws."""
     values = np.asarray(state)
     integers = np.issubdtype(values.dtype, np.integer)
     if not integers or values.shape != (2,) or (values < 0).any():
@@ -146,9 +146,9 @@ def check_stream(state: Any) -> None:
 
 
 def deserialized(value: Any) -> Any:
-    """The object that a configuration of Keras's is of; else `value` itself.
+    """Return the object of a Keras configuration; else `value` itself.
 
-    A dict of no object Keras would go through, and stop in words of its own.
+    Keras would search any other dict, and stop with an error of its own.
     """
     of_one = isinstance(value, dict) and isinstance(
         value.get("class_name"), str

@@ -1,4 +1,4 @@
-"""Distributions beside those of the logits."""
+"""Checks of priors, and of layers that have a distribution."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from keras_gumbel._validation.tensors import (
 
 
 def check_prior_logits(prior_logits: Tensor, logits: Tensor, axis: int) -> None:
-    """Floats that broadcast to the logits, with as many classes."""
+    """Raise unless it is floats that fit the logits, with all classes."""
     _check_is_float(prior_logits)
     shape, target = (
         backend.static_shape(prior_logits),
@@ -30,7 +30,7 @@ def check_prior_logits(prior_logits: Tensor, logits: Tensor, axis: int) -> None:
 
 
 def check_prior_of_gates(prior_logits: Tensor, logits: Tensor) -> None:
-    """Floats that broadcast to the logits."""
+    """Raise unless it is floats that broadcast to the logits."""
     _check_is_float(prior_logits)
     shape, target = (
         backend.static_shape(prior_logits),
@@ -52,7 +52,7 @@ def _check_is_float(prior_logits: Tensor) -> None:
 
 
 def check_has_law(layer: Any, has_law: bool, supported: list[str]) -> None:
-    """A layer whose samples have a distribution that is known here."""
+    """Raise unless the layer's samples have a known distribution."""
     if not has_law:
         hard = getattr(layer, "hard", None)
         raise TypeError(
@@ -62,7 +62,7 @@ def check_has_law(layer: Any, has_law: bool, supported: list[str]) -> None:
 
 
 def check_is_noisy(layer: Any) -> None:
-    """Without noise there is one sample and no distribution."""
+    """Raise without noise: there is one sample and no distribution."""
     scale = backend.static_value(backend.to_tensor(layer.noise_scale))
     if scale is not None and not scale > 0:
         raise ValueError(
@@ -73,7 +73,7 @@ def check_is_noisy(layer: Any) -> None:
 
 
 def check_categories_are_last(layer: Any, logits: Tensor) -> None:
-    """Where TensorFlow Probability has them."""
+    """Raise unless categories are last, as in TensorFlow Probability."""
     shape = backend.static_shape(logits)
     several = not isinstance(layer.axis, int)
     if several or canonical_axis(layer.axis, shape) != len(shape) - 1:

@@ -1,4 +1,4 @@
-"""Models that draw by a seed which they are given."""
+"""Checks of models that draw by a given seed."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from keras_gumbel._typing import Shape
 
 
 def check_draws(model: Any, draws: int) -> None:
-    """At least one draw in a call."""
+    """Raise unless a call makes at least one draw."""
     if not draws:
         raise ValueError(
             "`model` must have a sampling layer that draws: every one that it "
@@ -17,7 +17,7 @@ def check_draws(model: Any, draws: int) -> None:
 
 
 def check_name_is_free(name: str, taken: list[str]) -> None:
-    """No input of the model has the name of one more."""
+    """Raise if an input of the model already has the name."""
     if name in taken:
         raise ValueError(
             f"`model` must have no input of the name {name!r}, which is that "
@@ -26,7 +26,7 @@ def check_name_is_free(name: str, taken: list[str]) -> None:
 
 
 def check_seed_words(shape: Shape, dtype: str) -> None:
-    """Two integers of 32 bits; how many may be known later."""
+    """Raise unless it is two 32-bit integers, or integers of unknown number."""
     if "int" not in dtype or tuple(shape) not in ((2,), (None,)):
         raise ValueError(
             "`seed` must be two integers, int32 of shape (2,): a seed, and a "
@@ -36,7 +36,7 @@ def check_seed_words(shape: Shape, dtype: str) -> None:
 
 
 def check_is_not_repeated(name: str, is_inside: bool) -> None:
-    """A draw that is made once in a call."""
+    """Raise inside a loop: each step would draw the same."""
     if is_inside:
         raise ValueError(
             "A model that draws by a seed must not sample inside a loop of "
@@ -46,7 +46,7 @@ def check_is_not_repeated(name: str, is_inside: bool) -> None:
 
 
 def check_can_be_repeated(name: str, rule: Any, can: bool) -> None:
-    """An estimator whose way to draw is known."""
+    """Raise unless the estimator's way to draw is known."""
     if not can:
         raise ValueError(
             "A model that draws by a seed must know how its estimators draw: "
@@ -57,7 +57,7 @@ def check_can_be_repeated(name: str, rule: Any, can: bool) -> None:
 
 
 def check_can_be_summed(shape: Shape, axis: int, most: int) -> None:
-    """So few classes that their sums have 32 bits."""
+    """Raise if there are too many classes for sums of 32 bits."""
     classes = backend.static_shape(shape)[axis]
     if classes is not None and classes > most:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Logits of gates, each of which is a variable of its own."""
+"""Logits of gates; each gate is a variable of its own."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from keras_gumbel._validation.tensors import (
 
 
 def gate_arguments(logits: Any, temperature: Any, class_mask: Any) -> Arguments:
-    """The arguments of every function of gates, checked."""
+    """Check and return the arguments of every function of gates."""
     check_temperature(temperature)
     learned = is_learned(temperature)
     logits = dense(logits, "logits")

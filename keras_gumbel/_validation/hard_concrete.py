@@ -1,4 +1,4 @@
-"""Gates, and what they are learned for."""
+"""Checks of hard concrete gates, and of the inputs they multiply."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ from keras_gumbel._validation.tensors import (
 
 
 def check_stretch(stretch: Any) -> None:
-    """Two finite numbers, below 0 and above 1."""
+    """Raise unless it is two finite numbers, below 0 and above 1."""
     check_sequence(stretch, "stretch")
     if not (
         len(stretch) == 2
@@ -35,7 +35,7 @@ def check_stretch(stretch: Any) -> None:
 
 
 def gate_axes(axis: int | tuple[int, ...], shape: Shape) -> tuple[int, ...]:
-    """The axes that are gated, counted from the front, in order."""
+    """Return the gated axes, counted from the front, in order."""
     rank = len(shape)
     given = (axis,) if isinstance(axis, int) else axis
     received = f"Received: axis={axis}, inputs of shape {tuple(shape)}"
@@ -61,7 +61,7 @@ def gate_axes(axis: int | tuple[int, ...], shape: Shape) -> tuple[int, ...]:
 
 
 def check_gated(inputs: Tensor) -> None:
-    """Numbers that can be multiplied by a gate."""
+    """Raise unless a gate can multiply the inputs."""
     dtype = dtype_name(inputs)
     if "float" not in dtype:
         raise TypeError(
@@ -71,7 +71,7 @@ def check_gated(inputs: Tensor) -> None:
 
 
 def check_log_alpha(log_alpha: Any) -> None:
-    """A float tensor of known rank."""
+    """Raise unless it is a float tensor of known rank."""
     dtype = dtype_name(log_alpha)
     if "float" not in dtype:
         raise TypeError(
@@ -92,9 +92,9 @@ def hard_concrete_arguments(
     shape: Shape,
     dtype: str,
 ) -> Arguments:
-    """The arguments of gates of this shape, checked.
+    """Check and return the arguments of gates of this shape.
 
-    Those of a layer's are yet to be made of its weight.
+    A layer passes no `log_alpha`: it is yet to be made of the layer's weight.
     """
     check_temperature(temperature)
     learned = is_learned(temperature)

@@ -1,4 +1,4 @@
-"""Masks that Keras passes beside its tensors, False where there is padding."""
+"""Masks that Keras passes beside its tensors, False at padding."""
 
 from keras_gumbel import backend
 from keras_gumbel._typing import Shape, Tensor
@@ -6,7 +6,7 @@ from keras_gumbel._validation.tensors import dtype_name
 
 
 def check_keras_mask(mask: Tensor, shape: Shape) -> None:
-    """Bool, of the first axes of what it came with."""
+    """Raise unless it is bool, of the first axes of its tensor."""
     dtype = dtype_name(mask)
     if dtype != "bool":
         raise TypeError(

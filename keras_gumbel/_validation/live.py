@@ -1,4 +1,4 @@
-"""Numbers that may change while a model trains, and what may not."""
+"""Numbers that may change while a model trains, and fixed settings."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,10 +22,10 @@ def live_value(
     """Return the new value of a live scalar: a number, or a float32 tensor.
 
     Args:
-        value: A number, or a scalar float tensor or variable, whose number it
-            is. It is checked where that is known now.
-        name: Of the live scalar.
-        check: Raises for a number that it must not be.
+        value: A number, or a scalar float tensor or variable. Its number is
+            checked if it is known now.
+        name: The live scalar's name.
+        check: Raises for a forbidden number.
     """
     if is_schedule(value):
         raise TypeError(
@@ -44,7 +44,7 @@ def live_value(
 
 
 def check_live_number(value: Any, check: Callable[[Any], None]) -> None:
-    """A number that `check` lets pass, in float32 too."""
+    """Raise unless `check` lets the number pass, in float32 too."""
     check(value)
     with np.errstate(over="ignore"):
         single = np.float32(value)
@@ -53,7 +53,7 @@ def check_live_number(value: Any, check: Callable[[Any], None]) -> None:
 
 
 def check_noise_scale(noise_scale: Any) -> None:
-    """A finite number, zero or more, or a scalar float tensor of one."""
+    """Raise unless it is a finite number or scalar tensor, zero or more."""
     if is_number(noise_scale) or not _is_tensor(noise_scale):
         check_not_negative(noise_scale, "noise_scale")
         return
@@ -64,7 +64,7 @@ def check_noise_scale(noise_scale: Any) -> None:
 
 
 def check_backward_temperature(value: Any) -> None:
-    """A positive number, a scalar float tensor, or a schedule of numbers."""
+    """Raise unless it is a positive number, a scalar tensor or a schedule."""
     name = "backward_temperature"
     if is_schedule(value):
         value = float(keras.ops.convert_to_numpy(value(0)))
@@ -78,7 +78,7 @@ def check_backward_temperature(value: Any) -> None:
 
 
 def check_has_no_schedule(estimator: Any) -> None:
-    """An estimator of a function, which counts no calls."""
+    """Raise if a function's estimator has a schedule: it counts no calls."""
     value = estimator.backward_temperature
     if is_schedule(value):
         raise TypeError(
@@ -90,7 +90,7 @@ def check_has_no_schedule(estimator: Any) -> None:
 
 
 def check_can_be_saved(estimator: Any) -> None:
-    """An estimator of a layer, which has a configuration."""
+    """Raise unless a configuration can hold a layer's estimator."""
     value = estimator.backward_temperature
     if not (value is None or is_number(value) or is_schedule(value)):
         raise TypeError(
@@ -102,7 +102,7 @@ def check_can_be_saved(estimator: Any) -> None:
 
 
 def is_schedule(value: Any) -> bool:
-    """Whether it is one of the training calls, of Keras's."""
+    """Return whether it is one of Keras's schedules over training calls."""
     return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
 
 
@@ -128,7 +128,7 @@ def _check_is_scalar(value: Any, name: str) -> None:
 def check_not_built(
     layer: Any, name: str, value: Any, live: tuple[str, ...]
 ) -> None:
-    """A setting that programs are traced with, which is not to change."""
+    """Raise: traced programs contain this setting, so it cannot change."""
     names = ", ".join(f"`{one}`" for one in live)
     raise AttributeError(
         f"`{name}` of {type(layer).__name__} cannot be set once the layer is "
@@ -139,13 +139,13 @@ def check_not_built(
 
 
 def check_no_penalty(layer: Any, name: str, weight: Any, instead: str) -> None:
-    """Where a loss is lost, its weight is 0 as far as that is known.
+    """Raise where a loss is lost, unless its weight is 0 or not known.
 
     Args:
         layer: The layer.
-        name: Of the weight.
+        name: The weight's name.
         weight: Its number or schedule; None where it is not known.
-        instead: What to add outside.
+        instead: The term to add outside.
     """
     if weight is None or (is_number(weight) and weight == 0):
         return

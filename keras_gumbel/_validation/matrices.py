@@ -23,7 +23,7 @@ _TOO_MANY_ROWS = (
 
 
 def check_matrix_shape(shape: Shape) -> None:
-    """(..., n, m) with n from 1 to m, as far as these are known."""
+    """Raise unless it is (..., n, m), 1 <= n <= m, where these are known."""
     shape = backend.static_shape(shape)
     if len(shape) < 2 or 0 in shape[-2:]:
         raise ValueError(
@@ -36,7 +36,7 @@ def check_matrix_shape(shape: Shape) -> None:
 
 
 def check_matrices(logits: Any) -> Tensor:
-    """A float tensor of matrices, with a column for each row."""
+    """Return a float tensor of matrices, with a column for each row."""
     logits = dense(logits, "logits")
     check_logits(logits)
     shape = backend.static_shape(logits)
@@ -54,7 +54,7 @@ def check_matrices(logits: Any) -> Tensor:
 
 
 def is_wide(logits: Tensor) -> Tensor | bool:
-    """Whether there are more columns than rows; a tensor if not known yet."""
+    """Return whether columns outnumber rows; a tensor if not known yet."""
     n, m = backend.static_shape(logits)[-2:]
     if None in (n, m):
         n, m = map(ops.convert_to_tensor, ops.shape(logits)[-2:])
@@ -65,14 +65,14 @@ def is_wide(logits: Tensor) -> Tensor | bool:
 def matrix_arguments(
     logits: Any, temperature: Any, class_mask: Any
 ) -> Arguments:
-    """The arguments of every function of matrices, checked."""
+    """Check and return the arguments of every function of matrices."""
     check_temperature(temperature)
     learned = is_learned(temperature)
     logits = check_matrices(logits)
     temperature = backend.to_tensor(temperature, wide_dtype_name(logits))
     _check_one_a_matrix(temperature, logits)
     if None in backend.static_shape(temperature)[-2:]:
-        # What is not known is 1, or it would not broadcast.
+        # An unknown size is 1, or it would not broadcast.
         lead = ops.shape(temperature)[:-2]
         temperature = ops.reshape(temperature, (*lead, 1, 1))
     if class_mask is not None:
@@ -83,7 +83,7 @@ def matrix_arguments(
 
 
 def _check_one_a_matrix(temperature: Tensor, logits: Tensor) -> None:
-    """Broadcastable to the logits, and one number for a whole matrix."""
+    """Raise unless it fits the logits, with one number per matrix."""
     shape, target = (
         backend.static_shape(temperature),
         backend.static_shape(logits),

@@ -9,7 +9,7 @@ from keras_gumbel._validation.live import is_schedule
 
 
 def check_is_compiled(model: Any) -> None:
-    """A Keras model that knows its optimizer."""
+    """Raise unless it is a Keras model that knows its optimizer."""
     if not isinstance(model, keras.Model):
         raise TypeError(
             "`model` must be a keras.Model. "
@@ -23,7 +23,7 @@ def check_is_compiled(model: Any) -> None:
 
 
 def layers_with_temperature(model: keras.Model) -> list[Any]:
-    """Every layer that has a live temperature, which no schedule sets."""
+    """Return every layer whose live temperature no schedule sets."""
     found = [
         layer
         for layer in layers_inside(model)
@@ -51,7 +51,7 @@ def layers_with_temperature(model: keras.Model) -> list[Any]:
 def check_can_take(
     layers: Sequence[Any], attribute: str, rule: Any
 ) -> list[Any]:
-    """The layers that have a setting, of which there must be one."""
+    """Return the layers that have a setting; raise if there is none."""
     takers = [layer for layer in layers if hasattr(layer, attribute)]
     if not takers:
         raise ValueError(
@@ -71,7 +71,7 @@ def check_can_take(
 
 
 def check_monitor(logs: dict[str, float], monitor: str) -> None:
-    """A step of the model reports the number."""
+    """Raise unless a step of the model reports the number."""
     if monitor not in logs:
         raise ValueError(
             "`monitor` must be a name in the logs of a training step. "
@@ -80,7 +80,7 @@ def check_monitor(logs: dict[str, float], monitor: str) -> None:
 
 
 def check_batches(x: Any, y: Any, name: str) -> int:
-    """How many examples there are, of which every array has as many."""
+    """Return the number of examples, the same in every array."""
     arrays = keras.tree.flatten((x, y))
     sizes = {len(array) for array in arrays if array is not None}
     if len(sizes) != 1 or 0 in sizes:
@@ -92,11 +92,11 @@ def check_batches(x: Any, y: Any, name: str) -> int:
 
 
 def layers_inside(layer: Any) -> list[Any]:
-    """Itself, and every layer inside, at any depth, each once."""
+    """Return the layer and every layer inside, at any depth, each once."""
     flatten = getattr(layer, "_flatten_layers", None)
     if flatten is not None:
         return list(flatten(include_self=True, recursive=True))
-    # Should Keras rename its private method: models alone, by public means.
+    # If Keras renames its private method, search only models, by `layers`.
     found = [layer]
     for inner in getattr(layer, "layers", []):
         found.extend(x for x in layers_inside(inner) if x not in found)

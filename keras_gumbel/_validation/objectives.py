@@ -10,7 +10,7 @@ from keras_gumbel._validation.tensors import dtype_name
 
 
 def check_samples(samples: Tensor, logits: Tensor) -> None:
-    """Two or more for each distribution of the logits."""
+    """Raise unless each distribution of the logits has two or more."""
     shape, target = backend.static_shape(samples), backend.static_shape(logits)
     if not _agree(shape, (None, *target)) or shape[0] in (0, 1):
         raise ValueError(
@@ -21,14 +21,14 @@ def check_samples(samples: Tensor, logits: Tensor) -> None:
 
 
 def check_values(values: Tensor, samples: Tensor, axis: int) -> None:
-    """One float for each sample of each example."""
+    """Raise unless there is one float for each sample of each example."""
     if "float" not in dtype_name(values):
         raise TypeError(
             "`values` must be a float tensor. "
             f"Received: values of dtype {dtype_name(values)}"
         )
     shape, target = backend.static_shape(values), backend.static_shape(samples)
-    # The class axis, counted behind the axis of the samples.
+    # The class axis comes behind the axis of the samples.
     fitting = (*target[: axis + 1], *target[axis + 2 :])
     if not shape or not _agree(shape, fitting[: len(shape)]):
         raise ValueError(
@@ -41,7 +41,7 @@ def check_values(values: Tensor, samples: Tensor, axis: int) -> None:
 def check_drawn_classes(
     values: Tensor, indices: Tensor, logits: Tensor
 ) -> None:
-    """A float for each of 2 to 8 classes of each distribution."""
+    """Raise unless 2 to 8 classes per distribution have a float each."""
     if "float" not in dtype_name(values):
         raise TypeError(
             "`values` must be a float tensor. "
@@ -71,7 +71,7 @@ def check_drawn_classes(
 
 
 def check_possible(logits: np.ndarray) -> None:
-    """Every distribution has a class, and no logit is NaN or +inf."""
+    """Raise unless each row allows a class, and no logit is NaN or +inf."""
     if not np.all(np.isfinite(logits.max(-1))):
         raise ValueError(
             "`logits` must be numbers or -inf, and allow a class in every "
@@ -80,7 +80,7 @@ def check_possible(logits: np.ndarray) -> None:
 
 
 def check_objective_batch(values: Tensor, states: Tensor) -> None:
-    """A value for each state of each example, by some number of axes."""
+    """Raise unless values have the first axes of the states."""
     shape, given = backend.static_shape(values), backend.static_shape(states)
     if not shape or shape != given[:-1][: len(shape)]:
         raise ValueError(
@@ -92,7 +92,7 @@ def check_objective_batch(values: Tensor, states: Tensor) -> None:
 
 
 def check_objective_values(values: Tensor, expected: tuple[int, ...]) -> None:
-    """As many values for other states as there were for the first ones."""
+    """Raise unless there are as many values as for the first states."""
     shape = tuple(values.shape)
     if shape != expected:
         raise ValueError(
@@ -103,7 +103,7 @@ def check_objective_values(values: Tensor, expected: tuple[int, ...]) -> None:
 
 
 def check_reference(length: float) -> None:
-    """Something to be relative to."""
+    """Raise unless errors can be relative to the length."""
     if not (length > 0 and math.isfinite(length)):
         raise ValueError(
             "`objective` must have an expectation whose gradient is finite "
@@ -113,7 +113,7 @@ def check_reference(length: float) -> None:
 
 
 def check_number_of_states(classes: int, variables: int, maximum: int) -> None:
-    """Few enough to enumerate."""
+    """Raise unless the states are few enough to enumerate."""
     if classes**variables > maximum:
         raise ValueError(
             f"`logits` must have at most {maximum:,} joint states to "
@@ -125,7 +125,7 @@ def check_number_of_states(classes: int, variables: int, maximum: int) -> None:
 def _agree(
     shape: tuple[int | None, ...], target: tuple[int | None, ...]
 ) -> bool:
-    """Whether the two may be the same, as far as they are known."""
+    """Return whether the shapes may be equal, as far as they are known."""
     return len(shape) == len(target) and all(
         size == goal or size is None or goal is None
         for size, goal in zip(shape, target, strict=True)

@@ -12,7 +12,7 @@ _MAX_SEED = 2**32
 
 
 def is_number(value: Any) -> bool:
-    """A real number, and not a bool."""
+    """Return whether it is a real number, and not a bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
@@ -25,7 +25,7 @@ def _check_is_number(value: Any, name: str) -> None:
 
 
 def check_not_negative(value: Any, name: str) -> None:
-    """A finite number, zero or more."""
+    """Raise unless it is a finite number, zero or more."""
     _check_is_number(value, name)
     if not (value >= 0 and math.isfinite(value)):
         raise ValueError(
@@ -35,7 +35,7 @@ def check_not_negative(value: Any, name: str) -> None:
 
 
 def check_positive(value: Any, name: str) -> None:
-    """A finite number above zero."""
+    """Raise unless it is a finite number above zero."""
     _check_is_number(value, name)
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(
@@ -44,7 +44,7 @@ def check_positive(value: Any, name: str) -> None:
 
 
 def check_sequence(value: Any, name: str) -> None:
-    """Several things with an order: no string, and no single number."""
+    """Raise unless it is a sequence: no string, and no single number."""
     if isinstance(value, str) or not hasattr(value, "__len__"):
         raise TypeError(
             f"`{name}` must be a sequence. Received: {name}={value!r} "
@@ -53,7 +53,7 @@ def check_sequence(value: Any, name: str) -> None:
 
 
 def check_integer(value: Any, name: str, minimum: int | None = None) -> None:
-    """An integer, and not a bool; at least `minimum` where that is given."""
+    """Raise unless it is an integer, no bool, and at least `minimum`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(
             f"`{name}` must be an integer. Received: {name}={value!r} "
@@ -66,7 +66,7 @@ def check_integer(value: Any, name: str, minimum: int | None = None) -> None:
 
 
 def check_seed(seed: Any) -> None:
-    """None, an integer in [0, 2**32), or a `keras.random.SeedGenerator`."""
+    """Raise unless it is None, a generator, or an integer in [0, 2**32)."""
     if seed is None or isinstance(seed, keras.random.SeedGenerator):
         return
     if backend.is_key(seed):
@@ -84,7 +84,7 @@ def check_seed(seed: Any) -> None:
 
 
 def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
-    """One of `choices`."""
+    """Raise unless it is one of `choices`."""
     if value not in choices:
         raise ValueError(
             f"`{name}` must be one of {choices}. Received: {name}={value!r}"
@@ -92,7 +92,7 @@ def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
 
 
 def check_noise_dtype(dtype: Any) -> str:
-    """The name of a float dtype."""
+    """Return the name of a float dtype."""
     try:
         name: str = keras.backend.standardize_dtype(dtype)
     except (ValueError, TypeError):
@@ -106,5 +106,5 @@ def check_noise_dtype(dtype: Any) -> str:
 
 
 def check_num_samples(num_samples: Any) -> None:
-    """How many samples of each distribution: a positive integer."""
+    """Raise unless the samples per distribution are a positive integer."""
     check_integer(num_samples, "num_samples", minimum=1)

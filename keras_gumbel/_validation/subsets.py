@@ -1,4 +1,4 @@
-"""How many classes, and whether there are so many."""
+"""The number of classes in a sample, and whether a row has as many."""
 
 import numbers
 from typing import Any
@@ -13,12 +13,12 @@ from keras_gumbel._validation.tensors import broadcasts, dense, dtype_name
 
 
 def check_k(k: Any) -> None:
-    """A positive integer."""
+    """Raise unless it is a positive integer."""
     check_integer(k, "k", minimum=1)
 
 
 def check_sizes(k: Any, max_k: Any, minimum: int) -> None:
-    """An integer for all rows; or a `max_k`, with which `k` is of each."""
+    """Raise unless `k` is an integer, or `max_k` bounds a `k` per row."""
     if max_k is not None:
         check_integer(max_k, "max_k", minimum=1)
     elif hasattr(k, "shape") and not isinstance(k, numbers.Integral):
@@ -32,13 +32,13 @@ def check_sizes(k: Any, max_k: Any, minimum: int) -> None:
 
 
 def sizes_of_rows(k: Any, max_k: int, shape: Shape, axis: int) -> Tensor:
-    """`k` with an axis of size 1 for the classes: int32, -1 if out of range.
+    """Return `k` as int32, with class axis 1, and -1 where out of range.
 
     Args:
         k: An integer, or an integer tensor that broadcasts to the rows.
         max_k: The most that a row may have.
-        shape: Of the logits.
-        axis: That of the classes, counted from the front.
+        shape: The logits' shape.
+        axis: The class axis, counted from the front.
     """
     k = dense(k, "k")
     if "int" not in dtype_name(k):
@@ -54,10 +54,10 @@ def sizes_of_rows(k: Any, max_k: int, shape: Shape, axis: int) -> Tensor:
             f"k of shape {known.shape}, from {known.min()} to {known.max()}"
         )
     if known is not None:
-        # By NumPy, so that the values stay known.
+        # NumPy keeps the values known.
         k = known.astype("int32")
     else:
-        # In its own dtype, of which int32 may not have every number.
+        # Compare in k's own dtype: int32 may not hold every number of it.
         outside = (k < 0) | (k > max_k)
         k = ops.cast(ops.where(outside, 0, k), "int32")
         k = ops.where(outside, -1, k)
@@ -68,7 +68,7 @@ def sizes_of_rows(k: Any, max_k: int, shape: Shape, axis: int) -> Tensor:
 
 
 def _along(k: Tensor, shape: Shape, axis: int) -> tuple[Tensor | int, ...]:
-    """The shape of a number for each row, in the axes of the logits."""
+    """Return the shape of a number per row, in the axes of the logits."""
     given, rank = backend.static_shape(k), len(shape)
     sizes = given if None not in given else tuple(ops.shape(k))
     if not given:
@@ -90,7 +90,7 @@ def _along(k: Tensor, shape: Shape, axis: int) -> tuple[Tensor | int, ...]:
 def check_k_fits(
     k: int, shape: tuple[int | None, ...], axis: int, name: str = "k"
 ) -> None:
-    """No more than there are classes."""
+    """Raise if `k` is more than the number of classes."""
     size = backend.static_shape(shape)[axis]
     if size is not None and k > size:
         raise ValueError(
@@ -100,7 +100,7 @@ def check_k_fits(
 
 
 def too_few_for(k: int, name: str = "k") -> str:
-    """The same where the number is known when the program runs."""
+    """Return the same error, for a number known when the program runs."""
     return (
         f"`{name}` must be at most the number of classes. "
         f"Received: {name}={k}, and a number of classes of"
@@ -110,10 +110,10 @@ def too_few_for(k: int, name: str = "k") -> str:
 def check_enough_allowed(
     k: int | Tensor, class_mask: Tensor, logits: Tensor, axis: int
 ) -> None:
-    """`k` classes or none in each row, where the mask is known now.
+    """Raise unless each row allows `k` classes or none, if the mask is known.
 
     Args:
-        k: How many a sample has; or of each row, with size 1 along the axis.
+        k: The size of a sample; or one per row, with size 1 along the axis.
         class_mask: Bool tensor that broadcasts to the logits.
         logits: Float tensor.
         axis: The category axis, counted from the front.

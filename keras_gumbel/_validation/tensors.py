@@ -1,4 +1,4 @@
-"""Logits, and what goes with them."""
+"""Checks of logits, and of the tensors that go with them."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ from keras_gumbel._validation.scalars import (
     is_number,
 )
 
-# Float32 has every integer up to it.
+# Float32 has every integer up to this.
 MOST_NUMBERS = 2**24
 
 
 def check_dense(x: Any, name: str) -> None:
-    """Neither ragged nor sparse."""
+    """Raise if the tensor is ragged or sparse."""
     layout = backend.layout(x)
     if layout == "dense":
         return
@@ -40,7 +40,7 @@ def check_dense(x: Any, name: str) -> None:
 
 
 def check_not_symbolic(x: Any, name: str) -> None:
-    """A tensor, and no input of a Functional model."""
+    """Raise if it is an input of a Functional model."""
     if isinstance(x, keras.KerasTensor):
         raise TypeError(
             f"`{name}` must be a tensor with values, and an input of a "
@@ -52,14 +52,14 @@ def check_not_symbolic(x: Any, name: str) -> None:
 
 
 def dense(x: Any, name: str, dtype: str | None = None) -> Tensor:
-    """`x` as a tensor; a symbolic, ragged or sparse one is an error."""
+    """Return `x` as a tensor; raise if it is symbolic, ragged or sparse."""
     check_not_symbolic(x, name)
     check_dense(x, name)
     return backend.to_tensor(x, dtype)
 
 
 def check_temperature(temperature: Any) -> None:
-    """A positive finite number, or a float tensor of such numbers."""
+    """Raise unless it is positive and finite: a number or a float tensor."""
     if is_number(temperature):
         check_positive(temperature, "temperature")
         return
@@ -81,7 +81,7 @@ def check_temperature(temperature: Any) -> None:
 
 
 def check_can_follow(temperature: Any, inputs: tuple[Any, ...]) -> None:
-    """No variable where a Functional model would keep its present number."""
+    """Raise if a Functional model would store a variable's present number."""
     symbolic = any(isinstance(x, keras.KerasTensor) for x in inputs)
     if symbolic and isinstance(temperature, keras.Variable):
         raise ValueError(
@@ -94,8 +94,8 @@ def check_can_follow(temperature: Any, inputs: tuple[Any, ...]) -> None:
 
 
 def check_initial_temperature(temperature: Any) -> None:
-    """One positive finite number: what a layer starts with."""
-    # Of a list that is no array NumPy would complain in its own words.
+    """Raise unless a layer can start with it: one positive finite number."""
+    # NumPy would raise its own error for a list that is no array.
     several = isinstance(temperature, list | tuple)
     if several or np.ndim(temperature) != 0:
         raise ValueError(
@@ -118,7 +118,7 @@ def check_initial_temperature(temperature: Any) -> None:
 def check_temperature_shape(
     temperature: Tensor, logits: Tensor, axis: int
 ) -> None:
-    """Broadcastable to the logits, and one number for a whole distribution."""
+    """Raise unless it fits the logits, with one number per distribution."""
     shape, target = (
         backend.static_shape(temperature),
         backend.static_shape(logits),
@@ -139,7 +139,7 @@ def check_temperature_shape(
 
 
 def canonical_axis(axis: int, shape: tuple[int | None, ...]) -> int:
-    """`axis` counted from the front."""
+    """Return `axis` counted from the front."""
     rank = len(shape)
     if not -rank <= axis < rank:
         raise ValueError(
@@ -155,7 +155,7 @@ def canonical_axis(axis: int, shape: tuple[int | None, ...]) -> int:
 
 
 def check_logits(logits: Any, name: str = "logits") -> None:
-    """A float tensor of known rank."""
+    """Raise unless it is a float tensor of known rank."""
     dtype = dtype_name(logits)
     if "float" not in dtype:
         raise TypeError(
@@ -177,7 +177,7 @@ def categorical_arguments(
     class_mask: Any,
     name: str = "logits",
 ) -> Arguments:
-    """The arguments of every categorical function, checked."""
+    """Check and return the arguments of every categorical function."""
     check_temperature(temperature)
     check_integer(axis, "axis")
     learned = is_learned(temperature)
@@ -194,7 +194,7 @@ def categorical_arguments(
 
 
 def check_class_mask(class_mask: Any, logits: Tensor) -> None:
-    """Bool, and broadcastable to the logits."""
+    """Raise unless it is bool and broadcasts to the logits."""
     dtype = dtype_name(class_mask)
     if dtype != "bool":
         raise TypeError(
@@ -213,7 +213,7 @@ def check_class_mask(class_mask: Any, logits: Tensor) -> None:
 
 
 def check_index_is_exact(shape: tuple[int | None, ...], axis: int) -> None:
-    """No more classes than float32 can number, where that is known now."""
+    """Raise if float32 cannot number the classes, if these are known now."""
     classes = backend.static_shape(shape)[axis]
     if classes is not None and classes > MOST_NUMBERS:
         raise ValueError(
@@ -226,7 +226,7 @@ def check_index_is_exact(shape: tuple[int | None, ...], axis: int) -> None:
 
 
 def check_table(table: Any, logits: Tensor) -> None:
-    """A float matrix with a row for each class."""
+    """Raise unless it is a float matrix with a row for each class."""
     shape = backend.static_shape(table)
     target = backend.static_shape(logits)
     if "float" not in dtype_name(table):
@@ -245,7 +245,7 @@ def check_table(table: Any, logits: Tensor) -> None:
 def broadcasts(
     shape: tuple[int | None, ...], target: tuple[int | None, ...]
 ) -> bool:
-    """Whether `shape` can broadcast to `target` without enlarging it."""
+    """Return whether `shape` can broadcast to `target` without enlarging it."""
     if len(shape) > len(target):
         return False
     pairs = zip(reversed(shape), reversed(target), strict=False)
@@ -261,5 +261,5 @@ def dtype_name(x: Any) -> str:
 
 
 def wide_dtype_name(logits: Tensor) -> str:
-    """That in which a sample of `logits` is computed."""
+    """Return the dtype in which a sample of `logits` is computed."""
     return "float64" if dtype_name(logits) == "float64" else "float32"

@@ -1,4 +1,4 @@
-"""What is on the stack, since Keras tells layers little: for any framework."""
+"""The call stack, since Keras tells layers little; for every framework."""
 
 import sys
 import types
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 
 def callers() -> Iterator[tuple[str, types.FrameType]]:
-    """The modules on the stack and their frames, the innermost first."""
+    """Yield the modules on the stack and their frames, innermost first."""
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         yield frame.f_globals.get("__name__", ""), frame
@@ -14,9 +14,9 @@ def callers() -> Iterator[tuple[str, types.FrameType]]:
 
 
 def export_format(converters: Mapping[str, str]) -> str | None:
-    """The format that an exporter up the stack writes; None without one.
+    """Return the format that an exporter up the stack writes, or None.
 
-    Keras's own are known; `converters` are others, by module.
+    It knows Keras's exporters; `converters` names others, by module.
     """
     found = None
     for module, _ in callers():
@@ -28,7 +28,7 @@ def export_format(converters: Mapping[str, str]) -> str | None:
 
 
 def is_in_a_layers(modules: tuple[str, ...]) -> bool:
-    """Whether a layer up the stack calls one of `modules`, and that this."""
+    """Return whether a layer up the stack calls this through `modules`."""
     inside = False
     for module, frame in callers():
         inside |= module in modules

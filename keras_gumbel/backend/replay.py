@@ -1,4 +1,4 @@
-"""What a block that is run twice decides once: for every framework."""
+"""Decisions that both runs of a block share, for every framework."""
 
 import contextlib
 import copy
@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-# Keras keeps to itself what its layers find around them.
+# Keras keeps the context of its layers private.
 from keras.src.backend.common import global_state
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.layers.layer import CallContext
@@ -19,16 +19,16 @@ _CALL, _AUTOCAST = "current_call_ctx", "autocast_scope"
 
 
 class Run:
-    """One of the two runs of a block that `remat` makes.
+    """One of the two runs of a block of `remat`.
 
     Args:
-        place: The graph that it is traced in, or None.
-        decided: What the first run decided, where this is the second.
+        place: The graph that traces it, or None.
+        decided: The first run's decisions, if this is the second.
 
     Attributes:
-        decided: What changed a state to be had, in order.
-        handed: Tensors that leave the block by another way than its output,
-            each with what then takes it.
+        decided: Values whose computation changed a state, in order.
+        handed: Tensors that leave the block beside its output, each with
+            the function that takes it.
     """
 
     def __init__(self, place: Any, decided: list[Tensor] | None = None) -> None:
@@ -40,7 +40,7 @@ class Run:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """In this context the block is being run."""
+        """Make this the active run in this context."""
         before, _NOW.run = _NOW.run, self
         try:
             yield
@@ -48,7 +48,7 @@ class Run:
             _NOW.run = before
 
     def once(self, decide: Callable[[], Tensor], place: Any) -> Tensor:
-        """What `decide` gives; in the second run, what it gave in the first."""
+        """Return `decide()`; in the second run, the result of the first."""
         if self._left is not None:
             return self._again()
         if place is not self._place:
@@ -81,18 +81,18 @@ _NOW = _Now()
 
 
 def once(decide: Callable[[], Tensor], place: Any) -> Tensor:
-    """What `decide` gives, once in the two runs of a block of `remat`."""
+    """Return `decide()`, called once in the two runs of a block."""
     run = _NOW.run
     return decide() if run is None else run.once(decide, place)
 
 
 def is_running() -> bool:
-    """Whether this is within a block of `remat`."""
+    """Return whether this is within a block of `remat`."""
     return _NOW.run is not None
 
 
 def hand_on(take: Callable[[Tensor], None], value: Tensor) -> None:
-    """`take(value)`; from a block of `remat`, once, with the gradient to it."""
+    """Call `take(value)`; in a block of `remat`, once, with its gradient."""
     run = _NOW.run
     if run is None:
         take(value)
@@ -101,11 +101,11 @@ def hand_on(take: Callable[[Tensor], None], value: Tensor) -> None:
 
 
 class Surroundings:
-    """What Keras's layers find around them, kept for the second run."""
+    """The context of Keras's layers, saved for the second run."""
 
     def __init__(self) -> None:
         call = global_state.get_global_attribute(_CALL)
-        # Where there is none, a layer would begin one, and lose its losses.
+        # Without one, a layer would begin its own and lose its losses.
         call = CallContext(None) if call is None else copy.copy(call)
         autocast = global_state.get_global_attribute(_AUTOCAST)
         self._kept = {_CALL: call, _AUTOCAST: autocast}
@@ -114,13 +114,13 @@ class Surroundings:
 
     @contextlib.contextmanager
     def again(self) -> Iterator[None]:
-        """In this context layers find it, and change no state and no loss."""
+        """Restore it within this context, where no state or loss changes."""
         before = {x: global_state.get_global_attribute(x) for x in self._kept}
         scope = keras.StatelessScope(initialize_variables=False)
         scope.state_mapping.update(self._states)
         try:
             for name, value in self._kept.items():
-                # Layers write down in it what they were last called with.
+                # Layers record their last call in it, so each gets a copy.
                 global_state.set_global_attribute(name, copy.copy(value))
             with scope:
                 yield

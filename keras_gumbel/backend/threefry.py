@@ -1,13 +1,11 @@
 """Threefry-2x32, element by element: the random bits of a place.
 
-The 64 bits at place n of a key are Threefry of the counter n, the low word
-first, in twenty rounds: what `tf.random`'s Threefry gives at n. A number is
-thus a function of its key and its place alone, whatever the shape that it is
-drawn in, in every mode and on every framework.
+The 64 bits at place n of a key are Threefry of the counter n in twenty rounds,
+low word first: the same bits as `tf.random`'s Threefry at n. So a number
+depends on its key and its place alone, in every shape, mode and framework.
 
-Words are int32, whose sums wrap around everywhere. A shift to the right that
-brings in the sign is made one that brings in zeros by a mask; or, where a file
-format has no AND, by a product.
+Words are int32, whose sums wrap around everywhere. A right shift brings in the
+sign; a mask removes it, or a product where a file format has no AND.
 
 Reference:
     Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3",
@@ -26,34 +24,33 @@ PARITY = 0x1BD11BDA
 
 
 class Words(NamedTuple):
-    """64 bits, as two int32."""
+    """64 bits, as two int32 words."""
 
     low: Tensor
     high: Tensor
 
 
 def words(x: Tensor) -> Words:
-    """An int64 as words."""
+    """Return an int64 as words."""
     return Words(
         ops.cast(x, "int32"), ops.cast(ops.right_shift(x, 32), "int32")
     )
 
 
 def bits_at(key: Tensor, place: Tensor) -> Words:
-    """64 random bits for each place, an int64.
+    """Return 64 random bits for each place.
 
     Args:
-        key: Int64 tensor `(2,)`, whose low words are the key.
+        key: Int64 tensor `(2,)`; its low words are the key.
         place: Int64 tensor of any shape.
     """
     return _threefry(ops.cast(key, "int32"), words(place), _rotated)
 
 
 def portable_bits_at(key: Tensor, place: Tensor) -> Words:
-    """The same bits, in operations that every file format has.
+    """Return the same bits, by operations that every file format has.
 
-    These are sums, products, XOR, and shifts to the right that bring in the
-    sign.
+    These are sums, products, XOR, and right shifts that bring in the sign.
 
     Args:
         key: Int32 tensor `(2,)`.
@@ -86,6 +83,6 @@ def _rotated(x: Tensor, turn: int) -> Tensor:
 
 
 def _rotated_by_product(x: Tensor, turn: int) -> Tensor:
-    # Of a negative number the shift to the right is 2**turn too low.
+    # The right shift of a negative number is 2**turn too low.
     negative = ops.cast(x < 0, "int32")
     return (x + negative) * 2**turn + ops.right_shift(x, 32 - turn)

@@ -9,7 +9,7 @@ from keras_gumbel._validation import layers_inside
 
 
 def check_layers(layers: Any) -> list[keras.Layer | str]:
-    """Layers and names, as they were given: no single one, nothing else."""
+    """Return the given layers and names as a list; raise for anything else."""
     if isinstance(layers, str):
         remedy = f"layers=[{layers!r}]"
     elif isinstance(layers, keras.Layer):
@@ -31,12 +31,12 @@ def check_layers(layers: Any) -> list[keras.Layer | str]:
 def annealed_layers(
     model: keras.Model, given: list[keras.Layer | str] | None
 ) -> list[keras.Layer]:
-    """The layers of the model to set, each once.
+    """Return the layers of the model to set, each once.
 
     Args:
-        model: The one that is trained.
-        given: Layers that it holds and names of such; None for every layer
-            that has a temperature to set.
+        model: The model that is trained.
+        given: Layers of the model, or their names; None for every layer that
+            has a temperature to set.
     """
     inside = layers_inside(model)
     if given is None:
@@ -57,7 +57,7 @@ def annealed_layers(
 def _check_model_holds(
     inside: list[keras.Layer], chosen: list[keras.Layer]
 ) -> None:
-    """By identity: a layer of a copy of the model would be set in vain."""
+    """Raise for layers of another model, such as a copy, by identity."""
     held = {id(layer) for layer in inside}
     strangers = [layer for layer in chosen if id(layer) not in held]
     if strangers:
@@ -74,7 +74,7 @@ def _check_model_holds(
 
 
 def _named(inside: list[keras.Layer], name: str) -> keras.Layer:
-    """The one layer of that name; if there are more, that can be set."""
+    """Return the layer of that name; of several, the one that can be set."""
     found = [layer for layer in inside if layer.name == name]
     settable = [layer for layer in found if _is_annealable(layer)]
     if len(settable) > 1:
@@ -96,7 +96,7 @@ def _named(inside: list[keras.Layer], name: str) -> keras.Layer:
 
 
 def _refuse(layers: list[keras.Layer]) -> None:
-    """Say which have nothing to set, and what they hold that has."""
+    """Raise for layers with nothing to set; name settable layers inside."""
     names = [layer.name for layer in layers]
     within = [
         inner.name
@@ -114,7 +114,7 @@ def _refuse(layers: list[keras.Layer]) -> None:
 
 
 def _is_annealable(layer: Any) -> bool:
-    """By protocol, so that any layer with these two attributes takes part."""
+    """Check by protocol: any layer with these two attributes takes part."""
     return (
         isinstance(getattr(layer, "temperature", None), keras.Variable)
         and getattr(layer, "temperature_schedule", None) is None

@@ -1,4 +1,4 @@
-"""A training run that goes on where it was killed."""
+"""A training run that resumes where it was killed."""
 
 import os
 import pathlib
@@ -23,51 +23,50 @@ class ExactBackup(keras.callbacks.Callback):
     """Resume a training run that was killed, bit for bit.
 
     It writes a backup before the first epoch and at the end of each, and
-    `fit` resumes from the last one. The final weights equal those of an
-    uninterrupted run, bit for bit, if the data resume as well (see
-    `epochs_done`).
+    `fit` resumes from the last one. If the data resume as well (see
+    `epochs_done`), the final weights equal the weights of an uninterrupted
+    run, bit for bit.
 
     `keras.callbacks.BackupAndRestore(save_freq="epoch")` overwrites its backup
-    in place, with the number of the epoch in a file of its own, and so loses it
-    if the process is killed while it writes. Here a backup is a new folder,
-    which gets its name when it is complete. It also holds the noise of every
-    layer, including `keras.layers.Dropout`, which Keras leaves out.
+    in place, with the epoch in a separate file: a process that is killed while
+    it writes loses the backup. Here a backup is a new folder, which gets its
+    name when it is complete. It also holds the noise of every layer, including
+    `keras.layers.Dropout`, which Keras leaves out.
 
     A backup does not hold the state of other callbacks, such as how long
-    `EarlyStopping` has waited, and the `History`.
+    `EarlyStopping` has waited, or the `History`.
 
     Put it last in the list of callbacks: changes that a later callback makes at
     the end of an epoch are lost.
 
-    A folder knows its run. `fit` resumes a run that was cut short and looks the
-    same: layers, their settings, shapes, optimizer, loss and steps. Any other
-    run in the folder may be a different one, such as a fold of a
-    cross-validation or a tuner's trial, whose difference a callback cannot see:
-    `existing` decides what happens then. Give each run a folder of its own or a
-    name.
+    A folder describes its run. `fit` resumes a run that was cut short and has
+    the same layers, their settings, shapes, optimizer, loss and steps. Any
+    other run in the folder may be a different one, such as a fold of a
+    cross-validation or a tuner's trial, which a callback cannot tell apart:
+    then `existing` decides. Give each run a folder of its own or a name.
 
     Args:
-        folder: Path of a local folder. It is made if it is not there, and
-            its last backup is kept when training ends.
-        run: Name of this run: text, a number, or a list or dict of such,
+        folder: Path of a local folder. It is created if it is missing, and
+            keeps its last backup when training ends.
+        run: Name of this run: text, a number, or a list or dict of these,
             like `{"fold": 3, "units": 64}`. A run of the same name is this
-            one, and `fit` in a new process goes on with it even if it had
-            come to its end; one of another name is not. Defaults to `None`.
-        existing: What is done with a run in the folder that is not known to
-            be this one. `"refuse"`: an error, which says why. `"restart"`:
-            it is deleted, and training begins anew; without a name, always.
-            `"resume"`: training goes on from it, provided that the weights
-            fit and the names do not differ. Defaults to `"refuse"`.
+            one: `fit` in a new process resumes it, even if it had ended. A
+            run of another name is a different one. Defaults to `None`.
+        existing: Treatment of a run in the folder that is not known to be
+            this one. `"refuse"`: raise an error that says why. `"restart"`:
+            delete it and train anew; without a name, always. `"resume"`:
+            resume it, provided that the weights fit and the names do not
+            differ. Defaults to `"refuse"`.
 
     Attributes:
-        epochs_done: How many epochs the last backup in the folder has behind
-            it, 0 if there is none or `existing="restart"` is to delete it.
-            Of use before `fit`, for data that are to go on there too.
+        epochs_done: The number of epochs before the last backup in the
+            folder; 0 if there is none or `existing="restart"` will delete it.
+            Read it before `fit`, to resume the data there too.
 
     Raises:
-        ValueError: For another `existing`. When training starts, for a model
-            that is not built; for a folder that holds another run; for a
-            backup that does not fit the model.
+        ValueError: For an unknown `existing`. When training starts, for a
+            model that is not built; for a folder that holds another run; for
+            a backup that does not fit the model.
         TypeError: For a `run` that JSON cannot hold.
 
     Example:
@@ -103,9 +102,9 @@ class ExactBackup(keras.callbacks.Callback):
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs the last backup has behind it; 0 without one."""
+        """Return the number of epochs before the last backup; 0 without one."""
         backups = self._backups()
-        # A run that is to be deleted has nothing that data could follow.
+        # Data cannot resume a run that will be deleted.
         if not backups or self._replaces(self._stored_run()):
             return 0
         return max(backups)
@@ -142,7 +141,7 @@ class ExactBackup(keras.callbacks.Callback):
         self._save(epoch + 1)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """The next `fit` of this model starts where it is told to."""
+        """Record the end; let the next `fit` start where it is told to."""
         self.model._initial_epoch = None
         if self._backups():
             (self._last() / _ENDED).touch()
@@ -162,7 +161,7 @@ class ExactBackup(keras.callbacks.Callback):
         return Run.from_json(path.read_text()) if path.exists() else Run()
 
     def _replaces(self, stored: Run) -> bool:
-        """Whether a new run takes its place, whatever it looks like."""
+        """Return whether a new run replaces it, whatever it looks like."""
         named = self.run is not None and self.run == stored.name
         return self.existing == "restart" and not named
 
@@ -187,7 +186,7 @@ class ExactBackup(keras.callbacks.Callback):
             )
 
     def _backups(self) -> dict[int, pathlib.Path]:
-        """The complete ones, by the epochs they have behind them."""
+        """Return the complete backups, by the number of epochs before."""
         return {int(x.name): x for x in self.folder.glob("[0-9]*")}
 
     def _save(self, epochs_done: int) -> None:
@@ -202,14 +201,14 @@ class ExactBackup(keras.callbacks.Callback):
         (unfinished / _RUN).write_text(self._run.to_json())
         for name in (_WEIGHTS, _NOISE, _RUN, "."):
             _flush(unfinished / name)
-        # From here on, and not before, it is the last backup.
+        # Only the rename makes it the last backup.
         unfinished.rename(self.folder / f"{epochs_done:08d}")
         _flush(self.folder)
         for path in older.values():
             shutil.rmtree(path)
 
     def _delete(self) -> None:
-        """All backups, of which none is half there at any time."""
+        """Delete all backups, so that none is half there at any time."""
         unfinished = self.folder / _UNFINISHED
         for path in self._backups().values():
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -230,21 +229,21 @@ class ExactBackup(keras.callbacks.Callback):
         if stored.id is not None:
             new = self._run
             name = stored.name if new.name is None else new.name
-            # As it was before training, unless it was told to change.
+            # The looks before training, unless `existing` allows new ones.
             resumed = self.existing == "resume"
             looks = new.looks if resumed else stored.looks
             self._run = Run(stored.id, name, new.epochs, looks)
-        # From here on it has no end, until it comes to the next.
+        # The resumed run has not ended, until it ends again.
         (last / _ENDED).unlink(missing_ok=True)
         _flush(last)
-        # Where `fit` looks for the epoch to begin with.
+        # `fit` begins with this epoch.
         self.model._initial_epoch = max(self._backups())
 
 
 def _noise_by_name(model: keras.Model) -> dict[str, keras.Variable]:
-    """The state that Keras leaves out of its files.
+    """Return the state that Keras leaves out of its files.
 
-    The states of all generators, two integers each, and live scalars.
+    These are all generators, two integers each, and live scalars.
     """
     weights = {id(weight) for weight in model.weights}
     states = [state for state in model.variables if id(state) not in weights]
@@ -259,9 +258,9 @@ def _noise_by_name(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def _assign_noise(model: keras.Model, stored: dict[str, np.ndarray]) -> None:
-    """Older versions numbered the generators, and knew of nothing else.
+    """Assign the stored states, also from files of older versions.
 
-    What they did not know keeps the value it has.
+    These hold numbered generators only; other states keep their values.
     """
     stored = {
         name.replace("arr_", "generator_"): state
@@ -281,7 +280,7 @@ def _assign_noise(model: keras.Model, stored: dict[str, np.ndarray]) -> None:
 
 
 def _flush(path: pathlib.Path) -> None:
-    """Have it on the disk, should the machine fail and not the process."""
+    """Write it to the disk, in case the machine fails."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

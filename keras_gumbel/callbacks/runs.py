@@ -1,4 +1,4 @@
-"""Whose training run a folder holds, and what tells it from another."""
+"""The description of a training run, which tells it from another."""
 
 import dataclasses
 import hashlib
@@ -14,8 +14,8 @@ from keras import ops
 
 from keras_gumbel._validation import layers_inside
 
-# Keras gives out names and seeds as a model is made, and says nothing else
-# with them; the code of a function has no text that is the same twice.
+# Keras draws names and seeds as it makes a model, so they do not describe it;
+# the code of a function has no text that is the same twice.
 _ACCIDENTAL = {
     "build_config",
     "closure",
@@ -30,7 +30,7 @@ _LONG = 16
 
 
 class _Trained(NamedTuple):
-    """A run as this process knows it: whose it is, and how it ended."""
+    """A run as this process knows it: its model, and how it ended."""
 
     model: "weakref.ref[keras.Model]"
     weights_at_end: str | None
@@ -44,10 +44,10 @@ class Run:
     """A backup's description of its run.
 
     Attributes:
-        id: Of this run alone; None in folders of older versions.
-        name: The user's; None without one.
-        epochs: How many it was to have; None if that is not known.
-        looks: Of the model before training, see `looks_of`.
+        id: Identifier of this run; None in folders of older versions.
+        name: The user's name for it, or None.
+        epochs: The planned number of epochs; None if it is not known.
+        looks: Description of the model before training, see `looks_of`.
     """
 
     id: str | None = None
@@ -59,7 +59,7 @@ class Run:
     def begun(
         cls, model: keras.Model, name: Any, params: dict[str, Any]
     ) -> Self:
-        """A new one."""
+        """Describe a new run."""
         looks = looks_of(model, params.get("steps"))
         return cls(uuid.uuid4().hex, name, params.get("epochs"), looks)
 
@@ -69,16 +69,16 @@ class Run:
         return cls(**json.loads(text))
 
     def to_json(self) -> str:
-        """As text, for people too."""
+        """Return it as text, readable for people too."""
         return json.dumps(dataclasses.asdict(self), indent=1)
 
     def began_here(self, model: keras.Model) -> None:
-        """From now on it is this model's, and has no end."""
+        """Record that this model trains the run, which has not ended."""
         if self.id is not None:
             _HERE[self.id] = _Trained(weakref.ref(model), None)
 
     def ended_here(self, model: keras.Model) -> None:
-        """The weights that it left are those of the run."""
+        """Record the weights of the model at the end of the run."""
         if self.id is not None:
             _HERE[self.id] = _Trained(weakref.ref(model), _digest(model))
 
@@ -89,12 +89,12 @@ class Run:
         epochs_done: int,
         ended: bool,
     ) -> Iterator[str]:
-        """Why the new run cannot be taken for this one.
+        """Yield the reasons why the new run may not be this one.
 
         Args:
-            new: As it was called and begins.
-            model: That the new one trains.
-            epochs_done: How many epochs this one has behind it.
+            new: The new run, as it begins.
+            model: The model that the new run trains.
+            epochs_done: The number of epochs that this run has completed.
             ended: Whether `fit` came to its end after them.
         """
         if self.id is None:
@@ -120,7 +120,7 @@ class Run:
 
 
 def check_name(name: Any) -> Any:
-    """Text, a number, or lists and dicts of them: what a file can hold."""
+    """Return a name that a file can hold: text, a number, lists or dicts."""
     try:
         return json.loads(json.dumps(name))
     except (TypeError, ValueError) as error:
@@ -132,9 +132,9 @@ def check_name(name: Any) -> Any:
 
 
 def looks_of(model: keras.Model, steps: int | None) -> dict[str, str]:
-    """Describe a model before it trains, alike for whoever makes it anew.
+    """Describe a model before it trains, the same each time it is made.
 
-    It tells different models apart, and no two runs of one: folds differ by
+    It tells different models apart, but not two runs of one: folds differ by
     their data, which a callback does not see.
     """
     layers = layers_inside(model)
@@ -152,7 +152,7 @@ def looks_of(model: keras.Model, steps: int | None) -> dict[str, str]:
     for at, layer in enumerate(layers):
         place = f"layer {at} ({type(layer).__name__})"
         looks[f"{place} dtype"] = str(layer.dtype_policy.name)
-        # Those of models repeat their layers', with their names.
+        # A model's configuration repeats its layers', with their names.
         if not isinstance(layer, keras.Model):
             looks.update(_flat(place, _config(layer)))
     return looks
@@ -161,12 +161,12 @@ def looks_of(model: keras.Model, steps: int | None) -> dict[str, str]:
 def _config(owner: Any) -> dict[str, Any]:
     try:
         return dict(owner.get_config())
-    except Exception:  # of the user's class: then it has none to compare
+    except Exception:  # a user's class may have no configuration to compare
         return {}
 
 
 def _flat(place: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Every number and word in it, by where it is."""
+    """Yield every number and word in it, by its place."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key not in _ACCIDENTAL:
@@ -179,16 +179,16 @@ def _flat(place: str, value: Any) -> Iterator[tuple[str, str]]:
     elif value is None or isinstance(value, str | numbers.Number):
         yield place, str(value)
     else:
-        # Not its text, which may say where in memory it is.
+        # The text of an object may hold its address in memory.
         yield place, getattr(value, "__name__", type(value).__name__)
         yield from _flat(place, _config(value))
 
 
 def _unlike(then: dict[str, str], now: dict[str, str]) -> Iterator[str]:
-    """The first differences. What only one has says nothing.
+    """Yield the first differences; ignore entries that only one has.
 
     Another version may have other settings; another kind of layer shows in
-    the list of them.
+    the list of layers.
     """
     shared = [key for key in then if key in now and then[key] != now[key]]
     for key in shared[:3]:

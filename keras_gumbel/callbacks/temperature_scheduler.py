@@ -18,7 +18,7 @@ from keras_gumbel.callbacks.annealed_layers import (
     check_layers,
 )
 
-# Those that ever were in a `fit`; the others of the same are found here.
+# Schedulers that were ever in a `fit`; each finds its peers here.
 _SCHEDULERS: weakref.WeakSet["TemperatureScheduler"] = weakref.WeakSet()
 
 
@@ -31,28 +31,27 @@ class TemperatureScheduler(keras.callbacks.Callback):
 
     The temperature is a pure function of the step, which Keras saves and
     restores itself: training resumes at the right temperature after
-    `BackupAndRestore` and after `ModelCheckpoint` with `load_model`, and
-    nothing needs to be remembered here. Setting it retraces nothing.
+    `BackupAndRestore` and after `ModelCheckpoint` with `load_model`. The
+    callback has no state of its own. Setting the temperature retraces nothing.
 
     It is written to `logs["temperature"]` at the end of each epoch, where
     `History` finds it, and `CSVLogger` and `TensorBoard` too if they come
-    after this callback in the list. Where several of these callbacks are in
-    one `fit`, each writes `logs["temperature_<name>"]` instead, after the
-    first of its layers.
+    after this callback in the list. If several of these callbacks are in one
+    `fit`, each writes `logs["temperature_<name>"]` instead, with the name of
+    its first layer.
 
     Args:
         schedule: A `keras.optimizers.schedules.LearningRateSchedule` such as
             `keras_gumbel.schedules.ExponentialAnnealing`; or a function of
-            the step; or one of the step and the current temperature, as
-            `keras.callbacks.LearningRateScheduler` takes. Told apart by the
-            number of arguments that have no default. It must return a
-            positive finite number.
+            the step; or a function of the step and the current temperature,
+            as for `keras.callbacks.LearningRateScheduler`. The number of
+            arguments without a default tells which. It must return a positive
+            finite number.
         frequency: `"batch"` or `"epoch"`. Defaults to `"batch"`.
-        layers: The layers to set: layers of the model that is trained, at
-            any depth, or their names, which hold for a model that is loaded
-            or copied, too. None for every layer of the model, nested
-            models included, that has a live temperature and no schedule of
-            its own. Defaults to `None`.
+        layers: The layers to set: layers of the trained model, at any depth,
+            or their names, which also work for a loaded or copied model. None
+            for every layer of the model, nested models included, that has a
+            live temperature and no schedule of its own. Defaults to `None`.
         initial_step: Integer >= 0 added to the step, for a model whose
             optimizer starts anew. Defaults to `0`.
         verbose: 1 to print the temperature at each epoch. Defaults to `0`.
@@ -60,12 +59,12 @@ class TemperatureScheduler(keras.callbacks.Callback):
     Raises:
         ValueError: When made, for arguments out of range. When training
             starts, if no layer has a temperature to set; if one in `layers`
-            has none, is not in the model, or is named and there are none or
-            several of its name; and if another scheduler sets it, too.
+            has none, is not in the model, or is a name of no layer or several
+            layers; and if another scheduler sets it, too.
             During training, if the schedule returns a number that is not
             positive and finite; the message says at which step.
         TypeError: For a schedule that cannot be called or returns no number,
-            and for `layers` that is no sequence of layers and names.
+            and for `layers` that is not a sequence of layers and names.
 
     Example:
 
@@ -129,7 +128,7 @@ class TemperatureScheduler(keras.callbacks.Callback):
         self._name = ""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Find the layers. Nothing is set: a restored value must stand."""
+        """Find the layers; set nothing, since a restored value must stay."""
         self._found = annealed_layers(self.model, self.layers)
         self._check_alone()
         self._name = self._own_name()
@@ -188,7 +187,7 @@ class TemperatureScheduler(keras.callbacks.Callback):
             )
 
     def _peers(self) -> list["TemperatureScheduler"]:
-        """The others of this `fit`, which has one `params` for all."""
+        """Return the others of this `fit`, which share one `params`."""
         return [
             other
             for other in _SCHEDULERS
@@ -209,7 +208,7 @@ class TemperatureScheduler(keras.callbacks.Callback):
             )
 
     def _check_none_is_new(self) -> None:
-        """A layer that the first batch has made was not set for it."""
+        """Raise if the first batch has made layers: they were set too late."""
         if not (self._may_grow and self.model.built):
             return
         self._may_grow = False
@@ -225,7 +224,7 @@ class TemperatureScheduler(keras.callbacks.Callback):
             )
 
     def _own_name(self) -> str:
-        """After its first layer, and unlike the others'."""
+        """Return a log name after its first layer, unlike the others' names."""
         first = f"temperature_{self._found[0].name}"
         taken = {other._name for other in self._peers()}
         names = (f"{first}_{n}" if n > 1 else first for n in itertools.count(1))

@@ -1,4 +1,4 @@
-"""How good is a gradient? Exact ones, and estimators beside them."""
+"""How good is a gradient? Exact gradients, and estimators beside them."""
 
 from keras_gumbel.diagnostics.exact_expectation import (
     exact_expectation as exact_expectation,

@@ -12,7 +12,7 @@ from keras_gumbel.diagnostics.trial import Batch
 def batches(
     x: Any, y: Any, name: str, batch_size: int, number: int, seed: int
 ) -> list[Batch]:
-    """Views and copies of so many batches, epoch after epoch in new order."""
+    """Return `number` batches, in a new order each epoch."""
     examples = check_batches(x, y, name)
     size = min(batch_size, examples)
     rng = np.random.default_rng(seed)

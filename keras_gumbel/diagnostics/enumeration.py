@@ -15,7 +15,7 @@ MAX_STATES = 10**6
 def expectation_and_gradient(
     problem: Problem,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """E f of shape `batch`, and its gradient to the logits, in float64.
+    """Return E f, shape `batch`, and its gradient to the logits, in float64.
 
         gradient = E[(f - b) D] - p E[f - b]
 
@@ -32,7 +32,7 @@ def expectation_and_gradient(
             problem.values(_as_given(states, problem))
         )
         values = values.astype("float64").reshape(len(states), -1).T
-        # What the objective says of an impossible state may be NaN.
+        # The objective of an impossible state may be NaN.
         part = prob * np.where(prob > 0, values - baseline, 0.0)
         mean += part.sum(-1, keepdims=True)
         joint += np.tensordot(part, states, 1)
@@ -42,7 +42,7 @@ def expectation_and_gradient(
 
 
 def _chunks(problem: Problem) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The states as class numbers (m, n) and as one-hots (m, n, K)."""
+    """Yield the states as class numbers (m, n) and as one-hots (m, n, K)."""
     size = max(1, CHUNK // max(1, problem.probs.size))
     weights = problem.classes ** np.arange(problem.variables)
     for start in range(0, problem.states, size):
@@ -52,7 +52,7 @@ def _chunks(problem: Problem) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _as_given(states: np.ndarray, problem: Problem) -> Tensor:
-    """(m, n, K) -> (m, *batch, *variables, K): the same for each example."""
+    """Broadcast (m, n, K) to (m, *batch, *variables, K), for each example."""
     rank = len(problem.batch)
     one = (len(states), *(1,) * rank, *problem.shape[rank:])
     states = ops.cast(states.reshape(one), problem.logits.dtype)

@@ -19,15 +19,15 @@ def exact_expectation(objective: Objective, logits: Tensor) -> np.ndarray:
             example of the batch.
         logits: Float array `(*batch, *variables, K)`, unnormalised
             log-probabilities in nats; -inf forbids a class. The values of the
-            objective tell which axes are the batch. The variables are
-            independent; those of one example are enumerated together.
+            objective tell which axes are the batch. All variables are
+            independent; one example's variables are enumerated together.
 
     Returns:
         A float64 NumPy array of the shape `batch`.
 
     Raises:
         ValueError: For more than 1,000,000 joint states, logits of NaN, +inf
-            or without a class allowed, or values of another shape.
+            or without an allowed class, or values of another shape.
         TypeError: For logits that are not floats.
 
     Example:

@@ -23,11 +23,11 @@ def exact_gradient(objective: Objective, logits: Tensor) -> np.ndarray:
 
     Returns:
         A float64 NumPy array of the shape of `logits`: for each example, the
-        gradient of its own expectation; 0 at classes that are forbidden.
+        gradient of its own expectation; 0 at forbidden classes.
 
     Raises:
-        ValueError: As `exact_expectation`.
-        TypeError: As `exact_expectation`.
+        ValueError: As for `exact_expectation`.
+        TypeError: As for `exact_expectation`.
 
     Example:
 

@@ -72,8 +72,8 @@ def gradient_report(
             log-probabilities in nats; -inf forbids a class.
         estimators: Names and objects of `keras_gumbel.estimators`, for hard
             samples; `"soft"` for the relaxed sample; `"score_function"` for
-            `score_function_loss` of two samples, at no temperature. None for
-            every name there is, and both of these.
+            `score_function_loss` of two samples, without a temperature. None
+            for all names, including these two.
         temperatures: Positive numbers, dimensionless: a row for each.
         num_samples: Integer >= 32, gradients for each row; rounded up to
             whole calls of the same size, a multiple of 32.
@@ -140,7 +140,7 @@ def gradient_report(
 def _rules(
     chosen: Sequence[str | Estimator] | None,
 ) -> list[str | Estimator]:
-    """Estimators, and the two names that stand for something else."""
+    """Return the estimators, and the two names that stand for no estimator."""
     others = (SOFT, SCORE_FUNCTION)
     known = (*names(), *others)
     if chosen is None:
@@ -164,7 +164,7 @@ def _label(rule: str | Estimator) -> str:
 
 
 def _stream(seed: int, number: int = 0) -> keras.random.SeedGenerator:
-    """One of several streams for a seed, none that of another seed."""
+    """Return one of several streams of a seed; seeds share no stream."""
     word = np.random.SeedSequence((seed, number)).generate_state(1)[0]
     return backend.stream(int(word))
 
@@ -175,7 +175,7 @@ def _function(
     temperature: float | None,
     stream: Seed,
 ) -> Callable[[Tensor], Tensor]:
-    """From logits (m, *shape) to what has each sample's gradient."""
+    """Return a function of logits (m, *shape) with each sample's gradient."""
 
     def score_function(logits: Tensor) -> Tensor:
         pair = ops.stack([logits, logits])
@@ -202,7 +202,7 @@ def _function(
 def _reference(
     problem: Problem, exact: bool, num_samples: int, seed: int
 ) -> np.ndarray:
-    """The gradient, or as many independent estimates of it: (GROUPS, D)."""
+    """Return the gradient, or independent estimates of it: (GROUPS, D)."""
     if exact:
         _, gradient = expectation_and_gradient(problem)
         return np.broadcast_to(gradient.ravel(), (GROUPS, gradient.size))
@@ -219,7 +219,7 @@ def _row(
     reference: np.ndarray,
 ) -> GradientRow:
     truth, mean = reference.mean(0), draws.means.mean(0)
-    # Groups in pairs, so that the errors of both are in the differences.
+    # Pair the groups, so that the differences have the errors of both.
     off, off_without = squared_length(draws.means - reference)
     square, square_without = squared_length(reference)
     bias = root(off / square)

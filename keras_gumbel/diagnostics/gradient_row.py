@@ -5,14 +5,14 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class GradientRow:
-    """Hold what was measured of one estimator at one temperature.
+    """The measurements of one estimator at one temperature.
 
     Below, g is the gradient of one sample, g* the reference gradient, and | |
     the Euclidean length over all logits of the batch.
 
     Args:
-        estimator: The estimator's name, or how it prints where its settings
-            are not the defaults.
+        estimator: The estimator's name, or its `repr` if its settings are not
+            the defaults.
         temperature: Dimensionless; None where there is none.
         relative_bias: |E g - g*| / |g*|. Its square is estimated without the
             noise of the sample means; a negative estimate counts as 0.

@@ -1,4 +1,4 @@
-"""Means of many sampled gradients, and how sure they are."""
+"""Means of many sampled gradients, and their errors."""
 
 import dataclasses
 import math
@@ -12,18 +12,18 @@ from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 from keras_gumbel.diagnostics.problem import CHUNK, Problem
 
-# Samples are dealt to so many groups. Their means, few enough to be kept, are
-# samples of the mean: they say how sure it is, in whatever direction.
+# Samples are split into this many groups. The groups' means, few enough to
+# store, are samples of the mean: they give its error in any direction.
 GROUPS = 32
 TIMED_CALLS = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Draws:
-    """The sums of many gradients, D numbers each.
+    """The means and the variance of many gradients, D numbers each.
 
     Args:
-        means: Array `(GROUPS, D)`, of independent parts of equal size.
+        means: Array `(GROUPS, D)`, of independent groups of equal size.
         variance: The trace of the covariance of one gradient.
         seconds: Wall time for one gradient.
     """
@@ -34,7 +34,7 @@ class Draws:
 
 
 def calls_and_size(problem: Problem, num_samples: int) -> tuple[int, int]:
-    """How many calls, each of how many samples: a multiple of GROUPS."""
+    """Return the number of calls, and of samples in each: n * GROUPS."""
     rounds = math.ceil(num_samples / GROUPS)
     fitting = max(1, CHUNK // (GROUPS * max(1, problem.probs.size)))
     calls = math.ceil(rounds / fitting)
@@ -47,10 +47,10 @@ def draw(
     num_samples: int,
     near: float | np.ndarray = 0.0,
 ) -> Draws:
-    """Gradients of `function` at copies of the logits.
+    """Draw gradients of `function` at copies of the logits.
 
-    `near` is where they are expected: squares are summed from there, so that
-    a small variance is not lost in them.
+    `near` is the expected gradient: squares are summed around it, so that
+    they do not drown a small variance.
     """
     calls, size = calls_and_size(problem, num_samples)
     program = backend.traced_gradient(function)
@@ -80,9 +80,9 @@ def root(square: float) -> float:
 
 
 def squared_length(samples: np.ndarray) -> tuple[float, np.ndarray]:
-    """|E x|**2 from samples (n, D) of x, unbiased; and n times without one.
+    """Return |E x|**2 from samples (n, D), unbiased; and n times without one.
 
-    The mean of x_i . x_j over pairs i != j, in which no noise meets itself.
+    It is the mean of x_i . x_j over pairs i != j, so no noise meets itself.
     """
     n, products = len(samples), samples @ samples.T
     own = products.sum(0) - np.diag(products)
@@ -91,10 +91,10 @@ def squared_length(samples: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def jackknife_error(without: np.ndarray) -> float:
-    """The standard error of a statistic, from its values without one."""
+    """Return a statistic's standard error, from its values without one."""
     return float(np.sqrt((len(without) - 1) * without.var()))
 
 
 def error_of_mean(samples: np.ndarray) -> float:
-    """The root mean square length of the error of the mean of (n, D)."""
+    """Return the root mean square length of the error of a mean of (n, D)."""
     return float(np.sqrt(samples.var(0, ddof=1).sum() / len(samples)))

@@ -18,8 +18,8 @@ from keras_gumbel._validation import (
     dense,
 )
 
-# At most so many numbers are given to the objective at once, where one state
-# is not larger.
+# The objective gets at most this many numbers at once, unless one state is
+# larger.
 CHUNK = 2**20
 
 
@@ -28,7 +28,7 @@ class Problem:
     """The expectation of an objective over samples of softmax(logits).
 
     Args:
-        objective: From states `(m, *shape)` to values `(m, *batch)`.
+        objective: Function of states `(m, *shape)` to values `(m, *batch)`.
         logits: Tensor of the shape `(*batch, *variables, K)`.
         probs: Their softmax, a float64 array.
         baseline: The value of the most likely state, a float64 array of the
@@ -50,9 +50,9 @@ class Problem:
         check_possible(wide)
         weight = np.exp(wide - wide.max(-1, keepdims=True))
         probs = weight / weight.sum(-1, keepdims=True)
-        # An objective need not be defined at a state that is impossible.
+        # An objective need not be defined at an impossible state.
         mode = np.eye(probs.shape[-1])[np.argmax(probs, -1)]
-        # Twice, since one would hide an objective that adds up its states.
+        # Give it two: one would hide an objective that adds up its states.
         states = ops.cast(np.stack([mode, mode]), logits.dtype)
         values = ops.convert_to_tensor(objective(states))
         check_objective_batch(values, states)
@@ -61,31 +61,31 @@ class Problem:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the logits, and of one state."""
+        """Return the shape of the logits, and of one state."""
         return self.probs.shape
 
     @property
     def batch(self) -> tuple[int, ...]:
-        """The shape of one state's values."""
+        """Return the shape of one state's values."""
         return self.baseline.shape
 
     @property
     def classes(self) -> int:
-        """K, the number of classes of one variable."""
+        """Return K, the number of classes of one variable."""
         return self.probs.shape[-1]
 
     @property
     def variables(self) -> int:
-        """The number of variables of one example."""
+        """Return the number of variables of one example."""
         return math.prod(self.probs.shape[self.baseline.ndim : -1])
 
     @property
     def states(self) -> int:
-        """The number of joint states of one example's variables."""
+        """Return the number of joint states of one example's variables."""
         return self.classes**self.variables
 
     def values(self, states: Tensor) -> Tensor:
-        """The objective, and a check of what it returns."""
+        """Evaluate the objective, and check its values."""
         values = ops.convert_to_tensor(self.objective(states))
         check_objective_values(values, (states.shape[0], *self.batch))
         return values

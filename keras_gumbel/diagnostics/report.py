@@ -16,9 +16,9 @@ class GradientReport:
 
     Args:
         rows: Tuple of `GradientRow`, an estimator's temperatures together.
-        reference: `"exact"` where g* was enumerated, otherwise `"sampled"`.
+        reference: `"exact"` if g* was enumerated, otherwise `"sampled"`.
         reference_error: The root mean square length of the reference's own
-            error, relative to its length; 0 where it is exact.
+            error, relative to its length; 0 if it is exact.
         num_samples: The number of gradients behind each row.
     """
 
@@ -28,7 +28,7 @@ class GradientReport:
     num_samples: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers, strings, a tuple of rows as dicts: ready for JSON."""
+        """Return numbers, strings and a tuple of dicts, ready for JSON."""
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
@@ -45,18 +45,18 @@ class GradientReport:
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Save a picture: bias against standard deviation, both relative.
 
-        A line for each estimator, its points labelled by their temperatures.
+        Each estimator has a line, its points labelled by their temperatures.
         Error bars are one standard error to each side. The horizontal axis
-        is logarithmic from 0.1 on, and linear below, where 0 has a place.
+        is logarithmic from 0.1 on, and linear below, to include 0.
 
         Args:
-            path: Where to, with an ending that Matplotlib knows: `.png`.
+            path: Path with an extension that Matplotlib knows, such as `.png`.
 
         Raises:
             ImportError: Without Matplotlib.
         """
         picture = figure("GradientReport", figsize=(8, 4.5))
-        # Behind `figure`, which says what to install.
+        # Import it after `figure`, which says what to install.
         from matplotlib.ticker import SymmetricalLogLocator
 
         axes = picture.subplots()

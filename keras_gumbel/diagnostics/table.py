@@ -1,11 +1,11 @@
-"""How reports print, and where their pictures come from."""
+"""How reports print and plot."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of cells: the first column to the left, the others to the right."""
+    """Return lines of cells, the first column on the left, others right."""
     lines = [head, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
@@ -20,7 +20,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def figure(of: str, **settings: Any) -> Any:
-    """An empty figure, if Matplotlib is there to draw it."""
+    """Return an empty figure, if Matplotlib is there to draw it."""
     try:
         from matplotlib.figure import Figure
     except ImportError as missing:

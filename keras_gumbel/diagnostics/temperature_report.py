@@ -24,8 +24,8 @@ from keras_gumbel.diagnostics.trial import SOFT, Batch, State, Trial
 from keras_gumbel.estimators import Estimator, get, serialize
 from keras_gumbel.estimators.estimator import names
 
-# How far the weights go to see the loss fall: by this part of the loss, if the
-# gradient keeps its promise, and by no more than this part of their length.
+# A slope is measured by moving the weights: so far that the loss falls by this
+# part, if the gradient is right, and at most by this part of their length.
 _FALL, _FARTHEST = 0.01, 0.1
 
 
@@ -47,37 +47,35 @@ def temperature_report(
     """Train a model for a while at each temperature, and compare.
 
     Use it to choose a temperature, and perhaps an estimator, for your own
-    model and data. Each row trains from the weights, the optimizer and the
-    noise that the model comes with, on the same batches. Then its loss is
-    measured with samples that are one-hot, as a discrete choice would be made,
-    on the same batches and with the same noise for every row. Afterwards the
-    model is as it was.
+    model and data. Each row trains from the model's present weights, optimizer
+    and noise, on the same batches. Then its loss is measured with one-hot
+    samples, as for a discrete choice, on the same batches and with the same
+    noise for every row. Afterwards the model is as it was.
 
-    The temperature of all layers is set together. Functions of
-    `keras_gumbel.ops` take part where the model gives them the temperature of
-    such a layer.
+    All layers get the same temperature. Functions of `keras_gumbel.ops` take
+    part if the model gives them the temperature of such a layer.
 
     Args:
         model: A compiled `keras.Model` with at least one layer whose
-            temperature is a number. Custom `train_step`s work if they use
-            `self.optimizer` alone, and so do losses by `add_loss`.
+            temperature is a number. A custom `train_step` works if it uses
+            only `self.optimizer`, and losses by `add_loss` work too.
         x: Array, or a structure of arrays, of shape `(examples, ...)`: inputs.
-        y: Targets, likewise; None where the model needs none.
+        y: Targets, likewise; None if the model needs none.
         temperatures: Positive numbers, dimensionless: a row for each.
         estimators: Names and objects of `keras_gumbel.estimators` for hard
             samples; `"soft"` for the relaxed sample. None leaves the layers'
             own.
         steps: Integer >= 1, training steps for each row. A few hundred tell
-            which temperature trains, and not always which ends best.
-        batch_size: Integer >= 1, of all batches; those left over at the end
-            of an epoch are left out.
-        num_samples: Integer >= 4. So many gradients of the first batch, and
-            so many batches for the loss, with fresh noise each.
+            which temperature trains, but not always which ends best.
+        batch_size: Integer >= 1, the size of all batches; examples left over
+            at the end of an epoch are dropped.
+        num_samples: Integer >= 4, the number of gradients of the first batch,
+            and of batches for the loss, with fresh noise each.
         validation_data: Tuple `(x, y)` to measure the loss on; None for the
             training data.
         monitor: The loss's name in the logs of a training step; smaller is
             better. It is taken in training mode, penalties included.
-        seed: Integer in [0, 2**32), of the order of the examples.
+        seed: Integer in [0, 2**32), for the order of the examples.
         verbose: 0 for silence, 1 for a progress bar, 2 for a line at the end.
 
     Returns:
@@ -128,7 +126,7 @@ def temperature_report(
     if not model.built:
         model(data[0][0])
     layers = layers_with_temperature(model)
-    # For each row training and its loss, gradients, and both sides of them.
+    # Each row takes training, its loss, gradients, and both sides of a slope.
     whole = len(rules) * len(temperatures) * (steps + 4 * num_samples)
     bar = keras.utils.Progbar(
         2 + whole + num_samples, verbose=verbose, unit_name="step"
@@ -169,18 +167,18 @@ def _label(rule: str | Estimator | None) -> str:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Tried:
-    """What a row's own trainings and gradients left.
+    """The results of a row's own training and gradients.
 
     Args:
         rule: The estimator's label.
-        temperature: Of the row.
-        state: Where training led.
-        seconds: Of a training step.
-        direction: Of the mean gradient, a vector of length 1.
-        slope: Of the loss in this direction, as the gradients have it, from
-            others than those that made the direction.
+        temperature: The temperature of the row.
+        state: The weights after training.
+        seconds: Wall time of a training step.
+        direction: Direction of the mean gradient, a vector of length 1.
+        slope: Slope of the loss in this direction, from other gradients than
+            the ones that made the direction.
         slope_error: Its standard error.
-        relative_variance: Of a gradient.
+        relative_variance: Relative variance of a gradient.
     """
 
     rule: str
@@ -223,7 +221,7 @@ def _trained(
 def _gradients(
     gradients: Iterable[np.ndarray], number: int, reached: np.ndarray
 ) -> tuple[np.ndarray, float, float, float]:
-    """Direction, slope, its error and the relative variance."""
+    """Return direction, slope, its error and the relative variance."""
     half, square, slopes = number // 2, 0.0, []
     direction = np.zeros(reached.size)
     sums = np.zeros((2, reached.size))
@@ -254,14 +252,14 @@ def _judged(
     batch: Batch,
     judges: Sequence[Batch],
 ) -> tuple[TemperatureRow, ...]:
-    """The rows, after the loss of each with hard samples."""
+    """Measure the loss of each with hard samples, and return the rows."""
     trial.measuring()
     again = [batch] * len(judges)
     fall = _FALL * abs(trial.hard_losses(trial.start, again).mean())
     farthest = _FARTHEST * trial.length()
 
     def slope_ratio(one: _Tried) -> tuple[float, float]:
-        """And its standard error; by the same noise on both sides."""
+        """Return it and its standard error, by one noise on both sides."""
         if not (one.slope and math.isfinite(one.slope)):
             trial.skip(2 * len(judges))
             return math.nan, math.nan
@@ -292,5 +290,5 @@ def _judged(
 
 
 def _error(values: Sequence[float] | np.ndarray) -> float:
-    """The standard error of a mean."""
+    """Return the standard error of a mean."""
     return float(np.std(values, ddof=1) / math.sqrt(len(values)))

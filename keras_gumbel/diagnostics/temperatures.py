@@ -37,12 +37,12 @@ class TemperatureReport:
 
     @property
     def suggestion(self) -> TemperatureRow | None:
-        """The row of the lowest loss; None if no loss is finite."""
+        """Return the row of the lowest loss; None if no loss is finite."""
         finite = [row for row in self.rows if math.isfinite(row.loss)]
         return min(finite, key=lambda row: row.loss, default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers, strings, a tuple of rows as dicts: ready for JSON."""
+        """Return numbers, strings and a tuple of dicts, ready for JSON."""
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class TemperatureReport:
         best = self.suggestion
         if best is None:
             return "No suggestion: no loss is finite."
-        # NaN, the error where there is one batch, is near to nothing.
+        # With one batch the error is NaN, and no row is near.
         near = [
             _name(row)
             for row in self.rows
@@ -75,12 +75,12 @@ class TemperatureReport:
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Save a picture: loss, slope and variance over the temperature.
 
-        A line for each estimator. Error bars are one standard error to each
+        Each estimator has a line. Error bars are one standard error to each
         side, a ring marks the suggestion, and a dashed line the slope of a
         gradient without bias.
 
         Args:
-            path: Where to, with an ending that Matplotlib knows: `.png`.
+            path: Path with an extension that Matplotlib knows, such as `.png`.
 
         Raises:
             ImportError: Without Matplotlib.

@@ -17,23 +17,23 @@ from keras_gumbel.estimators import Estimator
 SOFT = "soft"
 Batch: TypeAlias = tuple[Any, Any]
 State: TypeAlias = list[np.ndarray]
-# A step of plain gradient descent so long that float32 weights do not hide
-# the gradient in it; a power of two, so that dividing by it is exact.
+# A step of plain gradient descent so long that rounding the weights does not
+# hide the gradient; a power of two, so that dividing by it is exact.
 _RATE = 2.0**10
-# A soft sample is a one-hot at this temperature, but for ties of 1e-5 nats;
-# and at this one no gradient passes through a sample.
+# A soft sample is a one-hot at the first, except for ties of 1e-5 nats; at the
+# second no gradient passes through a sample.
 _ALMOST_ZERO, _ALMOST_INFINITE = 1e-6, 1e30
 
 
 class Trial:
-    """Steps of a compiled model by its own `train_step`, and the way back.
+    """Steps of a compiled model by its own `train_step`, undone at the end.
 
-    Within a `with` block the model is trained, asked for gradients and
-    evaluated with hard samples. At its end everything is as it was before.
+    A `with` block trains the model, takes gradients and evaluates it with hard
+    samples. At its end everything is as it was before.
 
     Args:
-        model: Compiled and built.
-        layers: Those with a temperature.
+        model: A compiled and built model.
+        layers: The layers with a temperature.
         monitor: The name of the loss in the logs of a step.
         counted: Called with the number of steps that are done.
     """
@@ -66,7 +66,7 @@ class Trial:
         ]
 
     def __enter__(self) -> Self:
-        """Take one batch a step, whatever `compile` was told."""
+        """Take one batch per step, whatever `compile` was told."""
         self._steps = self.model.steps_per_execution
         self.model.steps_per_execution = 1
         return self
@@ -80,7 +80,7 @@ class Trial:
 
     @contextlib.contextmanager
     def samples(self, rule: str | Estimator | None) -> Iterator[None]:
-        """Have the layers sample by an estimator, or soft; None: as theirs."""
+        """Have the layers sample by an estimator or soft; None: their own."""
         with self._settings_kept():
             if rule is not None:
                 name = "hard" if rule == SOFT else "estimator"
@@ -117,7 +117,7 @@ class Trial:
     def train(
         self, temperature: float, batches: Sequence[Batch]
     ) -> tuple[State, float]:
-        """Train from the start: where that leads, and the time of a step."""
+        """Train from the start; return the weights and a step's time."""
         self._restart()
         self._set_temperature(temperature)
         times = []
@@ -130,7 +130,7 @@ class Trial:
     def gradients(
         self, temperature: float, batch: Batch, number: int
     ) -> Iterator[np.ndarray]:
-        """Gradients to the trainable weights at the start, each a vector."""
+        """Yield gradients to the trainable weights at the start, as vectors."""
         self._descent.learning_rate = _RATE
         weights = self.model.trainable_variables
         self._restart()
@@ -142,10 +142,9 @@ class Trial:
             yield (before - _flat(_values(weights))) / _RATE
 
     def learns_through_samples(self, batch: Batch) -> np.ndarray:
-        """Which entries of a gradient are of weights that the samples reach.
+        """Return which gradient entries are of weights behind the samples.
 
-        That is, of weights whose gradient is another one where the samples,
-        which are hard here, pass none.
+        Their gradient changes if the samples, hard here, pass none.
         """
         (whole,) = self.gradients(1.0, batch, 1)
         (rest,) = self.gradients(_ALMOST_INFINITE, batch, 1)
@@ -153,26 +152,26 @@ class Trial:
         for weight in self.model.trainable_variables:
             end = begin + math.prod(weight.shape)
             part, change = whole[begin:end], (whole - rest)[begin:end]
-            # What is left of rounding, where threads add up in any order.
+            # The rest is rounding, since threads add up in any order.
             is_reached = np.abs(change).max() > 1e-5 * np.abs(part).max()
             found.append(np.full(end - begin, is_reached))
             begin = end
         return np.concatenate(found)
 
     def hard_losses(self, state: State, batches: Sequence[Batch]) -> np.ndarray:
-        """The loss of each batch, the noise the same for every state."""
+        """Return the loss of each batch, with the same noise for any state."""
         self._descent.learning_rate = 0.0
         self._restart()
         losses = []
         for batch in batches:
-            # Which even a step of length 0 may change, to NaN.
+            # Even a step of length 0 may change the weights, to NaN.
             _assign(self._weights, state)
             self._set_temperature(_ALMOST_ZERO)
             losses.append(self._step(batch))
         return np.array(losses)
 
     def moved(self, step: np.ndarray) -> State:
-        """The start, with the trainable weights moved by a vector."""
+        """Return the start, with the trainable weights moved by a vector."""
         state, begin = list(self.start), 0
         places = {id(x): place for place, x in enumerate(self._weights)}
         for weight in self.model.trainable_variables:
@@ -188,14 +187,14 @@ class Trial:
         self.counted(steps)
 
     def length(self) -> float:
-        """The Euclidean length of the trainable weights at the start."""
+        """Return the Euclidean length of the trainable weights at the start."""
         self._restart()
         weights = _values(self.model.trainable_variables)
         return float(np.linalg.norm(_flat(weights)))
 
     def _follow(self, optimizer: keras.optimizers.Optimizer) -> None:
         self.model.optimizer = optimizer
-        # What was traced holds other settings of the layers, too.
+        # A traced function also holds the layers' former settings.
         self.model.make_train_function(force=True)
 
     def _step(self, batch: Batch) -> float:
@@ -217,7 +216,7 @@ class Trial:
 def _descent_like(
     optimizer: keras.optimizers.Optimizer,
 ) -> keras.optimizers.Optimizer:
-    """Plain gradient descent, the loss scaled where the other scales it."""
+    """Return plain gradient descent, with the optimizer's loss scaling."""
     descent = keras.optimizers.SGD(_RATE)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return keras.optimizers.LossScaleOptimizer(descent)
@@ -225,9 +224,9 @@ def _descent_like(
 
 
 def _set(layer: Any, name: str, value: Any) -> None:
-    """Give a built layer another setting: it is then traced again.
+    """Give a built layer another setting, before it is traced again.
 
-    The layers refuse it, for the sake of programs that would not follow.
+    The layers refuse it otherwise: traced programs would not follow.
     """
     if hasattr(layer, name):
         object.__setattr__(layer, name, value)

@@ -1,8 +1,8 @@
-"""The layers' laws, as distributions of TensorFlow Probability.
+"""The layers' distributions, in TensorFlow Probability.
 
-Needs Keras on TensorFlow and `pip install 'keras-gumbel[probability]'`.
-TensorFlow Probability takes seconds to import, so that it is imported when the
-first name is asked for.
+This needs Keras on TensorFlow and `pip install 'keras-gumbel[probability]'`.
+TensorFlow Probability takes seconds to import, so it is imported when the first
+name is used.
 """
 
 import importlib
@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
     if name not in _FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if NAME != "tensorflow":
-        # Its numbers would be TensorFlow's, through which no gradient flows.
+        # Its tensors would be TensorFlow's, through which no gradient flows.
         raise ImportError(
             "`keras_gumbel.distributions` needs the TensorFlow backend of "
             "Keras: TensorFlow Probability runs on no current version of "

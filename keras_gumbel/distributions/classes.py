@@ -1,9 +1,9 @@
-"""Distributions of classes, some of which may be forbidden, by -inf.
+"""Distributions of classes, some of which -inf may forbid.
 
 A relaxed sample is exactly 0 at a forbidden class, and so lies on a face of
-the simplex. Its density is that on the face: of the Concrete distribution of
-the classes that are left. A row in which all are forbidden is one point, the
-zeros that a layer gives there (and the index 0).
+the simplex. Its density on the face is the Concrete density of the allowed
+classes. A row without an allowed class is one point: the zeros that a layer
+returns there (and the index 0).
 """
 
 from typing import Any
@@ -28,8 +28,8 @@ class ExpRelaxedOneHotCategorical(tfd.ExpRelaxedOneHotCategorical):
     def _sample_n(self, n: Tensor, seed: Any = None) -> Tensor:
         logits = self._logits_parameter_no_checks()
         allowed = logits != FORBIDDEN
-        # With logits of their own there, and then without them: the shares of
-        # the rest are the same. Near the others, so that no digits are lost.
+        # Forbidden classes get a filler, and are removed from the sample: the
+        # others' shares stay the same. A filler near them loses no digits.
         peak = numerics.maximum(logits, -1)
         filler = ops.where(peak == FORBIDDEN, 0.0, peak)
         finite = ops.where(allowed, logits, filler)
@@ -44,7 +44,7 @@ class RelaxedOneHotCategorical(tfd.RelaxedOneHotCategorical):
 
     @property
     def distribution(self) -> tfd.Distribution:
-        """The density of the logarithm."""
+        """Return the distribution of the logarithm."""
         law = self._distribution
         return ExpRelaxedOneHotCategorical(
             law.temperature, logits=law.logits, probs=law.probs
@@ -64,19 +64,19 @@ class RelaxedOneHotCategorical(tfd.RelaxedOneHotCategorical):
         return ops.exp(x), log_prob - self._slope(x)
 
     def _slope(self, x: Tensor) -> Tensor:
-        """The logarithm of the volume that exp gives a volume at `x`."""
+        """Return the log-determinant of the Jacobian of exp at `x`."""
         allowed = self.logits_parameter() != FORBIDDEN
         return ops.sum(ops.where(allowed, x, 0.0), axis=-1)
 
 
 def _log_density(x: Tensor, logits: Tensor, temperature: Tensor) -> Tensor:
-    """lgamma(n) + (n - 1) log(t) + sum_k log_softmax(logits - t x)_k.
+    """Return lgamma(n) + (n - 1) log(t) + sum_k log_softmax(logits - t x)_k.
 
-    Of the n allowed classes; -inf off their face.
+    There are n allowed classes. Off their face the result is -inf.
     """
     allowed = logits != FORBIDDEN
     inner = ops.where(allowed, x, 0.0)
-    # An entry of -inf has no place within the face, and would give NaN.
+    # An allowed entry of -inf is not within the face, and would give NaN.
     lost = allowed & (inner == FORBIDDEN)
     inner = ops.where(lost, 0.0, inner)
     tilted = ops.where(
@@ -92,7 +92,7 @@ def _log_density(x: Tensor, logits: Tensor, temperature: Tensor) -> Tensor:
 
 
 class Categorical(tfd.Categorical):
-    """`Categorical` with finite gradients at -inf, and numbers as a layer's."""
+    """`Categorical` with finite gradients at -inf, and class numbers."""
 
     def _probs_parameter_no_checks(self) -> Tensor:
         return numerics.softmax(self._logits_parameter_no_checks(), 1.0, -1)
@@ -140,7 +140,7 @@ class Categorical(tfd.Categorical):
         return ops.cast(numerics.classes(like, -1), like.dtype)
 
     def _log_share(self, k: Tensor, compare: Any) -> Tensor:
-        """The logarithm of the probability of the numbers that compare so."""
+        """Return the log-probability of the numbers that `compare` selects."""
         logits = self._logits_parameter_no_checks()
         # Where there is no class, the number is 0.
         first = numerics.classes(logits, -1) == 0
@@ -162,30 +162,30 @@ def _kl(
 
 
 def divergence(a: tfd.Distribution, b: tfd.Distribution) -> Tensor:
-    """KL, with forbidden classes, of which TensorFlow Probability makes NaN."""
+    """Return the KL; TensorFlow Probability's is NaN with forbidden classes."""
     logits, prior = a.logits_parameter(), b.logits_parameter()
     return categorical_kl(logits + ops.zeros_like(prior), prior)
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """-sum_k p_k log(p_k), of the allowed classes."""
+    """Return -sum_k p_k log(p_k) over the allowed classes."""
     p, log = numerics.log_softmax(logits, -1)
     return -ops.sum(p * log, axis=-1)
 
 
 def root(x: Tensor) -> Tensor:
-    """The square root, without a gradient at 0, where that is infinite."""
+    """Return the square root, with no gradient at 0, not an infinite one."""
     positive = x > 0
     return ops.where(positive, ops.sqrt(ops.where(positive, x, 1.0)), x)
 
 
 def _is_empty(logits: Tensor) -> Tensor:
-    """Whether no class is allowed, for each row."""
+    """Return, per row, whether no class is allowed."""
     return ops.all(logits == FORBIDDEN, axis=-1)
 
 
 def _log_total(x: Tensor) -> Tensor:
-    """log(sum_k exp(x_k)), -inf without a gradient where there is nothing."""
+    """Return log(sum_k exp(x_k)); an empty sum is -inf, without gradient."""
     peak = numerics.maximum(x, -1)
     peak = ops.where(peak == FORBIDDEN, 0.0, peak)
     allowed = x != FORBIDDEN

@@ -1,9 +1,9 @@
 """Distributions of gates, whose logits may be infinite: certain gates.
 
-A certain gate is always in one state. Its density is told by that state: 1
-there, and 0 elsewhere. (TensorFlow Probability has NaN or infinity, of the
-value or of a gradient.) What comes as `logits` or `loc` must have no gradient
-where it is infinite, which `without_gradient_if_infinite` sees to.
+A certain gate is always in one state: its density is 1 there, and 0 elsewhere.
+(In TensorFlow Probability the value or a gradient is NaN or infinite.) Infinite
+`logits` or `loc` must have no gradient: pass them through
+`without_gradient_if_infinite`.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from keras_gumbel.losses import bernoulli_kl
 
 def without_gradient_if_infinite(logits: Tensor) -> Tensor:
     """Return the logits, and stop the gradient to those that are infinite."""
-    # Whatever comes back there, NaN too: it is not multiplied by 0.
+    # This drops a gradient of NaN too; a product with 0 would not.
     finite = ops.where(ops.isinf(logits), 0.0, logits)
     return backend.straight_through(logits, finite)
 
@@ -53,7 +53,7 @@ class Bernoulli(tfd.Bernoulli):
 @tfd.RegisterKL(Bernoulli, tfd.Bernoulli)
 @tfd.RegisterKL(tfd.Bernoulli, Bernoulli)
 def _kl(a: tfd.Bernoulli, b: tfd.Bernoulli, name: str | None = None) -> Tensor:
-    """Small divergences keep their digits here, too."""
+    """Return the KL; here small ones keep their digits, too."""
     del name
     logits, prior = a.logits_parameter(), b.logits_parameter()
     return bernoulli_kl(logits + ops.zeros_like(prior), prior)
@@ -82,7 +82,7 @@ class RelaxedBernoulli(tfd.RelaxedBernoulli):
         return ops.where(certain, state, law.sample(n, seed=seed))
 
     def _states(self) -> tuple[Tensor, Tensor, tfd.Distribution]:
-        """Which gates are certain, of which state, and the law of the rest."""
+        """Return certain gates, their states, and the others' distribution."""
         logits = self._logits_parameter_no_checks()
         certain = ops.isinf(logits)
         finite = ops.where(certain, 0.0, logits)
@@ -91,7 +91,7 @@ class RelaxedBernoulli(tfd.RelaxedBernoulli):
 
 
 class Logistic(tfd.Logistic):
-    """`Logistic` with finite gradients at an infinite `loc`, or there."""
+    """`Logistic` with finite gradients where `loc` or `x` is infinite."""
 
     def _log_prob(self, x: Tensor) -> Tensor:
         certain, z = self._certain_or_standard(x)
@@ -132,7 +132,7 @@ class Logistic(tfd.Logistic):
         return ops.where(ops.isinf(self._mean()), state, otherwise)
 
     def _certain_or_standard(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether all is said by which is larger, and (x - loc) / scale."""
+        """Return whether `loc` or `x` is infinite, and (x - loc) / scale."""
         loc, scale = backend.to_tensor(self.loc), backend.to_tensor(self.scale)
         certain = ops.isinf(loc) | ops.isinf(x)
         x, loc = (ops.where(certain, 0.0, value) for value in (x, loc))
@@ -140,5 +140,5 @@ class Logistic(tfd.Logistic):
 
 
 def _log_of(event: Tensor, like: Tensor) -> Tensor:
-    """0 where it is so, and -inf where not."""
+    """Return 0 where `event` is true, and -inf elsewhere."""
     return ops.where(event, ops.zeros_like(like), float("-inf"))

@@ -1,4 +1,4 @@
-"""How the law of each layer is made of logits, temperature and noise."""
+"""Each layer's distribution, from its logits, temperature and noise."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -67,11 +67,11 @@ class Given(NamedTuple):
         )
 
     def unit_logits(self) -> Tensor:
-        """Return the logits of noise of scale 1."""
+        """Return the logits for noise of scale 1."""
         return self.live(lambda scale: self.logits / scale, self.noise_scale)
 
     def unit_temperature(self) -> Tensor:
-        """Return the temperature of noise of scale 1."""
+        """Return the temperature for noise of scale 1."""
         return self.live(ops.divide, self.temperature, self.noise_scale)
 
 
@@ -81,7 +81,7 @@ def given_to(
     temperature: Tensor | None,
     class_mask: Tensor | None,
 ) -> Given:
-    """Check what `from_layer` is called with."""
+    """Check the arguments of `from_layer`."""
     check_is_noisy(layer)
     logits = dense(logits, "logits")
     check_logits(logits)
@@ -100,7 +100,7 @@ def given_to(
 
 
 def _of_rows(layer: Any, given: Given) -> Given:
-    """The temperature without the category axis, on which it has size 1."""
+    """Drop the temperature's category axis, which has size 1."""
     check_categories_are_last(layer, given.logits)
     temperature = given.temperature
     if not len(temperature.shape):
@@ -133,7 +133,7 @@ def _log_relaxed(layer: Any, given: Given) -> tfd.Distribution:
 def _one_hot(layer: Any, given: Given) -> tfd.Distribution:
     given, rule = _of_rows(layer, given), layer.current_estimator
     if rule.backward_temperature is not None:
-        # It takes the place of the layer's, and is in units of the noise too.
+        # It replaces the layer's temperature; the noise scale divides it too.
         own = backend.to_tensor(rule.backward_temperature, given.logits.dtype)
         given = given._replace(temperature=own)
         rule = rule.at(None)
@@ -160,11 +160,11 @@ def _relaxed_gate(layer: Any, given: Given) -> tfd.Distribution:
 
 
 def _log_relaxed_gate(layer: Any, given: Given) -> tfd.Distribution:
-    """The scale of the noise is in the scale alone: the two cancel in `loc`."""
+    """Return the log-odds; the scale of the noise cancels in `loc`."""
     del layer
     logits = _of_gates(given).logits
     certain = ops.isinf(logits)
-    # A temperature divides none of these: infinity would be its gradient.
+    # No infinite logit is divided: the temperature's gradient stays finite.
     finite = ops.where(certain, 0.0, logits)
 
     def place(temperature: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ def from_layer(
 ) -> tfd.Distribution:
     """Return the distribution of `layer(logits, training=True)`.
 
-    Use it for the density, entropy or divergence of what a layer samples. It
-    is a distribution of TensorFlow Probability:
+    Use it for the density, entropy or divergence of a layer's samples. It is a
+    distribution of TensorFlow Probability:
 
         GumbelSoftmax soft:      RelaxedOneHotCategorical
         GumbelSoftmax hard:      StraightThroughOneHotCategorical
@@ -34,10 +34,10 @@ def from_layer(
     changes it too. (A slice of it, d[0], keeps the temperature it was made
     at.)
 
-    A class that -inf or `class_mask` forbids is exactly 0 in a sample. The
-    density of a relaxed sample is then that of the allowed classes, on their
-    face of the simplex, and 0 off it. A gate with an infinite logit has one
-    state, with density 1.
+    A class that -inf or `class_mask` forbids is exactly 0 in a sample. A
+    relaxed sample then has the density of the allowed classes on their face of
+    the simplex, and 0 off it. A gate with an infinite logit has one state, with
+    density 1.
 
     In float32, entries of a relaxed sample can round to 0 or 1. Its density is
     then NaN for classes and infinite for gates. For classes that happens at
@@ -104,14 +104,14 @@ def log_from_layer(
                              loc = logits / temperature,
                              scale = noise_scale / temperature
 
-    z is a relaxed sample of the layer. Densities of its logarithm are finite at
-    every temperature and logit, and divergences between two of these equal
-    those of the relaxed distributions: compute them here. To get a sample of
-    the layer, apply `keras.ops.exp` to one of classes and `keras.ops.sigmoid`
-    to one of gates.
+    z is a relaxed sample of the layer. The densities of its logarithm are
+    finite at every temperature and logit. Relaxed distributions have the same
+    divergence as their logarithms: compute it here. To get a sample of the
+    layer, apply `keras.ops.exp` to a sample of classes and `keras.ops.sigmoid`
+    to a sample of gates.
 
-    Forbidden classes and certain gates are as for `from_layer`: -inf in a
-    sample of classes, and -inf or +inf in one of gates.
+    As in `from_layer`, classes can be forbidden and gates certain: they are
+    -inf in a sample of classes, and -inf or +inf in a sample of gates.
 
     Args:
         layer: A soft `GumbelSoftmax` or `GumbelSigmoid`, with noise. It is not
@@ -159,7 +159,7 @@ def log_from_layer(
 
 
 def _law(layer: Any, laws: dict[Any, Any]) -> Callable[..., tfd.Distribution]:
-    """That of the layer's class, or of the nearest one above it."""
+    """Return the entry of the layer's class, or of its nearest ancestor."""
     variants = (
         (above, getattr(layer, "hard", None)) for above in type(layer).__mro__
     )

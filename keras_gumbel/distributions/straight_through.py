@@ -6,8 +6,8 @@ import keras
 from keras import ops
 from tensorflow_probability import distributions as tfd, random as tfp_random
 
-# It keeps a variable a variable, so that the distribution follows it; TFP's own
-# distributions use it, and it has no public name.
+# This keeps variables live. TFP's own distributions use it, and it has no
+# public name.
 from tensorflow_probability.python.internal import tensor_util
 
 from keras_gumbel import backend, estimators, numerics
@@ -24,22 +24,22 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
         sample:    one_hot(i),  i ~ Categorical(softmax(logits))
         log_prob:  sum_k x_k log softmax(logits)_k
 
-    All else is as in TensorFlow Probability, whose conventions hold: shapes of
-    samples, batch and event, broadcasting, slices, seeds. (An integer seed
-    starts a stream with the global one of `tf.random.set_seed`; a pair of
-    integers is the same sample at every call.) `log_prob` is linear in `x` and
-    has the gradient of that, where `OneHotCategorical` has none: an ELBO
-    by samples, E[log p(z) - log q(z)], trains through z.
+    All else follows TensorFlow Probability: shapes of samples, batch and event,
+    broadcasting, slices, seeds. (An integer seed starts a stream, together with
+    the global seed of `tf.random.set_seed`; a pair of integers gives the same
+    sample at every call.) `log_prob` is linear in `x` and has a gradient to it,
+    which `OneHotCategorical` has not: an ELBO from samples,
+    E[log p(z) - log q(z)], trains through z.
 
     Args:
         logits: Float tensor `(..., K)`, unnormalised log-probabilities in
             nats. -inf forbids a class. Defaults to `None`.
         probs: Float tensor `(..., K)` of probabilities, in place of the
             logits. Defaults to `None`.
-        temperature: Positive number, or float tensor of them that broadcasts
-            with `logits[..., 0]`, dimensionless. It shapes the gradient
-            alone. A variable is read when a sample is drawn. Defaults to
-            `1.0`.
+        temperature: Positive number, or float tensor of positive numbers that
+            broadcasts with `logits[..., 0]`, dimensionless. It affects only
+            the gradient. A variable is read when a sample is drawn. Defaults
+            to `1.0`.
         estimator: Name or object of `keras_gumbel.estimators`, the backward
             rule. Defaults to `"st_gumbel"`.
         dtype: Float dtype of the samples. Defaults to `"float32"`.
@@ -50,7 +50,7 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
     Gradient:
         A sample has a biased gradient to `logits` or `probs`, and to a
         `temperature` that is a tensor: see the estimator. Other methods have
-        an exact one.
+        an exact gradient.
 
     Raises:
         ValueError: For a temperature, dtype or estimator out of range, for
@@ -88,7 +88,7 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
     ) -> None:
         parameters = dict(locals())
         rule = estimators.get(estimator)
-        # A name would do for Keras, but not for TensorFlow Probability.
+        # Keras would take a name, but TensorFlow Probability would not.
         dtype = backend.to_tensor(0.0, check_noise_dtype(dtype)).dtype
         super().__init__(
             logits=_reference(logits),
@@ -98,7 +98,7 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
             allow_nan_stats=allow_nan_stats,
             name=name,
         )
-        # The parent's are fewer; copies and slices are made by these.
+        # The parent has fewer parameters; copies and slices need all of these.
         self._parameters = self._no_dependency(parameters)
         given = self._probs if self._logits is None else self._logits
         self._temperature = tensor_util.convert_nonref_to_tensor(
@@ -111,7 +111,7 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
     def _parameter_properties(
         cls, dtype: Any, num_classes: int | None = None
     ) -> dict[str, Any]:
-        # As of TensorFlow Probability's own relaxed distribution.
+        # The same as for TensorFlow Probability's own relaxed distribution.
         relaxed = tfd.ExpRelaxedOneHotCategorical
         properties: dict[str, Any] = relaxed.parameter_properties(
             dtype, num_classes
@@ -120,18 +120,18 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
 
     @property
     def temperature(self) -> Tensor:
-        """The gradient's temperature, one per distribution of the batch."""
+        """Return the gradient's temperature, one per row of the batch."""
         return self._temperature
 
     @property
     def estimator(self) -> str | dict[str, Any]:
-        """The backward rule of the samples, as `estimators.get` takes it."""
-        # A distribution passes in and out of `tf.function` by plain values.
+        """Return the backward rule of the samples, for `estimators.get`."""
+        # `tf.function` passes a distribution in and out as plain values.
         return estimators.serialize(self._rule)
 
     @property
     def reparameterization_type(self) -> Any:
-        """Samples have a gradient."""
+        """Return `FULLY_REPARAMETERIZED`: samples have a gradient."""
         return tfd.FULLY_REPARAMETERIZED
 
     def _logits_parameter_no_checks(self) -> Tensor:
@@ -165,10 +165,10 @@ class StraightThroughOneHotCategorical(tfd.OneHotCategorical):
             [self._event_size(logits)],
         )
         shape = ops.concatenate([ops.cast(part, "int32") for part in shape])
-        # Both halves are 32 bits, as those of our key.
+        # Both halves have 32 bits, as in our key.
         seed = tfp_random.sanitize_seed(seed, salt=type(self).__name__)
         sample = one_hot_by_key(
-            # Wide, so that the gradients of all samples are summed so.
+            # The gradients of all samples are summed in the wide dtype.
             ops.broadcast_to(numerics.widen(logits), shape),
             backend.to_tensor(self._temperature)[..., None],
             self._rule,
@@ -201,5 +201,5 @@ def _kl(
 
 
 def _reference(x: Tensor) -> Tensor:
-    """The variable behind one of Keras's, which would be read at once."""
+    """Return the variable in a Keras variable, which would be read at once."""
     return backend.read(x) if isinstance(x, keras.Variable) else x

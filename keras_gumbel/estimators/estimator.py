@@ -1,4 +1,4 @@
-"""The base of estimators, and how a name becomes one."""
+"""The base class of estimators, and how a name becomes one."""
 
 import copy
 import dataclasses
@@ -21,7 +21,7 @@ from keras_gumbel.numerics import Draw, categorical
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Estimator(ABC):
-    """Define how a hard sample is drawn, and what gradient stands in for it.
+    """Base class of estimators: how a hard sample is drawn, and its gradient.
 
     Subclass it for an estimator of your own: write `backward`, and `forward`
     if the class is not drawn from one random number per row. "One's own" in
@@ -34,11 +34,11 @@ class Estimator(ABC):
 
     Write the rule for noise of scale 1. `scaled_backward` adapts it to a noise
     scale s: it calls the rule with logits / s and temperature / s, and divides
-    the gradient by s. Without noise, s = 0, the rule is that of scale 1 at the
-    likeliest class, and `draw.noise_scale` is 0.
+    the gradient by s. Without noise, s = 0, it calls the rule for scale 1 at
+    the likeliest class, with a `draw.noise_scale` of 0.
 
     Gates, which are choices between 0 and 1, take their rule from `backward`.
-    Write `backward_binary` as well where a formula of its own is faster.
+    Write `backward_binary` as well if a formula of its own is faster.
 
     Args:
         backward_temperature: Positive number, the temperature of the backward
@@ -65,7 +65,7 @@ class Estimator(ABC):
             object.__setattr__(self, "backward_temperature", own)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """A `backward` of one's own is that of gates too, none inherited."""
+        """Let a subclass's `backward` define gates too, not its parent's."""
         super().__init_subclass__(**kwargs)
         own = {"backward", "backward_binary"} & vars(cls).keys()
         if own and "knows_scale" not in vars(cls):
@@ -74,7 +74,7 @@ class Estimator(ABC):
             cls.backward_binary = Estimator.backward_binary  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
-        """The settings that are not the defaults."""
+        """Return the settings that are not the defaults."""
         settings = ", ".join(
             f"{field.name}={getattr(self, field.name)!r}"
             for field in dataclasses.fields(self)
@@ -84,15 +84,15 @@ class Estimator(ABC):
 
     @property
     def draws_the_class(self) -> bool:
-        """Whether `forward` is the one below: no noise, nothing kept."""
+        """Return whether `forward` is the one below: no noise, no residual."""
         return type(self).forward is Estimator.forward
 
     def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
-        """Draw the class of each row, and return what `backward` needs of it.
+        """Draw the class of each row, and return a residual for `backward`.
 
         Args:
-            draw: What to draw from. `draw.logits()` are the logits, and
-                `draw.axis` is the category axis; `draw.noise_scale` is a
+            draw: The source of the sample. `draw.logits()` are the logits,
+                `draw.axis` is the category axis, and `draw.noise_scale` is a
                 scalar.
 
         Returns:
@@ -113,7 +113,7 @@ class Estimator(ABC):
         temperature: Tensor,
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return the gradient to the logits, and that to the temperature.
+        """Return the gradients to the logits and to the temperature.
 
         Args:
             draw: As in `forward`.
@@ -142,8 +142,8 @@ class Estimator(ABC):
         """
         axis = len(perturbed.shape)
         pair = draw._replace(logits=lambda: _pair(draw.logits()), axis=axis)
-        # If `forward` keeps anything, perturbed logits. It draws nothing here:
-        # of what it computes, no result is read.
+        # The only residual of `forward` is perturbed logits. This call asks
+        # whether there is one; its value is not read, so nothing is drawn.
         _, kept = self.forward(pair)
         x = draw.logits() if kept is None else perturbed
         choice = ops.cast(perturbed > 0, "int32")
@@ -165,7 +165,7 @@ class Estimator(ABC):
         temperature: Tensor,
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """`backward` at any noise scale."""
+        """Run `backward` at any noise scale."""
         if self.knows_scale:
             return self.backward(draw, kept, choice, temperature, dy)
         s = draw.scale_of_law()
@@ -177,7 +177,7 @@ class Estimator(ABC):
     def scaled_backward_binary(
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """`backward_binary` at any noise scale."""
+        """Run `backward_binary` at any noise scale."""
         if self.knows_scale:
             return self.backward_binary(draw, perturbed, temperature, dy)
         s = draw.scale_of_law()
@@ -187,13 +187,13 @@ class Estimator(ABC):
         return found[0] / s, found[1] / s
 
     def at(self, temperature: Tensor | None) -> Self:
-        """The same rule, at a temperature of its own; None for the call's."""
+        """Return the same rule at its own temperature; None for the call's."""
         rule = copy.copy(self)
         object.__setattr__(rule, "backward_temperature", temperature)
         return rule
 
     def get_config(self) -> dict[str, Any]:
-        """The fields by name, less those that the class itself sets."""
+        """Return the fields by name, except fields that the class sets."""
         given = (x.name for x in dataclasses.fields(self) if x.init)
         config = {name: getattr(self, name) for name in given}
         own = self.backward_temperature
@@ -204,7 +204,7 @@ class Estimator(ABC):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The inverse of `get_config`."""
+        """Create the estimator from the result of `get_config`."""
         check_config(cls, config)
         estimator = cls(**config)
         check_is_whole(estimator, config)
@@ -212,12 +212,12 @@ class Estimator(ABC):
 
 
 def _differs(value: Any, default: Any) -> bool:
-    # A tensor is not to be compared with None.
+    # This never compares a tensor with None.
     return value is not default and (default is None or value != default)
 
 
 def _pair(x: Tensor) -> Tensor:
-    """(0, x), along an axis of their own."""
+    """Return (0, x), along a new last axis."""
     return ops.stack([ops.zeros_like(x), x], axis=-1)
 
 
@@ -225,7 +225,7 @@ _BY_NAME: dict[str, type[Estimator]] = {}
 
 
 def register(cls: type[Estimator]) -> type[Estimator]:
-    """Make an estimator known by its name, and to Keras's serialisation."""
+    """Register an estimator by its name, and for Keras's serialisation."""
     _BY_NAME[cls.name] = cls
     keras.saving.register_keras_serializable(package="keras_gumbel")(cls)
     return cls
@@ -237,18 +237,18 @@ def names() -> tuple[str, ...]:
 
 
 def get(identifier: str | dict[str, Any] | Estimator) -> Estimator:
-    """The estimator of a name, of a serialised form, or the object itself.
+    """Return the estimator for a name, a serialised form or an object.
 
     Args:
         identifier: A name such as `"st_gumbel"`, the result of `serialize`,
             or an estimator.
 
     Returns:
-        An estimator. By name: with its default settings.
+        An estimator; for a name, with its default settings.
 
     Raises:
-        ValueError: For a name that is not known, or a serialised form of
-            something else.
+        ValueError: For an unknown name, or a serialised form of something
+            else.
         TypeError: For anything else.
 
     Example:
@@ -278,14 +278,14 @@ def get(identifier: str | dict[str, Any] | Estimator) -> Estimator:
 
 
 def serialize(estimator: Estimator) -> str | dict[str, Any]:
-    """The name where the settings are the defaults, otherwise a dict.
+    """Return the name if all settings are the defaults, otherwise a dict.
 
     Args:
         estimator: An object of `keras_gumbel.estimators`, or of a subclass
             registered with Keras.
 
     Returns:
-        What `get` takes back.
+        An identifier for `get`.
     """
     known = _BY_NAME.get(estimator.name)
     if known is type(estimator) and estimator == known():

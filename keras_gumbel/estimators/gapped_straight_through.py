@@ -26,16 +26,16 @@ class GappedStraightThrough(Estimator):
         backward:   the gradient of softmax(x / temperature) to the logits
 
     Gumbel noise puts the sampled class on top of the others, and so shapes the
-    softmax that the gradient comes from. This estimator moves the logits by
-    as little as is needed for the same: the sampled class leads by at least
-    `gap`. The gradient takes the moved logits x to change one for one with the
-    logits. It is biased, for linear losses too. At a temperature far
-    below the gap the softmax saturates, and the gradient vanishes. Cost: one
-    random number per row, and no noise per class.
+    softmax that the gradient comes from. This estimator moves the logits as
+    little as the same effect needs: the sampled class leads by at least `gap`.
+    The gradient treats the moved logits x as if they changed one for one with
+    the logits. It is biased, for linear losses too. At a temperature far below
+    the gap the softmax saturates, and the gradient vanishes. Cost: one random
+    number per row, and no noise per class.
 
     With a `noise_scale` of s the gap is s times as wide, and `gap=None` uses
-    p = softmax(logits / s). Without noise the gap is 0, and the rule is that
-    of `"st"`.
+    p = softmax(logits / s). Without noise the gap is 0, and the rule equals
+    `"st"`.
 
     For gates the rule is q (1 - q) g / temperature, with
     q = sigmoid(x / temperature), where x is the logit moved to the sample's
@@ -84,7 +84,7 @@ class GappedStraightThrough(Estimator):
         temperature: Tensor,
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The gradient of the softmax of the moved logits."""
+        """Return the gradient of the softmax of the moved logits."""
         axis = draw.axis
         # Far from 0 the gap would be lost in rounding.
         kept = kept - numerics.offset(kept, 1.0, axis)
@@ -95,7 +95,7 @@ class GappedStraightThrough(Estimator):
         return numerics.softmax_vjp(x, peak, temperature, dy, axis)
 
     def _gap(self, draw: Draw, logits: Tensor, choice: Tensor) -> Tensor:
-        """In units of the noise; without noise the likeliest class leads."""
+        """Return the gap times the noise scale: 0 without noise."""
         if self.gap is not None:
             return self.gap * draw.noise_scale
         axis, scale = draw.axis, draw.scale_of_law()
@@ -103,7 +103,7 @@ class GappedStraightThrough(Estimator):
         others = ops.where(sampled, numerics.FORBIDDEN, logits)
         p = numerics.softmax(logits, scale, axis)
         p = categorical.entry(p, choice, axis)
-        # Of p near 1 nothing is left to take the logarithm of.
+        # For p near 1, 1 - p would be 0, and its logarithm infinite.
         lead = numerics.log_sum(logits / scale, axis)
         lead = lead - numerics.log_sum(others / scale, axis)
         return _mean_lead(draw, p, ops.where(p < 0.5, -ops.log1p(-p), lead))
@@ -111,7 +111,7 @@ class GappedStraightThrough(Estimator):
     def backward_binary(
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The gradient of the sigmoid of the moved logits."""
+        """Return the gradient of the sigmoid of the moved logits."""
         logits, positive = draw.logits(), perturbed > 0
         lead = ops.where(positive, logits, -logits)
         gap = self._binary_gap(draw, lead)
@@ -128,6 +128,6 @@ class GappedStraightThrough(Estimator):
 
 
 def _mean_lead(draw: Draw, p: Tensor, minus_log_rest: Tensor) -> Tensor:
-    """s * -log(1 - p) / p, 0 without noise, and in the limit 1 at p = 0."""
+    """Return s * -log(1 - p) / p: the limit s at p = 0, 0 without noise."""
     gap = ops.where(p > 0, minus_log_rest / p, 1.0) * draw.noise_scale
     return ops.where(draw.noise_scale == 0.0, 0.0, gap)

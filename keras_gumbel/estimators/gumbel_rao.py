@@ -1,6 +1,6 @@
 """Gumbel-Rao."""
 
-# A program that traces this would evaluate the types of what is nested.
+# Without this, tracing would evaluate annotations of nested functions.
 from __future__ import annotations
 
 import dataclasses
@@ -21,17 +21,17 @@ class GumbelRao(Estimator):
     """Sample a class, and average the gradient over noise that agrees with it.
 
     Use when the loss costs much more than the sample, at a temperature of 0.1
-    to 0.5: the gradient is that of `"st_gumbel"` with less variance, so that a
-    lower temperature, with its lower bias, becomes affordable.
+    to 0.5: it is `"st_gumbel"` with less variance, so a lower temperature, with
+    its lower bias, becomes affordable.
 
         forward:    one_hot(i),  i = argmax(logits + noise_scale * gumbel)
         backward:   the mean over `num_samples` draws of the gradient of
                     softmax(perturbed / temperature), where `perturbed` is
                     drawn anew, given that its argmax is i
 
-    The sample and the expected gradient equal those of `"st_gumbel"`, so the
-    bias is the same; the variance is never larger. As the temperature tends to
-    0 and `num_samples` grows, the gradient tends to that of ReinMax at
+    The sample, the expected gradient and hence the bias are the same as with
+    `"st_gumbel"`; the variance is never larger. As the temperature tends to 0
+    and `num_samples` grows, the gradient tends to the gradient of ReinMax at
     temperature 1. Gradients do not flow through the conditional noise;
     otherwise the estimator would have a different mean. Cost: one noise draw
     per class, and in the backward pass another per class and sample. One
@@ -74,7 +74,7 @@ class GumbelRao(Estimator):
         check_integer(self.num_samples, "num_samples", minimum=1)
 
     def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
-        """The argmax of the perturbed logits, which are not kept."""
+        """Return the argmax of the perturbed logits, and no residual."""
         return categorical.first_argmax(numerics.perturb(draw), draw.axis), None
 
     def backward(
@@ -85,7 +85,7 @@ class GumbelRao(Estimator):
         temperature: Tensor,
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The mean gradient of relaxed samples with this argmax."""
+        """Return the mean gradient of relaxed samples with this argmax."""
         axis = draw.axis
         zeros = ops.zeros_like(kept), ops.zeros_like(choice, dtype=kept.dtype)
 
@@ -99,7 +99,7 @@ class GumbelRao(Estimator):
         ) -> tuple[Tensor, Tensor]:
             given = _with_noise(draw, *noise)
             gap, _ = numerics.conditional_gap(given, logits, choice, number)
-            # The noise is a constant: what is perturbed moves as the logits.
+            # The noise is constant: perturbed logits move with the logits.
             x = backend.straight_through(gap, logits)
             peak = ops.zeros_like(choice, dtype=x.dtype)
             d_logits, parts = numerics.softmax_vjp(
@@ -123,7 +123,7 @@ class GumbelRao(Estimator):
     def backward_binary(
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The mean gradient of relaxed gates with this sign."""
+        """Return the mean gradient of relaxed gates with this sign."""
         zeros = ops.zeros_like(perturbed), ops.zeros_like(perturbed)
 
         def of_one(
@@ -138,7 +138,7 @@ class GumbelRao(Estimator):
             x = numerics.conditional_logistic(
                 given, logits, perturbed > 0, number
             )
-            # The noise is a constant: what is perturbed moves as the logits.
+            # The noise is constant: perturbed logits move with the logits.
             x = backend.straight_through(x, logits)
             return numerics.sigmoid_vjp(x, temperature, dy)
 
@@ -156,7 +156,7 @@ class GumbelRao(Estimator):
 
 
 def _noise(draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
-    """The tensors that the noise of a draw depends on."""
+    """Return the tensors that the noise of a draw depends on."""
     return draw.noise_scale, draw.key, ops.cast(draw.first_row, "int32")
 
 

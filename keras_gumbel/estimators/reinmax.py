@@ -38,8 +38,8 @@ class ReinMax(Estimator):
     gradient. Cost: one random number per row, and no noise per class.
 
     With a `noise_scale` of s, p is softmax(logits / s), the gradient is
-    divided by s, and the unbiased temperature is s. Without noise the rule is
-    that of s = 1 at the likeliest class.
+    divided by s, and the unbiased temperature is s. Without noise the rule uses
+    s = 1 at the likeliest class.
 
     For gates the rule is 2 m (1 - m) g - p (1 - p) g / 2, with sigmoid in
     place of softmax. At temperature 1 its mean is the trapezoid rule on the
@@ -79,7 +79,7 @@ class ReinMax(Estimator):
         temperature: Tensor,
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Heun's method between the sample and the softmax."""
+        """Apply Heun's method between the sample and the softmax."""
         given = kept, choice, dy, draw.axis
         scale = draw.scale_of_law()
         if not backend.fuses():
@@ -100,9 +100,9 @@ class ReinMax(Estimator):
     def backward_binary(
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Heun's method between the sample and the sigmoid."""
+        """Apply Heun's method between the sample and the sigmoid."""
         logits = draw.logits()
-        # By the other state's probabilities: 2 m (1 - m) is q' - q'**2 / 2.
+        # With the other state's q', 2 m (1 - m) is q' - q'**2 / 2.
         x = ops.where(perturbed > 0, -logits, logits)
         scale = draw.scale_of_law()
         p, q = ops.sigmoid(x / scale), ops.sigmoid(x / temperature)
@@ -119,7 +119,7 @@ def _heun(
     dy: Tensor,
     axis: int,
 ) -> Tensor:
-    """(2 J(m) g - J(p) g / 2) / s, the sum over m in two parts."""
+    """Return (2 J(m) g - J(p) g / 2) / s, the sum over m in two parts."""
     p, total_p, mean_p = numerics.softmax_terms(logits, scale, dy, axis)
     q, total_q, mean_q = numerics.softmax_terms(logits, temperature, dy, axis)
     at_sample = categorical.entry(dy, choice, axis)

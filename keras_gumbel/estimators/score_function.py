@@ -102,7 +102,8 @@ def score_function_loss(
     advantage = ops.expand_dims(advantage, axis + 1)
     score = ops.cast(samples, wide.dtype) - numerics.softmax(wide, 1.0, axis)
     gradient = ops.sum(advantage * score, axis=0) / (count - 1.0)
-    # Linear in the logits, with that gradient. Forbidden ones are not finite.
+    # The surrogate is linear in the logits, with that gradient. It leaves out
+    # forbidden logits, which are -inf.
     finite = ops.where(wide == numerics.FORBIDDEN, 0.0, wide)
     surrogate = ops.sum(ops.stop_gradient(gradient) * finite, axis=axis)
     surrogate = ops.sum(surrogate, axis=tuple(range(batch, lead)))

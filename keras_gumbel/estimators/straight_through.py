@@ -67,11 +67,11 @@ class StraightThrough(Estimator):
         temperature: Tensor,
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The gradient of the softmax."""
+        """Return the gradient of the softmax."""
         return numerics.relaxed_vjp(kept, temperature, dy, draw.axis)
 
     def backward_binary(
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The gradient of the sigmoid."""
+        """Return the gradient of the sigmoid."""
         return numerics.sigmoid_vjp(draw.logits(), temperature, dy)

@@ -14,16 +14,16 @@ from keras_gumbel.numerics import Draw, categorical
 class StraightThroughGumbel(Estimator):
     """Sample a class, and pass on the gradient of the relaxed sample.
 
-    Use to begin with, at a temperature of 0.3 to 0.5: it is what most papers
-    and libraries do for `hard=True`.
+    Start with this one, at a temperature of 0.3 to 0.5: most papers and
+    libraries use it for `hard=True`.
 
         perturbed = logits + noise_scale * gumbel
         forward:    one_hot(argmax(perturbed))
         backward:   the gradient of softmax(perturbed / temperature)
 
     The sample follows softmax(logits) at any temperature. The gradient is
-    biased, since the loss saw the hard sample and the gradient is that of the
-    soft one. A lower temperature lowers the bias and raises the variance,
+    biased: the loss sees the hard sample, but the gradient is the soft
+    sample's. A lower temperature lowers the bias and raises the variance,
     which grows as 1 / temperature. Cost: one noise draw per class.
 
     For gates the rule is s (1 - s) g / temperature, with
@@ -53,7 +53,7 @@ class StraightThroughGumbel(Estimator):
     knows_scale: ClassVar[bool] = True
 
     def forward(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
-        """The argmax of the perturbed logits, and those logits."""
+        """Return the argmax of the perturbed logits, and these logits."""
         perturbed = numerics.perturb(draw)
         return categorical.first_argmax(perturbed, draw.axis), perturbed
 
@@ -65,12 +65,12 @@ class StraightThroughGumbel(Estimator):
         temperature: Tensor,
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The gradient of the relaxed sample."""
+        """Return the gradient of the relaxed sample."""
         peak = categorical.entry(kept, choice, draw.axis)
         return numerics.softmax_vjp(kept, peak, temperature, dy, draw.axis)
 
     def backward_binary(
         self, draw: Draw, perturbed: Tensor, temperature: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The gradient of the relaxed gate."""
+        """Return the gradient of the relaxed gate."""
         return numerics.sigmoid_vjp(perturbed, temperature, dy)

@@ -1,4 +1,4 @@
-"""The score function of classes that are drawn without replacement."""
+"""The score function of classes drawn without replacement."""
 
 import functools
 import itertools
@@ -22,7 +22,7 @@ def without_replacement_loss(
     *,
     class_mask: Tensor | None = None,
 ) -> Tensor:
-    """An unbiased loss of k different classes, with a baseline among them.
+    """Return an unbiased loss of k different classes, with a baseline.
 
         loss = sum_s p_s R_s f_s,  p = softmax(logits),  s in S
         R_s = P(S - s | without s) / P(S)
@@ -30,36 +30,37 @@ def without_replacement_loss(
         b_s = sum_t p_t R_ts f_t,  R_ss = 1,
               R_ts = P(S - s - t | without s, t) / P(S - s | without s)
 
-    P(S) is the probability that S are the classes that come first, in any
-    order, and P(. | without s) that where s is not to be had. The mean of the
-    loss is that of f under p, and of its gradient the gradient of that mean:
-    what REINFORCE estimates by k samples, of which the same class may be
-    several. Here none is, so that k values tell more; with k the number of
-    classes the loss is exact. f may be anything, also without a gradient.
+    P(S) is the probability that the classes of S come first, in any order, and
+    P(. | without s) is the same if class s is unavailable. The mean of the loss
+    is the mean of f under p, and the mean of its gradient is the gradient of
+    that mean. REINFORCE estimates the same from k samples, where a class may
+    occur twice. Here no class does, so k values tell more; if k is the number
+    of classes, the loss is exact. f needs no gradient.
 
     Args:
         values: Float tensor `(..., k)`, f at each class of `indices`.
         logits: Float tensor `(..., classes)`, unnormalised log-probabilities
             in nats. -inf forbids a class.
-        indices: Integer tensor `(..., k)`, the classes that were drawn without
-            replacement, as `gumbel_top_k` gives them; k from 2 to 8, since
-            there are 2**k ways to come by a set. A -1 among them gives NaN.
+        indices: Integer tensor `(..., k)`, the classes drawn without
+            replacement, as `gumbel_top_k` returns them; k from 2 to 8, since
+            the work grows as 2**k. A -1 among them gives NaN.
         class_mask: Optional bool tensor, True where a class is allowed, that
-            broadcasts to the logits. As for the indices.
+            broadcasts to the logits. Pass the mask that the indices were
+            drawn with.
 
     Returns:
-        A tensor of the shape of `logits` less the last axis, and the dtype of
-        `values`: the loss.
+        The loss, a tensor of the shape of `logits` without the last axis, in
+        the dtype of `values`.
 
     Gradient:
         To `logits`: as above, unbiased for every f. Forbidden classes get
-        none. To `values`: p_s R_s, by which the parameters of f learn.
+        none. To `values`: p_s R_s, which trains the parameters of f.
 
     Raises:
         ValueError: For shapes that do not fit, a k out of range, or a mask
             that does not broadcast.
         TypeError: For values or logits that are not floats, or indices that
-            are no integers.
+            are not integers.
 
     Example:
 
@@ -94,7 +95,8 @@ def without_replacement_loss(
     pull = weight * (f - baseline)
     gradient = ops.sum(hot * pull[..., None], axis=-2)
     gradient -= p * ops.sum(pull, axis=-1, keepdims=True)
-    # Linear in the logits, with that gradient. Forbidden ones are not finite.
+    # The surrogate is linear in the logits, with that gradient. It leaves out
+    # forbidden logits, which are -inf.
     finite = ops.where(x == numerics.FORBIDDEN, 0.0, x)
     surrogate = ops.sum(ops.stop_gradient(gradient) * finite, axis=-1)
     nothing = backend.straight_through(ops.zeros_like(surrogate), surrogate)
@@ -102,12 +104,12 @@ def without_replacement_loss(
 
 
 def _leave_out(x: Tensor, hot: Tensor) -> tuple[Tensor, Tensor]:
-    """R_s, (..., k), and R_ts, (..., s, t), constants both."""
+    """Return R_s, (..., k), and R_ts, (..., s, t), both constants."""
     k = hot.shape[-2]
     plan = _Plan(k)
     drawn = ops.max(hot, axis=-2) > 0.0
     rest = numerics.log_sum(ops.where(drawn, numerics.FORBIDDEN, x), -1)
-    # 0 * -inf is no number, and a forbidden class is not drawn.
+    # 0 * -inf is NaN, and a forbidden class is never drawn.
     finite = ops.where(x == numerics.FORBIDDEN, 0.0, x)
     own = ops.sum(hot * finite[..., None, :], axis=-1)
     log_p = ops.stop_gradient(plan.log_probabilities(own, rest))
@@ -118,10 +120,10 @@ def _leave_out(x: Tensor, hot: Tensor) -> tuple[Tensor, Tensor]:
 
 @functools.cache
 class _Plan:
-    """How the probabilities of sets follow from those of smaller ones.
+    """The recursion from the probabilities of small sets to larger ones.
 
-    A set of the k classes is a number, whose bits are its members. Some of
-    the classes are left out: none; each; each pair.
+    A set of the k classes is a number whose bits are its members. The classes
+    left out are, in turn: none; each class; each pair.
     """
 
     def __init__(self, k: int) -> None:
@@ -136,7 +138,7 @@ class _Plan:
         self._member = (sets[:, None] >> np.arange(k)) & 1 == 1
         full = 2**k - 1
         self._read = np.array([full - sum(2**i for i in left) for left in out])
-        # With itself it is s alone, whose ratio is then 1.
+        # The pair (s, s) is s alone, whose ratio is then 1.
         self.pairs = np.array(
             [
                 [out.index(tuple(sorted({s, t}))) for t in range(k)]
@@ -145,13 +147,13 @@ class _Plan:
         )
 
     def log_probabilities(self, own: Tensor, rest: Tensor) -> Tensor:
-        """log P(S - r | without r) for each r that is left out.
+        """Return log P(S - r | without r) for each r that is left out.
 
             P({}) = 1,  P(T) = sum_t P(T - t) w_t / (sum of w not in T - t)
 
         Args:
             own: The logits of the classes drawn, (..., k).
-            rest: The logarithm of the weight of all others, (..., 1).
+            rest: The logarithm of the others' total weight, (..., 1).
         """
         nothing = numerics.FORBIDDEN
         own = ops.where(self._out, nothing, own[..., None, :])

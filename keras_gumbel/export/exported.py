@@ -1,4 +1,4 @@
-"""What the ways of exporting share: the layers of a model, and its draws."""
+"""Shared parts of the exporters: the layers of a model, and its draws."""
 
 from typing import Any, Self
 
@@ -17,31 +17,31 @@ from keras_gumbel.layers.sampling import SamplingLayer
 
 
 class ModelLayer(keras.Layer):
-    """Base of the layers that call a model in a way of their own.
+    """Base class of layers that call a model in a special way.
 
     Args:
         model: The model.
-        **kwargs: Of `keras.layers.Layer`.
+        **kwargs: Arguments of `keras.layers.Layer`.
     """
 
     def __init__(self, model: keras.Model, **kwargs: Any) -> None:
-        # Its inputs are cast as the model does it.
+        # The model casts its inputs itself.
         kwargs.setdefault("autocast", False)
         super().__init__(**kwargs)
         check_model(model)
         self.model = model
 
     def build(self, *shapes: Any) -> None:
-        """The model is built already."""
+        """Do nothing but set `built`: the model is built already."""
         self.built = True
 
     def _trackable_children(
         self, save_type: str = "checkpoint", **kwargs: Any
     ) -> dict[str, Any]:
-        """What TensorFlow finds in here; in an export the variables alone.
+        """Return what TensorFlow tracks; in an export only the variables.
 
-        It would trace the model as one of its own, which may be one that the
-        format refuses.
+        Otherwise it would trace the model by itself too, which the format may
+        refuse.
         """
         if save_type == "savedmodel":
             return {f"v{n}": v for n, v in enumerate(self.variables)}
@@ -50,13 +50,13 @@ class ModelLayer(keras.Layer):
         return children
 
     def get_config(self) -> dict[str, Any]:
-        """The model, and what every layer has."""
+        """Return the model, and the arguments of every layer."""
         model = keras.saving.serialize_keras_object(self.model)
         return {**super().get_config(), "model": model}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The layer of such a configuration."""
+        """Create the layer from a configuration."""
         check_config(cls, config)
         model = keras.saving.deserialize_keras_object(config["model"])
         layer = super().from_config({**config, "model": model})
@@ -65,7 +65,7 @@ class ModelLayer(keras.Layer):
 
 
 def sampling_layers(model: keras.Model) -> list[SamplingLayer]:
-    """The layers of a model that draw noise, at any depth."""
+    """Return the layers of a model that draw noise, at any depth."""
     check_model(model)
     found = [
         layer
@@ -81,7 +81,7 @@ def sampling_layers(model: keras.Model) -> list[SamplingLayer]:
 
 
 def inputs_like(model: keras.Model) -> Any:
-    """New inputs in the structure of the model's own."""
+    """Return new inputs in the structure of the model's own."""
     return keras.tree.map_structure(
         lambda spec: keras.Input(
             batch_shape=spec.shape, dtype=spec.dtype, name=spec.name
@@ -91,7 +91,7 @@ def inputs_like(model: keras.Model) -> Any:
 
 
 def draws_of(model: keras.Model, inputs: Any) -> list[tuple[str, Shape]]:
-    """The layer's name and the noise's shape, of each draw in a call."""
+    """Return the layer's name and the noise's shape for each draw."""
     draws: list[tuple[str, Shape]] = []
 
     def note(layer: Any, like: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def draws_of(model: keras.Model, inputs: Any) -> list[tuple[str, Shape]]:
 
 
 def model_of(inputs: list[Tensor], outputs: Any) -> keras.Model:
-    """The model between these, ready to be exported."""
+    """Return the model from `inputs` to `outputs`, ready to export."""
     given = keras.Model(inputs, outputs)
-    given(given.inputs)  # Keras writes no ONNX of what was never called.
+    given(given.inputs)  # Keras exports no uncalled model to ONNX.
     return given

@@ -1,4 +1,4 @@
-"""A model that takes its noise as inputs, where there is no other."""
+"""A model that takes its noise as inputs, for runtimes without noise."""
 
 import collections
 from typing import Any
@@ -18,32 +18,32 @@ from keras_gumbel.export.exported import (
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class NoiseInput(ModelLayer):
-    """A model, called with the noise in the order in which layers ask for it.
+    """A model called with noise, in the order in which its layers ask for it.
 
     Args:
         model: The model.
-        **kwargs: Of `keras.layers.Layer`.
+        **kwargs: Arguments of `keras.layers.Layer`.
     """
 
     def call(self, inputs: Any, noises: list[Tensor]) -> Any:
-        """Call the model, and have its layers perturb by these numbers."""
+        """Call the model, whose layers perturb by these numbers."""
         left = iter(noises)
         with noise_from(lambda layer, like: next(left)):
             return self.model(inputs, training=False)
 
 
 def with_noise_input(model: keras.Model) -> keras.Model:
-    """A model that samples by the noise that it is given.
+    """Return a model that takes the noise of its samples as inputs.
 
-        given(x, noise) = what `model` samples at x, with this noise
+        given(x, noise) = the sample of `model` at x, with this noise
 
-    LiteRT, ONNX and OpenVINO have no random numbers that can be reproduced,
-    or none at all. What this gives has none either: it exports to them by
-    `export(path, format=...)`, and runs by their built-in operations. Whoever
-    runs it draws the noise, by any generator:
+    LiteRT, ONNX and OpenVINO have no reproducible random numbers, or none at
+    all. The returned model needs none: it exports to them by
+    `export(path, format=...)`, and runs on their built-in operations. Draw the
+    noise where you run it, by any generator, u uniform in (0, 1), in float64:
 
-        Gumbel    -log(-log(u))      GumbelSigmoid and HardConcreteGate:
-        logistic  log(u) - log(1 - u), u uniform in (0, 1), in float64
+        GumbelSigmoid, HardConcreteGate:  logistic, log(u) - log(1 - u)
+        the other layers:                 Gumbel, -log(-log(u))
 
     Args:
         model: A `keras.Model` that has been built or called, with sampling
@@ -52,13 +52,13 @@ def with_noise_input(model: keras.Model) -> keras.Model:
 
     Returns:
         A `keras.Model` with the inputs of `model`, in their order, and then
-        one for each call of a sampling layer, in the order of the calls, with
-        the layer's name and `_noise`, and the shape of what it perturbs.
+        one for each call of a sampling layer, in the order of the calls. Its
+        name is the layer's and `_noise`, its shape the perturbed tensor's.
         Inputs in a dict or another structure become a list of its parts.
 
     Raises:
         ValueError: For a model without a sampling layer, or not built yet.
-        TypeError: For what is not a model.
+        TypeError: For anything but a model.
 
     Example:
 
@@ -84,7 +84,7 @@ def with_noise_input(model: keras.Model) -> keras.Model:
 
 
 def _named(draws: list[tuple[str, Shape]]) -> list[tuple[str, Shape]]:
-    """Name and shape of each noise: a layer's later ones have a number."""
+    """Return each noise's name and shape; a layer's later ones get numbers."""
     times: collections.Counter[str] = collections.Counter()
     named = []
     for name, shape in draws:

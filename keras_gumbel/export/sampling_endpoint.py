@@ -15,13 +15,13 @@ def export_with_sampling(
 ) -> None:
     """Write a SavedModel that infers and, by another endpoint, samples.
 
-        serve(x)   what model(x) gives: inference
-        sample(x)  the same, but that its sampling layers draw
+        serve(x)   model(x), at inference
+        sample(x)  the same, but the sampling layers draw
 
-    `sample` is not training: dropout is off, and batch normalisation goes by
-    its averages. Each call draws anew, from the stream of each layer, which
-    goes on from where it is in `model`. The file needs TensorFlow alone to
-    run; two processes that load it draw the same numbers.
+    `sample` is not training: dropout is off, and batch normalisation uses its
+    averages. Each call draws anew, from the stream of each layer, which
+    continues from its state in `model`. The file needs only TensorFlow to run;
+    two processes that load it draw the same numbers.
 
     Args:
         model: A `keras.Model` that has been built or called, with one input
@@ -30,7 +30,7 @@ def export_with_sampling(
 
     Raises:
         ValueError: For a model without a sampling layer, or not built yet.
-        TypeError: For what is not a model.
+        TypeError: For anything but a model.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""A model that draws by a seed which it is given, on whatever runs it."""
+"""A model that takes its seed as an input, on any runtime."""
 
 import itertools
 from typing import Any
@@ -29,12 +29,12 @@ _NAME = "seed"
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class SeedInput(ModelLayer):
-    """A model, called with the seed of what its layers draw.
+    """A model called with the seed of its layers' draws.
 
     Args:
         model: The model.
         draws: Positive integer, how often its layers draw in a call.
-        **kwargs: Of `keras.layers.Layer`.
+        **kwargs: Arguments of `keras.layers.Layer`.
     """
 
     def __init__(self, model: keras.Model, draws: int, **kwargs: Any) -> None:
@@ -43,11 +43,11 @@ class SeedInput(ModelLayer):
         self.draws = draws
 
     def call(self, inputs: Any, seed: Tensor) -> Any:
-        """Call the model, draw n of it by the key (seed[0], count + n)."""
+        """Call the model, with the key (seed[0], count + n) for draw n."""
         check_seed_words(
             seed.shape, keras.backend.standardize_dtype(seed.dtype)
         )
-        # An exporter forgets how many there are, and a file then asks.
+        # An exporter forgets the size, and its file would ask for it.
         seed = ops.cast(ops.reshape(seed, (2,)), "int32")
         first, second = ops.unstack(seed)
         left = itertools.count()
@@ -60,32 +60,31 @@ class SeedInput(ModelLayer):
             return self.model(inputs, training=False)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {**super().get_config(), "draws": self.draws}
 
 
 def with_seed_input(model: keras.Model) -> keras.Model:
-    """A model that samples by the two integers that it is given.
+    """Return a model that takes the seed of its samples, two integers.
 
-        given(x, [a, t]) = what `model` samples at x, in the call number t,
-            counted from 0, of a run in which all its sampling layers share
+        given(x, [a, t]) = the sample of `model` at x in call t, counted from
+            0, of a run in which all its sampling layers share
             `keras.random.SeedGenerator(a)`
 
-    LiteRT, ONNX and OpenVINO have no random numbers that can be reproduced,
-    or none at all. This model computes them, from the same 64 bits a number
-    as the layers themselves: it exports to each format by `export(path,
-    format=...)` (to ONNX with `opset_version=18`), runs by built-in
-    operations, and samples there what Keras samples here. Raise t by 1 from
-    call to call, and each draws anew.
+    LiteRT, ONNX and OpenVINO have no reproducible random numbers, or none at
+    all. This model computes them, from the same 64 bits per number as the
+    layers. It exports to each format by `export(path, format=...)` (to ONNX
+    with `opset_version=18`), runs on built-in operations, and draws there the
+    samples that Keras draws here. Raise t by 1 at each call to draw anew.
 
-    Where a model draws d times in a call, draw n of call t is by Threefry
-    with the key (a, t * d + n), modulo 2**32. So a model with one sampling
-    layer gives sample t of this layer made with `seed=a`.
+    If a model draws d times per call, draw n of call t uses Threefry with the
+    key (a, t * d + n), modulo 2**32. So a model with one sampling layer returns
+    sample t of this layer made with `seed=a`.
 
-    Bits are equal everywhere; numbers made of them by a runtime's logarithm
-    differ in the last digits, relaxed samples at a temperature of 0.5 by
-    less than 5e-6. A hard sample could be another one only where two classes
-    are as near as that: in a trial none was, of 8 million rows of ten.
+    The bits are equal everywhere. Runtimes' logarithms differ in the last
+    digits, and so do relaxed samples, at a temperature of 0.5 by less than
+    5e-6. A hard sample can differ only if two classes are that close: in a
+    trial of 8 million rows of ten classes none did.
 
     Args:
         model: A `keras.Model` that has been built or called, with sampling
@@ -97,14 +96,14 @@ def with_seed_input(model: keras.Model) -> keras.Model:
         `seed`, int32 `(2,)`, one for the whole batch. (`predict` would take
         it for two examples: call the model, or use `predict_on_batch`.)
         Inputs in a dict or another structure become a list of its parts.
-        Integers from 2**31 on are written as int32: less 2**32.
+        Write integers from 2**31 on as int32: subtract 2**32.
 
     Raises:
         ValueError: For a model without a sampling layer, or with none that
             draws; not built yet; with an input called `seed`; with a
-            sampling layer inside a loop, such as that of an RNN; or with an
-            estimator of one's own that has a `forward` of its own.
-        TypeError: For what is not a model.
+            sampling layer inside a loop, such as an RNN's; or with an
+            estimator of your own that has its own `forward`.
+        TypeError: For anything but a model.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Keras layers, one public class a file."""
+"""Keras layers, one public class per file."""
 
 from keras_gumbel.layers.finite_scalar_quantizer import (
     FiniteScalarQuantizer as FiniteScalarQuantizer,

@@ -47,18 +47,18 @@ class CategoricalLayer(LogitsLayer):
         self._init_estimator(estimator)
 
     def build(self, logits_shape: Shape) -> None:
-        """Check the axis against the shape; there is nothing to create."""
+        """Check the axis against the shape; create nothing."""
         self._axes(logits_shape)
         self.built = True
 
     def _axes(self, shape: Shape) -> tuple[int, ...]:
-        """Those of the classes, counted from the front."""
+        """Return the axes of the classes, counted from the front."""
         axes = (self.axis,) if isinstance(self.axis, int) else self.axis
         return check_axes_fit(axes, tuple(shape))
 
     @property
     def _one_axis(self) -> int:
-        """That of the classes where these are drawn: of cells the last."""
+        """Return the class axis of a draw: the last, if cells are merged."""
         return self.axis if isinstance(self.axis, int) else -1
 
     def _class_axis(self, shape: Shape) -> int:
@@ -82,7 +82,7 @@ class CategoricalLayer(LogitsLayer):
         return self._split(cells, y)
 
     def _split(self, cells: Cells, y: Tensor) -> Tensor:
-        """What the layer gives for a choice among cells."""
+        """Return the layer's output for a choice among cells."""
         return cells.split(y)
 
     def _near(self, logits: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class CategoricalLayer(LogitsLayer):
         """Return the layer's output for such a choice."""
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {
             **super().get_config(),
             "axis": self.axis if isinstance(self.axis, int) else [*self.axis],

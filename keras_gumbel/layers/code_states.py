@@ -1,4 +1,4 @@
-"""What a layer knows of each of its codes, to keep them alive."""
+"""The state of each code of a layer, which keeps codes alive."""
 
 import contextlib
 import contextvars
@@ -13,19 +13,19 @@ from keras_gumbel.ops.calls import hand_on, value_once
 from keras_gumbel.ops.checkpoints import checkpoint_with
 from keras_gumbel.ops.restarts import Moves, choose
 
-# The count of a code that was never set. One more is the same in float32.
+# The count of a code that was never set; float32 does not change by adding 1.
 _UNSET = 1e9
 
 
 class CodeStates:
-    """How many training calls ago each code was last used.
+    """Counts of the training calls since each code was last used.
 
     A code that was never set from data, or not used for `restart_after`
     calls, is due: it is moved onto a vector of the batch.
 
     Args:
-        layer: What the codes are of.
-        shape: Of the codes, the last two axes being groups and codes.
+        layer: The layer that has the codes.
+        shape: Shape of the codes; the last two axes are groups and codes.
         init_from_data: Whether codes begin as vectors of the first batches.
         restart_after: Positive integer, or None for codes that stay.
     """
@@ -43,7 +43,7 @@ class CodeStates:
         self.idle = state(layer, "idle", shape, initial)
 
     def read(self) -> Tensor:
-        """The counts, as they are when the call begins."""
+        """Return the counts at the beginning of the call."""
         return value_once(self.idle)
 
     def choose(
@@ -53,28 +53,28 @@ class CodeStates:
         rows: Tensor | int,
         unit: Tensor,
     ) -> Moves:
-        """Rows of the batch for the codes that are due, of these counts."""
+        """Choose rows of the batch for the codes that are due."""
         return choose(idle >= self._limit, counted, rows, unit)
 
     def write(self, idle: Tensor) -> None:
-        """Keep the counts."""
+        """Store the counts."""
         assign(self.idle, idle)
 
 
 def after(idle: Tensor, used: Tensor) -> Tensor:
-    """The counts after a call in which these codes were used."""
+    """Return the counts after a call that used these codes."""
     return ops.where(used, 0.0, ops.minimum(idle + 1.0, _UNSET))
 
 
 def is_unset(idle: Tensor) -> Tensor:
-    """Which codes were never set."""
+    """Return which codes were never set."""
     return idle >= _UNSET
 
 
 def state(
     layer: keras.Layer, name: str, shape: Shape, initial: Any
 ) -> keras.Variable:
-    """A float32 weight that no gradient changes."""
+    """Add a float32 weight that no gradient changes."""
     if not callable(initial):
         initial = keras.initializers.Constant(initial)
     weight = layer.add_weight(
@@ -85,21 +85,21 @@ def state(
         trainable=False,
         autocast=False,
     )
-    # Which is not found where an object of ours has it.
+    # Checkpoints do not find a weight that an object of ours holds.
     checkpoint_with(layer, name, weight)
     return weight
 
 
-# What was assigned to variables in this call, by their ids.
+# The values assigned to variables in this call, by variable id.
 _ASSIGNED: contextvars.ContextVar[dict[int, Tensor] | None]
 _ASSIGNED = contextvars.ContextVar("assigned", default=None)
 
 
 @contextlib.contextmanager
 def read_as_assigned() -> Iterator[None]:
-    """In this context `read` gives what `assign` set.
+    """Have `read` return what `assign` set, in this context.
 
-    A block of `remat` sets its states when it ends.
+    A block of `remat` sets its states only when it ends.
     """
     token = _ASSIGNED.set({})
     try:
@@ -109,7 +109,7 @@ def read_as_assigned() -> Iterator[None]:
 
 
 def assign(variable: keras.Variable, value: Tensor) -> None:
-    """Set a state; in a block of `remat` once."""
+    """Set a state, once in a block of `remat`."""
     value = ops.stop_gradient(value)
     assigned = _ASSIGNED.get()
     if assigned is not None:
@@ -118,7 +118,7 @@ def assign(variable: keras.Variable, value: Tensor) -> None:
 
 
 def read(variable: keras.Variable) -> Tensor:
-    """The value of a state, the same in both runs of a block of `remat`."""
+    """Return a state, the same in both runs of a block of `remat`."""
     assigned = _ASSIGNED.get() or {}
     if id(variable) in assigned:
         return assigned[id(variable)]
@@ -129,9 +129,9 @@ class Stage(NamedTuple):
     """The codebooks of one stage, one for each group, in a call.
 
     Attributes:
-        table: Their codes `(groups, num_codes, dim)`.
-        idle: How many calls ago each was used, or None.
-        counts: The moving average of how often, or None.
+        table: The codes `(groups, num_codes, dim)`.
+        idle: The calls since each code was used, or None.
+        counts: The moving average of each code's uses, or None.
         sums: The moving average of the sum of its vectors, or None.
     """
 
@@ -141,9 +141,9 @@ class Stage(NamedTuple):
     sums: Tensor = None
 
     def moved(self, moves: Moves, vectors: Tensor, decay: float) -> "Stage":
-        """With the codes that are due on vectors of the batch.
+        """Return the stage with due codes moved to vectors of the batch.
 
-        A new code counts as if it had been used by that vector, just now.
+        A moved code counts as if that vector had just used it.
         """
         table = moves.of(vectors, self.table)
         idle = ops.where(moves.settled, 0.0, self.idle)
@@ -163,13 +163,13 @@ class Stage(NamedTuple):
         )
 
     def averaged(self, uses: Tensor, sums: Tensor, decay: float) -> "Stage":
-        """After the exponential moving average of one more batch.
+        """Update the exponential moving averages with one more batch.
 
             N <- decay N + (1 - decay) n
             m <- decay m + (1 - decay) sum of the n vectors
             code <- m / N
 
-        A code without any weight left stays where it is.
+        A code with no weight left stays where it is.
         """
         counts = decay * self.counts + (1.0 - decay) * uses
         sums = decay * self.sums + (1.0 - decay) * sums
@@ -182,5 +182,5 @@ class Stage(NamedTuple):
         )
 
 
-# Below it, a quotient of the two averages has lost its digits.
+# Below this weight, the quotient of the two averages loses its digits.
 _LEAST = 1e-20

@@ -34,12 +34,12 @@ class CodebookLayer(LogitsLayer):
         code_dim: Positive integer, divisible by `num_groups`.
         num_groups: Positive integer.
         kernel_initializer: Initializer of the projection.
-        use_bias: Whether that has a bias.
+        use_bias: Whether the projection has a bias.
         embeddings_initializer: Initializer of the codebooks, as one matrix.
         similarity: `"projection"` or `"distance"`.
         init_from_data: Whether codes begin as vectors of the first batches.
         restart_after: Positive integer, or None.
-        **kwargs: Of `LogitsLayer`.
+        **kwargs: Arguments of `LogitsLayer`.
     """
 
     _input_name = "inputs"
@@ -107,7 +107,7 @@ class CodebookLayer(LogitsLayer):
             )
         dim = self.code_dim // self.num_groups
 
-        # From a matrix, which every initializer knows.
+        # Start from a matrix, which every initializer supports.
         def codebooks(shape: Shape, dtype: str | None = None) -> Tensor:
             table = self.embeddings_initializer((rows, dim), dtype=dtype)
             return ops.reshape(table, shape)
@@ -123,28 +123,28 @@ class CodebookLayer(LogitsLayer):
             init_from_data=self.init_from_data,
             restart_after=self.restart_after,
         )
-        # What Keras holds every later call to.
+        # Keras checks every later call against this.
         self.input_spec = keras.InputSpec(min_ndim=1, axes={-1: features})
         self.built = True
 
     def compute_output_shape(self, inputs_shape: Shape) -> Shape:
-        """A vector in place of the features."""
+        """Return the shape with a vector in place of the features."""
         return *inputs_shape[:-1], self.code_dim
 
     def logits(
         self, inputs: Tensor, class_mask: Tensor | None = None
     ) -> Tensor:
-        """The logits of the codes, in nats: `(..., num_groups, num_codes)`.
+        """Return the codes' logits, in nats: `(..., num_groups, num_codes)`.
 
-        Float32 under any policy, float64 for float64 inputs; -inf where the
-        mask forbids. Of tensors, as `encode` is.
+        They are float32 under any policy (float64 for float64 inputs), and
+        -inf where the mask forbids. The inputs must be tensors.
         """
         inputs = dense(inputs, "inputs")
         features = self.input_spec.axes[-1] if self.built else None
         check_features(inputs, features)
         if not self.built:
             self.build(tuple(inputs.shape))
-        # Keras's own rule knows no float64 on torch.
+        # Keras's own rule ignores float64 on torch.
         is_wide = "float64" in (
             numerics.wide_dtype(inputs),
             self.variable_dtype,
@@ -175,19 +175,19 @@ class CodebookLayer(LogitsLayer):
     def encode(
         self, inputs: Tensor, class_mask: Tensor | None = None
     ) -> Tensor:
-        """The likeliest codes, int32 `(..., num_groups)`, the first on ties.
+        """Return the likeliest codes, int32 `(..., num_groups)`.
 
-        Without noise and without a gradient. -1 where no code is allowed, and
-        where a logit is NaN.
+        There is no noise and no gradient. Ties give the first code; a group
+        with no code allowed, or with a logit of NaN, gives -1.
         """
         return likeliest(self.logits(inputs, class_mask))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The vectors of integer codes `(..., num_groups)`: `(..., code_dim)`.
+        """Return vectors `(..., code_dim)` of integers `(..., num_groups)`.
 
-        In the compute dtype, bit for bit what the layer gives for these codes
-        at inference by `"argmax"`. A code out of range is an error where its
-        value is known, and otherwise gives NaN.
+        They have the compute dtype and equal, bit for bit, the layer's output
+        for these codes at inference by `"argmax"`. A code out of range is an
+        error if its value is known, and otherwise gives NaN.
         """
         codes = dense(codes, "codes")
         check_codes_of_groups(
@@ -196,27 +196,27 @@ class CodebookLayer(LogitsLayer):
         return self._joined(look_up(codes, self._tables))
 
     def _joined(self, vectors: Tensor) -> Tensor:
-        """The vectors of the groups one after the other."""
+        """Concatenate the vectors of the groups."""
         shape = *ops.shape(vectors)[:-2], self.code_dim
         return ops.cast(ops.reshape(vectors, shape), self.compute_dtype)
 
     @property
     def _tables(self) -> Tensor:
-        # Wide, and the vectors are cast: tables cast before have their
-        # gradient summed in half precision.
+        # Stay wide and cast the vectors later: the gradient of tables cast
+        # here would be summed in half precision.
         return self._moving.tables()
 
     def _named_states(self) -> dict[str, keras.Variable]:
         return self._moving.named() if self.built else {}
 
     def load_own_variables(self, store: Any) -> None:
-        """Load the weights; codes of an earlier version's file are set."""
+        """Load the weights; take codes of an older version's file as set."""
         super().load_own_variables(store)
         if self.built and "idle" not in [*store.keys()]:
             self._moving.settle()
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         serialize = keras.initializers.serialize
         config = super().get_config()
         del config["from_logits"]

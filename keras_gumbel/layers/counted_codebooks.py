@@ -1,4 +1,4 @@
-"""Codebooks whose use is counted, and asked for by a loss."""
+"""Codebooks with metrics and losses of how their codes are used."""
 
 import functools
 from collections.abc import Callable
@@ -24,10 +24,10 @@ class CountedCodebooks(CodebookLayer):
     """Base of the layers whose logs tell how many codes are in use.
 
     Args:
-        *args: Of `CodebookLayer`.
+        *args: Arguments of `CodebookLayer`.
         kl_weight: Number >= 0, a schedule, or None.
         diversity_weight: Number >= 0, a schedule, or None.
-        **kwargs: Of `CodebookLayer`.
+        **kwargs: Arguments of `CodebookLayer`.
     """
 
     _live_names = (
@@ -58,12 +58,12 @@ class CountedCodebooks(CodebookLayer):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """The weights and what else is no metric's, or cannot be."""
+        """Return the variables, with counts that no metric can hold."""
         return [*super().variables, *self.perplexity.held, *self.usage.held]
 
     @property
     def kl_weight(self) -> keras.Variable | None:
-        """The live weight of the loss, a float32 variable, or None."""
+        """Return the live weight of the loss, a float32 variable, or None."""
         live = self._live.get("kl_weight")
         return None if live is None else live.variable
 
@@ -74,7 +74,7 @@ class CountedCodebooks(CodebookLayer):
 
     @property
     def diversity_weight(self) -> keras.Variable | None:
-        """The live weight of the diversity, a float32 variable, or None."""
+        """Return the diversity's live weight, a float32 variable, or None."""
         live = self._live.get("diversity_weight")
         return None if live is None else live.variable
 
@@ -86,7 +86,7 @@ class CountedCodebooks(CodebookLayer):
     def _penalised(
         self, vectors: Tensor, logits: Tensor, unmasked: Tensor | None
     ) -> Tensor:
-        """Add the losses; the vectors, NaN where one is lost in a loop."""
+        """Add the losses; return the vectors, NaN if a loop loses a loss."""
         penalties: dict[str, tuple[Callable[..., Tensor], str]] = {
             "kl_weight": (_mean_kl, "categorical_kl"),
             "diversity_weight": (diversity_loss, "diversity_loss"),
@@ -103,13 +103,13 @@ class CountedCodebooks(CodebookLayer):
         return vectors
 
     def _count(self, codes: Tensor, unmasked: Tensor | None) -> None:
-        """Have the metrics know which codes were chosen."""
+        """Count the chosen codes in the metrics."""
         counts = histogram(codes, unmasked, self.num_codes)
         self.perplexity.add(counts)
         self.usage.add(counts)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; the live numbers are weights."""
+        """Return the constructor's arguments; live numbers are weights."""
         weights = {
             name: live.config() if (live := self._live.get(name)) else None
             for name in ("kl_weight", "diversity_weight")
@@ -118,10 +118,10 @@ class CountedCodebooks(CodebookLayer):
 
 
 def _mean_kl(logits: Tensor, unmasked: Tensor | None) -> Tensor:
-    """KL to uniform, summed over groups; 0 where no position is left."""
+    """Return the mean KL to uniform, summed over groups; 0 if all is masked."""
     kl = ops.cast(ops.sum(categorical_kl(logits), axis=-1), "float32")
     if unmasked is None:
         unmasked = ops.ones_like(kl, "bool")
-    # What is masked may be anything, NaN too.
+    # Masked entries may be anything, even NaN.
     total = ops.sum(ops.where(unmasked, kl, 0.0))
     return total / ops.maximum(ops.sum(ops.cast(unmasked, "float32")), 1.0)

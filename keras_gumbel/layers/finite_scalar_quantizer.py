@@ -30,7 +30,7 @@ from keras_gumbel.numerics.portable import check_can_draw, check_precision
 from keras_gumbel.ops.codebook import for_each_position, histogram
 from keras_gumbel.ops.noise import sample_logistic, sample_uniform
 
-# Of more codes, no counts are kept.
+# Above this number of codes, none is counted.
 _MOST_COUNTED = 2**20
 
 
@@ -42,35 +42,35 @@ class FiniteScalarQuantizer(QuietLayer):
         bounded = h tanh(x + tan(o / h)) - o
         output  = round(bounded) / floor(L / 2)
 
-    Of L levels an odd number is symmetric, -1 to 1; an even one begins at -1
-    and ends one step below 1. Nothing is learned but by the encoder, so no
-    code can die; but nothing moves the levels to the data either.
+    If L is odd, the levels are symmetric, from -1 to 1; if it is even, they
+    begin at -1 and end one step below 1. Only the encoder learns, so no code
+    can die; but nothing moves the levels to the data either.
 
-    Where all levels are 2, the layer is lookup-free quantisation instead:
+    If all levels are 2, the layer is lookup-free quantisation instead:
 
         output = 1 where x > 0, else -1
 
-    with an entropy penalty that has bits be sure, and codes used alike.
+    with an entropy penalty that makes bits certain and uses all codes alike.
 
     Args:
         levels: Sequence of integers of at least 2, the levels of each number;
             their product is the number of codes.
         temperature: Positive number or schedule: the penalty's bits are 1
             with probability sigmoid(4 x / temperature). Defaults to `1.0`.
-        entropy_weight: Number >= 0 or a schedule, where all levels are 2. The
-            layer then adds the loss `entropy_weight` times
+        entropy_weight: Number >= 0 or a schedule, only if all levels are 2.
+            The layer then adds the loss `entropy_weight` times
             `losses.bit_entropy_gap` of the logits `4 x / temperature`.
             `None`: no such loss. Defaults to `None`.
-        noise_scale: Number >= 0 or a schedule. In training, uniform noise in
-            `noise_scale * (-1/2, 1/2)` is added before the rounding, so that
-            of 1 the mean is `bounded` itself. Bits have logistic noise: they
-            are 1 with probability sigmoid(4 x / noise_scale), by which the
-            nearer of -1 and 1 is the likelier. A layer that is made with 0
-            has none for good. Defaults to `0.0`.
+        noise_scale: Number >= 0 or a schedule. Training adds uniform noise in
+            `noise_scale * (-1/2, 1/2)` before it rounds; at scale 1 the mean
+            is then `bounded` itself. Bits get logistic noise: they are 1 with
+            probability sigmoid(4 x / noise_scale), so the nearer of -1 and 1
+            is the likelier. A layer made with 0 never has noise. Defaults to
+            `0.0`.
         inference: `"argmax"`, which `None` means, or `"sample"` for noise at
             inference too. Defaults to `None`.
         seed: As for `GumbelSoftmax`. Defaults to `None`.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
         inputs: Float tensor `(..., len(levels))`.
@@ -90,12 +90,12 @@ class FiniteScalarQuantizer(QuietLayer):
         entropy_weight: The live weight of the penalty, or None.
 
     Gradient:
-        Straight through: as if nothing had been rounded. Of bits, as if the
+        Straight through: as if nothing had been rounded. For bits, as if the
         layer were the identity.
 
     Raises:
         ValueError: For levels out of range, or inputs that do not fit them.
-        TypeError: For inputs that are no floats.
+        TypeError: For inputs that are not floats.
 
     Example:
 
@@ -156,7 +156,7 @@ class FiniteScalarQuantizer(QuietLayer):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """The weights and what else is no metric's, or cannot be."""
+        """Return the variables, with counts that no metric can hold."""
         if self.usage is None or self.perplexity is None:
             return super().variables
         held = (*self.perplexity.held, *self.usage.held)
@@ -164,7 +164,7 @@ class FiniteScalarQuantizer(QuietLayer):
 
     @property
     def entropy_weight(self) -> keras.Variable | None:
-        """The live weight of the penalty, a float32 variable, or None."""
+        """Return the penalty's live weight, a float32 variable, or None."""
         live = self._live.get("entropy_weight")
         return None if live is None else live.variable
 
@@ -174,12 +174,12 @@ class FiniteScalarQuantizer(QuietLayer):
         self._live["entropy_weight"].assign(value)
 
     def build(self, inputs_shape: Shape) -> None:
-        """Check the shape; there is nothing to create."""
+        """Check the shape; create nothing."""
         check_scalars(inputs_shape, self.levels)
         self.built = True
 
     def compute_output_shape(self, inputs_shape: Shape) -> Shape:
-        """The shape of the inputs."""
+        """Return the shape of the inputs."""
         return tuple(inputs_shape)
 
     def call(
@@ -189,7 +189,7 @@ class FiniteScalarQuantizer(QuietLayer):
         training: bool | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Round, and add the penalty of bits."""
+        """Round the inputs, and add the penalty of bits."""
         check_precision(self.name, self.compute_dtype)
         x = self._wide(inputs)
         tau = self.current_temperature(temperature, training)
@@ -226,7 +226,7 @@ class FiniteScalarQuantizer(QuietLayer):
         return numerics.widen(inputs)
 
     def _noisy(self, soft: Tensor, training: bool | None) -> Tensor:
-        """What is rounded: with noise where that is asked for."""
+        """Return the numbers to round, with noise if it is asked for."""
         if not self._is_noisy:
             return soft
         law = "logistic" if self._levels.are_bits else "uniform"
@@ -247,7 +247,7 @@ class FiniteScalarQuantizer(QuietLayer):
     def encode(self, inputs: Tensor) -> Tensor:
         """Return the code of each vector, int32 `(...)`, without noise.
 
-        In [0, num_codes), the first number counting least; -1 for NaN.
+        It is in [0, num_codes), the first number counting least; -1 for NaN.
         """
         x = self._wide(inputs)
         digits = self._levels.digits(self._levels.bounded(x))
@@ -256,9 +256,9 @@ class FiniteScalarQuantizer(QuietLayer):
     def decode(self, codes: Tensor) -> Tensor:
         """Return the vectors `(..., len(levels))` of integer codes `(...)`.
 
-        In the compute dtype, bit for bit the layer's output at inference. A
-        code out of range is an error where its value is known, and otherwise
-        gives NaN.
+        They have the compute dtype and equal the layer's output at inference,
+        bit for bit. A code out of range is an error if its value is known,
+        and otherwise gives NaN.
         """
         codes = dense(codes, "codes")
         check_integers(codes, self.num_codes)
@@ -266,7 +266,7 @@ class FiniteScalarQuantizer(QuietLayer):
         return ops.cast(values, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; the live numbers are weights."""
+        """Return the constructor's arguments; live numbers are weights."""
         live = self._live.get("entropy_weight")
         return {
             **super().get_config(),

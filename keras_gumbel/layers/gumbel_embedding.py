@@ -15,7 +15,7 @@ from keras_gumbel.ops.sample_embedding import sample_embedding
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class GumbelEmbedding(CategoricalLayer):
-    """Look up the vector of a sampled class, in a table that is learned.
+    """Look up the vector of a sampled class, in a learned table.
 
     Noise is drawn in training only: `model(x)` and `predict` are inference,
     and give the likeliest class's vector unless `inference` says otherwise.
@@ -41,7 +41,7 @@ class GumbelEmbedding(CategoricalLayer):
             training calls, counted from 0. Defaults to `1.0`.
         estimator: Name or object of `keras_gumbel.estimators`, the backward
             rule of hard samples. Defaults to `"st_gumbel"`.
-        inference: What happens when not training. `"argmax"` (what `None`
+        inference: Behaviour when not training. `"argmax"` (what `None`
             means): the likeliest class's vector. `"softmax"`: the mean
             vector. `"sample"`: a sample as in training. Defaults to `None`.
         noise_scale: Number >= 0, dimensionless, or a schedule of the layer's
@@ -53,7 +53,7 @@ class GumbelEmbedding(CategoricalLayer):
             `keras.random.SeedGenerator` to share one, None to follow
             `keras.utils.set_random_seed`. The stream is saved and restored
             with the weights. Defaults to `None`.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
         logits: Float tensor `(..., input_dim)`, unnormalised
@@ -64,7 +64,7 @@ class GumbelEmbedding(CategoricalLayer):
         training: True to sample. False and None are inference.
         mask: Optional bool tensor, Keras's own mask, False where there is
             padding. A mask of the logits' shape forbids padded classes, and
-            stops here. A mask of earlier axes goes on with the output.
+            stops here. A mask of earlier axes is passed on.
 
     Returns:
         A tensor `(..., output_dim)` in the compute dtype.
@@ -153,7 +153,7 @@ class GumbelEmbedding(CategoricalLayer):
                 "`input_dim` must be the number of classes. Received: "
                 f"input_dim={self.input_dim}, logits of shape {logits_shape}"
             )
-        # What Keras holds every later call to.
+        # Keras checks every later call against this.
         self.input_spec = keras.InputSpec(axes={-1: self.input_dim})
         self.embeddings = self.add_weight(
             name="embeddings",
@@ -166,7 +166,7 @@ class GumbelEmbedding(CategoricalLayer):
         super().build(logits_shape)
 
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
-        """A vector in place of the classes."""
+        """Return the shape with a vector in place of the classes."""
         return *logits_shape[:-1], self.output_dim
 
     def _draw(
@@ -188,12 +188,12 @@ class GumbelEmbedding(CategoricalLayer):
 
     @property
     def _table(self) -> Tensor:
-        # Wide, and the rows are cast: a table cast before has its gradient
-        # summed in half precision.
+        # Stay wide and cast the rows later: the gradient of a table cast here
+        # would be summed in half precision.
         return numerics.widen(ops.convert_to_tensor(self.embeddings))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         config = super().get_config()
         for fixed in ("hard", "axis"):
             del config[fixed]

@@ -40,9 +40,9 @@ class GumbelQuantizer(CountedCodebooks):
         soft:  y = gumbel_softmax(logits, temperature)
                output = concatenate_g y_g @ embeddings[g]
 
-    The quantizer of wav2vec 2.0 (several groups, hard), and the bottleneck of
-    DALL-E's discrete VAE (one group; trained soft, and used hard). Hard, the
-    rows are gathered, as by `GumbelEmbedding`.
+    It is the quantizer of wav2vec 2.0 (several groups, hard), and the
+    bottleneck of DALL-E's discrete VAE (one group; trained soft, used hard).
+    A hard layer gathers rows, as `GumbelEmbedding` does.
 
     Args:
         num_codes: Positive integer, the codes of each group.
@@ -59,7 +59,7 @@ class GumbelQuantizer(CountedCodebooks):
         kl_weight: Number >= 0, or a schedule of the training calls. Each call
             adds the loss `kl_weight * KL`, in nats, where KL is the sum over
             groups of KL(softmax(logits) || uniform over the codes), averaged
-            over unmasked positions. Inside a loop, such as that of
+            over unmasked positions. Inside a loop, such as
             `keras.layers.RNN`, a layer cannot add losses: unroll the loop, or
             add `keras_gumbel.losses.categorical_kl` outside. `None` adds
             none. Defaults to `None`.
@@ -69,29 +69,29 @@ class GumbelQuantizer(CountedCodebooks):
         embeddings_initializer: Initializer of the codebooks, given the shape
             `(num_groups * num_codes, code_dim / num_groups)`. Defaults to
             `"uniform"`.
-        similarity: `"projection"` for the logits above, or `"distance"`: the
-            logits are then minus the squared distance of the inputs (in each
-            group, their part) to the codes' vectors, times a number that the
-            first batch sets (30 over its mean squared distance from its
-            mean). The inputs must be of size `code_dim`. Defaults to
+        similarity: `"projection"` for the logits above. With `"distance"`,
+            the logits are minus the squared distance between the inputs (in
+            each group, their part) and the codes' vectors, times a scale that
+            the first batch sets (30 over its mean squared distance from its
+            mean); the inputs must then have the size `code_dim`. Defaults to
             `"projection"`.
-        diversity_weight: Number >= 0 or a schedule, as for `kl_weight`, of
-            `losses.diversity_loss`, by which codes are used alike over the
-            batch. `None`: no such loss. Defaults to `0.1`.
-        init_from_data: Whether codes begin at vectors of the first batches: a
-            projection then has the logits of the distances to these.
+        diversity_weight: Number >= 0 or a schedule, as for `kl_weight`: the
+            weight of `losses.diversity_loss`, which makes a batch use all
+            codes alike. `None`: no such loss. Defaults to `0.1`.
+        init_from_data: Whether codes begin at vectors of the first batches; a
+            projection then gives the logits of the distances to them.
             Defaults to `True`.
-        restart_after: Positive integer: a code that was not chosen in so many
-            training calls is moved to a vector of the batch, and takes the
-            output that this has had. `None`: codes stay. Defaults to `50`.
+        restart_after: Positive integer: a code that so many training calls
+            did not choose moves to a vector of the batch, and takes over the
+            output of that vector. `None`: codes stay. Defaults to `50`.
         inference: `"argmax"` for the likeliest codes' vectors, `"softmax"`
-            for mean ones, `"sample"` to go on sampling. `None` is `"argmax"`
-            if hard, else `"softmax"`. Defaults to `None`.
+            for mean vectors, `"sample"` for samples. `None` is `"argmax"` if
+            hard, else `"softmax"`. Defaults to `None`.
         noise_scale: Number >= 0, or a schedule. It multiplies the noise; 0 is
             argmax. Defaults to `1.0`.
         seed: Integer, `keras.random.SeedGenerator`, or None to follow
             `keras.utils.set_random_seed`. Defaults to `None`.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
         inputs: Float tensor `(..., features)`.
@@ -102,14 +102,13 @@ class GumbelQuantizer(CountedCodebooks):
             tensor broadcasts to `(..., num_groups, 1)`.
         training: True to sample. False and None are inference.
         mask: Optional bool tensor `(...)`, False for positions, such as
-            padding, that the loss and the metrics are to leave out. Keras
-            passes what an `Embedding` or `Masking` made. The output is not
-            changed by it.
+            padding, that the loss and the metrics leave out. Keras passes the
+            mask of an `Embedding` or `Masking`. It does not change the output.
 
     Returns:
-        A tensor `(..., code_dim)` in the compute dtype. The logits, and what
-        is drawn from them, are float32 under any policy (float64 for float64
-        inputs): half precision cannot tell likely codes apart.
+        A tensor `(..., code_dim)` in the compute dtype. Logits and samples
+        are float32 under any policy (float64 for float64 inputs): half
+        precision cannot tell likely codes apart.
 
     Attributes:
         embeddings: The codebooks,
@@ -118,23 +117,23 @@ class GumbelQuantizer(CountedCodebooks):
         bias: `(num_groups * num_codes,)`, or None.
         temperature: The live temperature, a float32 variable.
         kl_weight: The live weight of the loss, a float32 variable:
-            assignable, saved, no retracing. None if made so.
-        diversity_weight: That of the diversity, likewise.
+            assignable, saved, no retracing. None if the argument is.
+        diversity_weight: The live weight of the diversity loss, likewise.
         perplexity: Keras metric, the effective number of codes in use: the
             mean over groups of `metrics.CodePerplexity`, between 1 and
             `num_codes`. (wav2vec 2.0 reports the sum: `num_groups` times
             this.)
-        usage: Keras metric, the share of all codes that was used.
+        usage: Keras metric, the share of all codes in use.
 
     The metrics appear in the logs of `fit` and `evaluate` as
-    `<name>_perplexity` and `<name>_usage`. They count the codes that were
-    chosen, in every call where `training` is True or False: so in `predict`
-    too, but not in `model(x)`, which is what a SavedModel holds.
+    `<name>_perplexity` and `<name>_usage`. They count the chosen codes in
+    every call where `training` is True or False: also in `predict`, but not in
+    `model(x)`, which is what a SavedModel holds.
 
     Gradient:
         To the codebooks: exact for the chosen rows, or the relaxed sample.
-        To the inputs and the projection: hard, biased, see the estimator;
-        soft, exact for the relaxed sample.
+        To the inputs and the projection: biased if hard, see the estimator;
+        exact for the relaxed sample if soft.
 
     Raises:
         ValueError: For an argument out of range; for a `kl_weight` other than
@@ -212,9 +211,9 @@ class GumbelQuantizer(CountedCodebooks):
         training: bool | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Choose codes and give their vectors; add the loss, and count."""
+        """Choose codes and return their vectors; add losses, and count."""
         inputs = dense(inputs, "inputs")
-        # Keras passes it only where the inputs are the one tensor.
+        # Keras passes a mask only if the inputs are a single tensor.
         mask = mask_of(inputs) if mask is None else mask
         unmasked = None if mask is None else for_each_position(mask, inputs)
         flat = None if mask is None else ops.reshape(unmasked, (-1,))
@@ -260,7 +259,7 @@ class GumbelQuantizer(CountedCodebooks):
     ) -> tuple[Tensor, Tensor]:
         mixed = self._mixed(mode(logits, temperature, axis=-1))
         codes = likeliest(logits)
-        # The rows themselves, as `decode` gives them: a product may round.
+        # Look up the rows, as `decode` does: a product may round.
         rows = look_up(codes, self._tables)
         known = ops.expand_dims(codes >= 0, -1)
         rows = numerics.select(known, rows, mixed)
@@ -277,7 +276,7 @@ class GumbelQuantizer(CountedCodebooks):
         return mix(ops.cast(y, tables.dtype), tables)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; the live numbers are weights."""
+        """Return the constructor's arguments; live numbers are weights."""
         return {
             **super().get_config(),
             "estimator": estimators.serialize(self.estimator),
@@ -285,13 +284,13 @@ class GumbelQuantizer(CountedCodebooks):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The layer of such a configuration, of an earlier version too."""
+        """Make the layer of a configuration, also of an earlier version."""
         if isinstance(config, dict) and not _BEFORE.keys() & config.keys():
             config = {**config, **_BEFORE}
         return super().from_config(config)
 
 
-# What layers did before they could do anything else.
+# The behaviour of layers before these arguments existed.
 _BEFORE = {
     "similarity": "projection",
     "diversity_weight": None,

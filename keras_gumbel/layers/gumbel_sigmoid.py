@@ -34,12 +34,11 @@ class GumbelSigmoid(LogitsLayer):
         estimator: Name or object of `keras_gumbel.estimators`, the backward
             rule of hard samples: `"st_gumbel"`, `"gumbel_rao"`, `"st"`,
             `"reinmax"` or `"gapped_st"`. Defaults to `"st_gumbel"`.
-        inference: What happens when not training. `"argmax"`: the likelier
+        inference: Behaviour when not training. `"argmax"`: the likelier
             state, 1 where the logit is positive, and 0 at 0. `"sigmoid"`: the
             noise-free sigmoid at the live temperature. `"sample"`: a sample
-            as in training. `None`: `"argmax"` if hard, else `"sigmoid"`.
-            Gradients of the first two are those of the sigmoid. Defaults to
-            `None`.
+            as in training. `None`: `"argmax"` if hard, else `"sigmoid"`. The
+            first two have the gradient of the sigmoid. Defaults to `None`.
         noise_scale: Number >= 0, dimensionless, or a schedule of the layer's
             training calls. It multiplies the noise: a hard gate is 1 with
             probability sigmoid(logits / noise_scale), and 0 is no noise. An
@@ -50,10 +49,10 @@ class GumbelSigmoid(LogitsLayer):
             NaN). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
             `keras.random.SeedGenerator` to share one, None to follow
-            `keras.utils.set_random_seed`. The first draw of an integer's
-            stream is that of `keras_gumbel.ops.gumbel_sigmoid` with it. The
-            stream is saved with the weights. Defaults to `None`.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+            `keras.utils.set_random_seed`. An integer's first draw equals
+            `keras_gumbel.ops.gumbel_sigmoid` with the same seed. The stream
+            is saved with the weights. Defaults to `None`.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
         logits: Float tensor, log-odds in nats: log(p / (1 - p)). -inf gives
@@ -65,9 +64,9 @@ class GumbelSigmoid(LogitsLayer):
             positive number, or float tensor that broadcasts to the logits.
         training: True to sample. False and None are inference.
         mask: Optional bool tensor, Keras's own mask, False where there is
-            padding. One of the shape of the logits covers the gates: those of
-            padding are exactly 0, without a gradient. One of their first axes
-            changes nothing here. Both go on with the output.
+            padding. A mask of the logits' shape makes padded gates exactly 0,
+            without a gradient. A mask of their first axes changes nothing
+            here. Both are passed on with the output.
 
     Returns:
         A tensor of the shape of the logits, in the compute dtype. Noise and
@@ -86,7 +85,7 @@ class GumbelSigmoid(LogitsLayer):
         ValueError: For a temperature, mask, seed, `inference` or `estimator`
             out of range.
         TypeError: For arguments of another type, integer logits among them.
-        AttributeError: For a setting, such as `hard`, that is set once the
+        AttributeError: If a setting, such as `hard`, is assigned after the
             layer is built.
 
     Example:
@@ -129,7 +128,7 @@ class GumbelSigmoid(LogitsLayer):
         self._init_estimator(estimator)
 
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
-        """The shape of the logits."""
+        """Return the shape of the logits."""
         return tuple(logits_shape)
 
     def _logits(self, probs: Tensor) -> Tensor:
@@ -159,7 +158,7 @@ class GumbelSigmoid(LogitsLayer):
         return noiseless_sigmoid(logits, temperature, class_mask=class_mask)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {
             **super().get_config(),
             "estimator": estimators.serialize(self.estimator),

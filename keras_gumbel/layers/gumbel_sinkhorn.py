@@ -27,15 +27,15 @@ class GumbelSinkhorn(LogitsLayer):
         soft:  exp(perturbed / temperature), with rows and columns normalised
                in turn, `num_iterations` times: each row sums to 1
                approximately, each column to 1 if n = m, and to at most 1 if
-               n < m (m - n rows, equal logits in each, are then added
-               meanwhile)
+               n < m (m - n rows of equal logits are then added for the
+               iterations)
         hard:  the matrix P of zeros and ones with the largest
                sum(P * perturbed) that has one 1 in each row, and at most
                one in each column
 
-    To sort `items` of shape (batch, n, d) by the result P, row i being item
-    i and column j place j: `matmul(transpose(P), items)`; places without an
-    item, of which there are m - n, are then zeros.
+    To sort `items` of shape (batch, n, d) by the result P, use
+    `matmul(transpose(P), items)`: row i of P is item i, and column j is place
+    j. The m - n places without an item are then zeros.
 
     Args:
         temperature: Positive number, dimensionless, or a
@@ -44,16 +44,16 @@ class GumbelSinkhorn(LogitsLayer):
             temperature inside the program. Defaults to `1.0`.
         num_iterations: Integer >= 1. More iterations bring the sums of rows
             closer to 1; low temperatures need more. Defaults to `20`.
-        hard: True for matrices of exactly 0 and 1, found by an exact solver,
-            at O(n**2 m). That is part of the compiled program in
-            eager, graph and XLA code alike, and of a SavedModel; SciPy is not
-            called. Defaults to `False`.
-        inference: What happens when not training. `"argmax"`: the best
+        hard: True for matrices of exactly 0 and 1, from an exact solver that
+            takes O(n**2 m). The solver is part of the compiled program in
+            eager, graph and XLA code alike, and of a SavedModel; it does not
+            call SciPy. Defaults to `False`.
+        inference: Behaviour when not training. `"argmax"`: the best
             matching for the logits. `"sinkhorn"`: the relaxation without
             noise, at the live temperature. `"sample"`: a sample as in
-            training. `None`: `"argmax"` if hard, else `"sinkhorn"`. Gradients
-            of the first two are those of `"sinkhorn"`. Each is a compiled
-            program, which a SavedModel holds. Defaults to `None`.
+            training. `None`: `"argmax"` if hard, else `"sinkhorn"`. The first
+            two have the gradient of `"sinkhorn"`. Each is a compiled program,
+            which a SavedModel holds. Defaults to `None`.
         noise_scale: Number >= 0, dimensionless, or a schedule of the layer's
             training calls. It multiplies the noise; 0 gives the best
             matching. Defaults to `1.0`.
@@ -61,11 +61,10 @@ class GumbelSinkhorn(LogitsLayer):
             whose log is then taken (0 forbids a pair). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
             `keras.random.SeedGenerator` to share one, None to follow
-            `keras.utils.set_random_seed`. The first draw of the stream of an
-            integer is that of `keras_gumbel.ops.gumbel_sinkhorn` with it.
-            The stream is saved and restored with the weights. Defaults to
-            `None`.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+            `keras.utils.set_random_seed`. An integer's first draw equals
+            `keras_gumbel.ops.gumbel_sinkhorn` with the same seed. The stream
+            is saved and restored with the weights. Defaults to `None`.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
         logits: Float tensor `(..., n, m)`, n <= m: how well row i fits column
@@ -79,16 +78,15 @@ class GumbelSinkhorn(LogitsLayer):
             with size 1 along the last two axes (`(batch, 1, 1)`).
         training: True to sample. False and None are inference.
         mask: Optional bool tensor, Keras's own mask, False where there is
-            padding. One of the shape `(..., n)` is of the items: rows of
-            padding are zeros, and if n = m so are the columns of the same
-            numbers, so that the others are permuted among themselves. One of
-            the shape of
-            the logits forbids pairs. Any other changes nothing here. All go
-            on with the output.
+            padding. A mask `(..., n)` covers the items: padded rows are
+            zeros, and if n = m so are the columns of the same indices, so
+            that the other items are permuted among themselves. A mask of the
+            logits' shape forbids pairs. Any other mask changes nothing here.
+            All are passed on with the output.
 
     Returns:
-        A tensor of the shape of the logits, in the compute dtype. All within
-        is float32 under any policy (float64 for float64 logits).
+        A tensor of the shape of the logits, in the compute dtype. It is
+        computed in float32 under any policy (float64 for float64 logits).
 
     Attributes:
         temperature: The live temperature, a float32 variable: assignable,
@@ -97,15 +95,15 @@ class GumbelSinkhorn(LogitsLayer):
             is in `variables` but not in `weights`.
 
     Gradient:
-        Soft: exact for the relaxed sample. Hard: biased, that of the soft
-        sample of the same noise. A second derivative is a LookupError, and so
-        is `tf.autodiff.ForwardAccumulator`.
+        Soft: exact for the relaxed sample. Hard: biased, the gradient of the
+        soft sample with the same noise. A second derivative raises a
+        LookupError, and so does `tf.autodiff.ForwardAccumulator`.
 
     Raises:
         ValueError: For logits with more rows than columns, a temperature,
             number of iterations, mask, seed or `inference` out of range.
         TypeError: For arguments of another type, integer logits among them.
-        AttributeError: For a setting, such as `hard`, that is set once the
+        AttributeError: If a setting, such as `hard`, is assigned after the
             layer is built.
 
     Example:
@@ -150,16 +148,16 @@ class GumbelSinkhorn(LogitsLayer):
         self.num_iterations = int(num_iterations)
 
     def build(self, logits_shape: Shape) -> None:
-        """Check that there is a column for each row; nothing to create."""
+        """Check that each row has a column; create nothing."""
         check_matrix_shape(logits_shape)
         self.built = True
 
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
-        """The shape of the logits."""
+        """Return the shape of the logits."""
         return tuple(logits_shape)
 
     def _covering(self, mask: Tensor, logits: Tensor) -> Tensor | None:
-        """A mask of the rows is of items, and of as many places if n = m."""
+        """Return a mask of pairs; one of rows covers places too if n = m."""
         if len(mask.shape) == len(logits.shape) - 1:
             n, m = ops.shape(logits)[-2:]
             return numerics.pairs_of_items(mask, n, m, is_wide(logits))
@@ -207,7 +205,7 @@ class GumbelSinkhorn(LogitsLayer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {
             **super().get_config(),
             "num_iterations": self.num_iterations,

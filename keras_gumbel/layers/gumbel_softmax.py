@@ -25,8 +25,8 @@ class GumbelSoftmax(CategoricalLayer):
             `keras.optimizers.schedules.LearningRateSchedule`. With a schedule
             the layer counts its own training calls, from 0, and sets its
             temperature inside the program: exact under
-            `steps_per_execution` and XLA. (Used twice in a model, it counts
-            twice a step.) Defaults to `1.0`.
+            `steps_per_execution` and XLA. (A layer used twice in a model
+            counts twice per step.) Defaults to `1.0`.
         hard: True for exactly one-hot samples. Defaults to `False`.
         axis: Integer, the category axis; or several integers, whose cells
             are the classes: `(1, 2)` for one cell of images `(batch, height,
@@ -34,11 +34,11 @@ class GumbelSoftmax(CategoricalLayer):
         estimator: Name or object of `keras_gumbel.estimators`, the backward
             rule of hard samples: `"st_gumbel"`, `"gumbel_rao"`, `"st"`,
             `"reinmax"` or `"gapped_st"`. Defaults to `"st_gumbel"`.
-        inference: What happens when not training. `"argmax"`: one-hot of the
+        inference: Behaviour when not training. `"argmax"`: one-hot of the
             likeliest class, the first on ties. `"softmax"`: the noise-free
             softmax at the live temperature. `"sample"`: a sample as in
-            training. `None`: `"argmax"` if hard, else `"softmax"`. Gradients
-            of the first two are those of the softmax. Defaults to `None`.
+            training. `None`: `"argmax"` if hard, else `"softmax"`. The first
+            two have the gradient of the softmax. Defaults to `None`.
         noise_scale: Number >= 0, dimensionless, or a schedule of the layer's
             training calls. It multiplies the noise: a hard sample follows
             softmax(logits / noise_scale), so that a larger scale explores
@@ -49,12 +49,12 @@ class GumbelSoftmax(CategoricalLayer):
             taken (0 stays impossible). Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
             `keras.random.SeedGenerator` to share one, None to follow
-            `keras.utils.set_random_seed`. The first draw of the stream of an
-            integer is that of `keras_gumbel.ops.gumbel_softmax` with it. Two
-            layers of one integer draw the same noise. Replicas of a
+            `keras.utils.set_random_seed`. An integer's first draw equals
+            `keras_gumbel.ops.gumbel_softmax` with the same seed, and two
+            layers with one integer draw the same noise. Replicas of a
             `tf.distribute` strategy draw different noise. The stream is
             saved and restored with the weights. Defaults to `None`.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
         logits: Float tensor, unnormalised log-probabilities in nats. -inf
@@ -68,10 +68,10 @@ class GumbelSoftmax(CategoricalLayer):
         training: True to sample. False and None are inference.
         mask: Optional bool tensor, Keras's own mask, False where there is
             padding, with the shape of the logits or of their first axes.
-            Keras passes what an `Embedding` or `Masking` made. A mask that
+            Keras passes the mask of an `Embedding` or `Masking`. A mask that
             ends with `axis` covers the classes: it forbids padding, in
             addition to `class_mask`. Any other mask changes nothing here.
-            Either goes on with the output.
+            Either is passed on with the output.
 
     Returns:
         A tensor of the shape of the logits, in the compute dtype. Noise and
@@ -92,7 +92,7 @@ class GumbelSoftmax(CategoricalLayer):
             `estimator` out of range.
         TypeError: For arguments of another type, integer logits, and ragged
             or sparse tensors among them.
-        AttributeError: For a setting, such as `hard`, that is set once the
+        AttributeError: If a setting, such as `hard`, is assigned after the
             layer is built.
 
     Example:
@@ -111,7 +111,7 @@ class GumbelSoftmax(CategoricalLayer):
     """
 
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
-        """The shape of the logits."""
+        """Return the shape of the logits."""
         return tuple(logits_shape)
 
     def _draw(

@@ -19,9 +19,9 @@ from keras_gumbel.ops.gumbel_sort import SHOWN, noiseless_order, sample_order
 
 @keras.saving.register_keras_serializable(package="keras_gumbel")
 class GumbelSort(LogitsLayer):
-    """An order of n scores, inside a network that still trains.
+    """Order n scores at random, inside a network that still trains.
 
-    For rankings to learn, and for items to put in order. Noise is drawn in
+    Use it to learn rankings, or to put items in order. Noise is drawn in
     training only: `model(x)` and `predict` are inference, and give the order
     of the scores themselves unless `inference="sample"`.
 
@@ -34,78 +34,77 @@ class GumbelSort(LogitsLayer):
         "sorted"       scores[order[i]]      sum_j w_ij scores_j / sum_j w_ij
         "ranks"        i where order[i] = j  sum_i i w_ij / sum_i w_ij
 
-    A hard order has the law of drawing one entry after another from
-    softmax(scores), each time without those drawn before (Plackett-Luce),
-    whatever the temperature. Where the n x n matrix is not the output, no
-    pass of a sample holds it, and the sums of weights take O(n log n).
+    A hard order draws one entry after another from softmax(scores), each time
+    without the entries drawn before (Plackett-Luce), at any temperature. If
+    the n x n matrix is not the output, no pass of a sample holds it, and the
+    sums of weights take O(n log n).
 
     Args:
         temperature: Positive number, dimensionless, or a
             `keras.optimizers.schedules.LearningRateSchedule`, as for
             `GumbelSoftmax`. Defaults to `1.0`.
         hard: True for exact orders. Defaults to `False`.
-        output: `"permutation"`: the matrix P, row i of place i, so that
+        output: `"permutation"`: the matrix P, row i for place i, so that
             `matmul(P, items)` puts items in order. `"sorted"`: the scores in
             order. `"ranks"`: the place of each score, 0 the first. Defaults
             to `"permutation"`.
         descending: False for the smallest first. Defaults to `True`.
-        inference: What happens when not training. `"argmax"`: the order of
+        inference: Behaviour when not training. `"argmax"`: the order of
             the scores, the first on ties. `"softsort"`: the relaxation without
             noise, at the live temperature. `"sample"`: a sample as in
-            training. `None`: `"argmax"` if hard, else `"softsort"`. Gradients
-            of the first two are those of `"softsort"`, which holds a matrix
+            training. `None`: `"argmax"` if hard, else `"softsort"`. The first
+            two have the gradient of `"softsort"`, which holds a matrix
             whatever the output. Defaults to `None`.
         noise_scale: Number >= 0, dimensionless, or a schedule, as for
             `GumbelSoftmax`. Defaults to `1.0`.
         from_logits: False if the input holds positive weights, whose log is
-            then taken (0 is an entry that is not there), also by `"sorted"`.
+            then taken (0 is a missing entry), also by `"sorted"`.
             Defaults to `True`.
         seed: An integer in [0, 2**32) for a reproducible stream, a
             `keras.random.SeedGenerator` to share one, None to follow
             `keras.utils.set_random_seed`; as for `GumbelSoftmax`. Defaults
             to `None`.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
         logits: Float tensor `(..., n)`, the scores: unnormalised
-            log-probabilities of coming first, in nats. -inf is an entry that
-            is not there.
-        class_mask: Optional bool tensor, True where an entry is there, that
-            broadcasts to the scores. The others have no place: a column of
-            zeros, rank 0, no gradient; and the places behind the last entry
+            log-probabilities of coming first, in nats. -inf is a missing
+            entry.
+        class_mask: Optional bool tensor, True where an entry exists, that
+            broadcasts to the scores. Missing entries have no place: a column
+            of zeros, rank 0, no gradient; and the places after the last entry
             are zeros.
         temperature: Optional, in place of the layer's own in this call:
             positive number, or float tensor that broadcasts to the scores
             with size 1 along the last axis (`(batch, 1)`).
         training: True to sample. False and None are inference.
-        mask: Optional bool tensor, Keras's own mask. One of the shape of the
-            scores is of entries: padding is not there. Any other changes
-            nothing here. With ranks it goes on as it came; otherwise the
-            first axes of the output are places, and as many of these are
-            True, the first, as there were entries.
+        mask: Optional bool tensor, Keras's own mask. A mask of the scores'
+            shape marks padding as missing entries. Any other mask changes
+            nothing here. With ranks it is passed on unchanged. Otherwise a
+            mask of places is passed on: True for the first m places, where m
+            is the number of entries.
 
     Returns:
         A tensor of the shape `(..., n, n)` for `"permutation"`, else
         `(..., n)`, in the compute dtype; ranks are float32 under any policy.
-        All within is float32 (float64 for float64 scores).
+        It is computed in float32 (float64 for float64 scores).
 
     Attributes:
         temperature: The live temperature, a float32 variable: assignable,
             saved with the weights, no retracing.
-        noise_scale: The live scale of the noise, likewise, but that it is in
-            `variables` and not in `weights`.
+        noise_scale: The live scale of the noise, likewise, except that it is
+            in `variables` but not in `weights`.
 
     Gradient:
-        Soft: exact for the relaxed sample. Hard: that of the soft one of the
-        same noise, straight through, and so biased. There are no second
-        derivatives, and there is no forward mode: to ask for them raises a
-        LookupError.
+        Soft: exact for the relaxed sample. Hard: biased, the gradient of the
+        soft sample with the same noise (straight through). A second
+        derivative or forward mode raises a LookupError.
 
     Raises:
         ValueError: For an `output`, temperature, mask, seed or `inference`
             out of range, and for ranks of more than 2**24 entries.
         TypeError: For arguments of another type, integer scores among them.
-        AttributeError: For a setting, such as `hard`, that is set once the
+        AttributeError: If a setting, such as `hard`, is assigned after the
             layer is built.
 
     Example:
@@ -125,7 +124,7 @@ class GumbelSort(LogitsLayer):
     """
 
     _relaxed_mode = "softsort"
-    # As which `output` is kept.
+    # The attribute that holds the argument `output`.
     _settings = LogitsLayer._settings | {"shown"}
 
     def __init__(
@@ -151,31 +150,31 @@ class GumbelSort(LogitsLayer):
             seed=seed,
             **kwargs,
         )
-        # Keras calls a layer's own output `output`.
+        # Keras uses the attribute `output` for a layer's output tensor.
         self.shown = output
         self.descending = check_flag(descending, "descending")
 
     def build(self, logits_shape: Shape) -> None:
-        """Check that there is something to sort; there is no weight."""
+        """Check that there is something to sort; create nothing."""
         canonical_axis(-1, logits_shape)
         if self.shown == "ranks":
             check_index_is_exact(tuple(logits_shape), -1)
         self.built = True
 
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
-        """A matrix or a number for each entry."""
+        """Return the output's shape: a matrix, or a number per entry."""
         shape = tuple(logits_shape)
         return (*shape, shape[-1]) if self.shown == "permutation" else shape
 
     def compute_output_spec(
         self, logits: Tensor, *args: Any, **kwargs: Any
     ) -> keras.KerasTensor:
-        """Float32 ranks whatever the policy."""
+        """Return the output's spec; ranks are float32 under any policy."""
         spec = super().compute_output_spec(logits, *args, **kwargs)
         return keras.KerasTensor(spec.shape, dtype=self._output_dtype)
 
     def compute_mask(self, logits: Tensor, previous_mask: Any) -> Any:
-        """The mask as it came, or that of places."""
+        """Return the mask unchanged, or the mask of places."""
         mask = super().compute_mask(logits, previous_mask)
         if self.shown == "ranks" or mask is None:
             return mask
@@ -243,7 +242,7 @@ class GumbelSort(LogitsLayer):
         noise: Tensor,
         *more: Tensor,
     ) -> Tensor:
-        """The scores that are sorted have no noise in them."""
+        """Return the sample of this noise; sorted scores contain no noise."""
         if self.shown != "sorted":
             return super()._by_noise(
                 logits, class_mask, temperature, noise, *more
@@ -263,7 +262,7 @@ class GumbelSort(LogitsLayer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {
             **super().get_config(),
             "output": self.shown,

@@ -30,24 +30,24 @@ class GumbelTopK(LogitsLayer):
                a_j = softmax(w_j / temperature),  w_{j+1} = w_j + log(1 - a_j)
 
     A hard sample draws one class after another from softmax(logits), each
-    time without those drawn before, at any temperature. A soft sample sums to
-    k; unless the temperature is small, single entries can exceed 1.
+    time without the classes drawn before, at any temperature. A soft sample
+    sums to k; unless the temperature is small, single entries can exceed 1.
 
     Args:
-        k: Positive integer, how many classes, at most all; where calls give
-            a k of their own, the most that any row has. Where the number of
-            classes is not known before the program runs, and is below `k`
-            then, the program stops with an error.
+        k: Positive integer, the number of classes to choose, at most all; if
+            calls pass a `k` of their own, the largest of any row. If the
+            number of classes is known only when the program runs, and is
+            below `k`, the program stops with an error.
         temperature: Positive number, dimensionless, or a
             `keras.optimizers.schedules.LearningRateSchedule` of the layer's
             training calls, counted from 0. Defaults to `1.0`.
         hard: True for exactly k-hot samples. Defaults to `False`.
         axis: Integer, the category axis. Defaults to `-1`.
-        inference: What happens when not training. `"argmax"`: k-hot of the
+        inference: Behaviour when not training. `"argmax"`: k-hot of the
             likeliest classes, the first on ties. `"softmax"`: the noise-free
             relaxation at the live temperature. `"sample"`: a sample as in
-            training. `None`: `"argmax"` if hard, else `"softmax"`. Gradients
-            of the first two are those of the relaxation. Defaults to `None`.
+            training. `None`: `"argmax"` if hard, else `"softmax"`. The first
+            two have the gradient of the relaxation. Defaults to `None`.
         noise_scale: Number >= 0, dimensionless, or a schedule of the layer's
             training calls. It multiplies the noise: a hard sample then draws
             from softmax(logits / noise_scale), and 0 takes the k likeliest.
@@ -58,7 +58,7 @@ class GumbelTopK(LogitsLayer):
             `keras.random.SeedGenerator` to share one, None to follow
             `keras.utils.set_random_seed`. The stream is saved with the
             weights. Defaults to `None`.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
         logits: Float tensor, unnormalised log-probabilities in nats. -inf
@@ -77,7 +77,7 @@ class GumbelTopK(LogitsLayer):
             padding. A mask that ends with `axis` forbids padded classes. If
             it leaves m < k classes, all m are taken, and the row sums to m.
         k: Optional, in place of the layer's own in this call: integer tensor
-            of 0 to the layer's `k`, how many classes each row has. It
+            from 0 to the layer's `k`, the number of classes per row. It
             broadcasts to the rows, which are the logits without `axis`
             (`(batch,)`; or with size 1 along it, `(batch, 1)`). A value out
             of range that is only known when the program runs gives a NaN row.
@@ -95,18 +95,17 @@ class GumbelTopK(LogitsLayer):
             is in `variables` but not in `weights`.
 
     Gradient:
-        Soft: exact for the relaxed sample. Hard: that of the soft one of the
-        same noise, straight through, and so biased. There are no second
-        derivatives, and there is no forward mode: to ask for them raises a
-        LookupError.
+        Soft: exact for the relaxed sample. Hard: biased, the gradient of the
+        soft sample with the same noise (straight through). A second
+        derivative or forward mode raises a LookupError.
 
     Raises:
         ValueError: For a `k`, temperature, axis, mask, seed or `inference`
             out of range.
-        InvalidArgumentError: Of TensorFlow, for a `k` above a number of
+        InvalidArgumentError: On TensorFlow, for a `k` above a number of
             classes that is known only when the program runs.
         TypeError: For arguments of another type, integer logits among them.
-        AttributeError: For a setting, such as `hard`, that is set once the
+        AttributeError: If a setting, such as `hard`, is assigned after the
             layer is built.
 
     Example:
@@ -156,7 +155,7 @@ class GumbelTopK(LogitsLayer):
         self.axis = int(axis)
 
     def build(self, logits_shape: Shape) -> None:
-        """Check `k` and the axis against the shape; there is no weight."""
+        """Check `k` and the axis against the shape; create nothing."""
         check_k_fits(
             self.k, logits_shape, canonical_axis(self.axis, logits_shape)
         )
@@ -177,14 +176,14 @@ class GumbelTopK(LogitsLayer):
         )
 
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
-        """The shape of the logits."""
+        """Return the shape of the logits."""
         return tuple(logits_shape)
 
     def _class_axis(self, shape: Shape) -> int:
         return canonical_axis(self.axis, shape)
 
     def _sizes(self, k: Tensor | None) -> dict[str, Any]:
-        """How many classes a call has, as functions take it."""
+        """Return the functions' arguments for the number of classes."""
         return {"k": self.k} if k is None else {"k": k, "max_k": self.k}
 
     def _draw(
@@ -246,5 +245,5 @@ class GumbelTopK(LogitsLayer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {**super().get_config(), "k": self.k, "axis": self.axis}

@@ -51,17 +51,17 @@ class HardConcreteGate(SamplingLayer):
     a channel is kept or dropped as a whole. The loss is the expected number of
     gates that are not 0, whatever the size of their weights, in training and in
     evaluation. If a gate ends at exactly 0, its feature can be removed. Each
-    call adds the loss, so that a layer that is shared, or under
-    `TimeDistributed`, adds it several times. A loss cannot leave a loop, such
-    as that of `keras.layers.RNN`: unroll the loop, or leave `l0_weight` at 0
-    and add `weight * layer.expected_active()` outside. (There a weight that
-    changes after tracing gives NaN.)
+    call adds the loss, so a layer that is shared, or under `TimeDistributed`,
+    adds it several times. A loss cannot leave a loop, such as
+    `keras.layers.RNN`: unroll the loop, or leave `l0_weight` at 0 and add
+    `weight * layer.expected_active()` outside. (If `l0_weight` changes after a
+    loop is traced, the output is NaN.)
 
     Args:
         axis: Integer or sequence of integers, the axes that are gated, as
             `keras.layers.LayerNormalization` takes them: one gate for each
-            position along them. Not the first, that of the examples. Defaults
-            to `-1`.
+            position along them. The first axis, of the examples, cannot be
+            gated. Defaults to `-1`.
         temperature: Positive number, dimensionless, or a
             `keras.optimizers.schedules.LearningRateSchedule` of the training
             calls of this layer, counted from 0. Defaults to `2 / 3`.
@@ -72,21 +72,21 @@ class HardConcreteGate(SamplingLayer):
         log_alpha_initializer: Initializer of the gates' locations, in nats.
             At 0 a gate is open with probability 0.83, and 0.5 at inference.
             Defaults to `"zeros"`.
-        inference: What happens when not training. `"deterministic"` (what
+        inference: Behaviour when not training. `"deterministic"` (what
             `None` means): the noise-free gates. `"sample"`: a sample as in
             training. Defaults to `None`.
         noise_scale: Number >= 0, dimensionless, or a `LearningRateSchedule`
             of the training calls. Multiplies the noise. Defaults to `1.0`.
         seed: Integer, `keras.random.SeedGenerator`, or None to follow
             `keras.utils.set_random_seed`. Defaults to `None`.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
-        inputs: Float tensor, the batch first. A mask that Keras announces is
-            one of these, not of the gates: it goes on with the output.
+        inputs: Float tensor, the batch first. Keras's own mask covers the
+            inputs, not the gates: it is passed on with the output.
         class_mask: Optional bool tensor, True where a gate may open, that
             broadcasts to the gates of the call: the inputs' shape, with 1
-            for every axis but the first and those that are gated. A forbidden
+            for every axis except the first and the gated ones. A forbidden
             gate is exactly 0, gets no gradient, and does not count in the
             loss of this call.
         temperature: Optional, in place of the layer's own in this call:
@@ -95,11 +95,11 @@ class HardConcreteGate(SamplingLayer):
 
     Returns:
         A tensor of the shape of the inputs, in the compute dtype. Gates are
-        float32 under any policy. NaN in the inputs or in `log_alpha` shows.
+        float32 under any policy. NaN in the inputs or `log_alpha` gives NaN.
 
     Attributes:
-        log_alpha: The gates' locations, a float32 weight that trains, of the
-            gated axes' sizes in the order of the inputs.
+        log_alpha: The gates' locations, a trainable float32 weight, with the
+            sizes of the gated axes in the order of the inputs.
         l0_weight: The live weight of the loss, a float32 variable:
             assignable, saved with the weights, no retracing.
         temperature: The live temperature, likewise.
@@ -115,7 +115,7 @@ class HardConcreteGate(SamplingLayer):
         ValueError: For an argument out of range, or axes that do not fit the
             inputs; for an `l0_weight` other than 0 inside a loop of another
             layer.
-        AttributeError: For a setting, such as `stretch`, that is set once the
+        AttributeError: If a setting, such as `stretch`, is assigned after the
             layer is built.
         TypeError: For arguments of another type, integer inputs among them.
 
@@ -170,7 +170,7 @@ class HardConcreteGate(SamplingLayer):
 
     @property
     def l0_weight(self) -> keras.Variable:
-        """The live weight of the loss: a float32 variable, saved."""
+        """Return the live weight of the loss: a float32 variable, saved."""
         return self._live["l0_weight"].variable
 
     @l0_weight.setter
@@ -183,7 +183,7 @@ class HardConcreteGate(SamplingLayer):
 
     @property
     def resolved_inference(self) -> str:
-        """The mode when not training."""
+        """Return the mode when not training."""
         if is_sampling():
             return "sample"
         return self.inference or "deterministic"
@@ -200,7 +200,7 @@ class HardConcreteGate(SamplingLayer):
             autocast=False,
         )
         self.input_spec = keras.InputSpec(ndim=len(inputs_shape), axes=sizes)
-        # Of the gates of one example, as it broadcasts with the inputs.
+        # The shape of one example's gates, which broadcasts with the inputs.
         self._gates_shape = tuple(
             sizes.get(one, 1) for one in range(len(inputs_shape))
         )
@@ -256,36 +256,36 @@ class HardConcreteGate(SamplingLayer):
     def _active(
         self, log_alpha: Tensor, temperature: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """How many gates of an example are expected not to be 0."""
+        """Return the expected number of an example's gates that are not 0."""
         open_ = open_probability(
             log_alpha, temperature, self.stretch, self.noise_scale
         )
         if mask is not None:
             open_ = ops.where(mask, open_, 0.0)
-        # An empty batch has no gate that is open.
+        # An empty batch has no open gate.
         rows = ops.cast(ops.shape(open_)[0], open_.dtype)
         return ops.sum(ops.sum(open_, axis=0) / ops.maximum(rows, 1.0))
 
     def gates(self) -> Tensor:
-        """The noise-free gates, of the shape of `log_alpha`: 0 is prunable."""
+        """Return the noise-free gates, shaped as `log_alpha`: 0 is prunable."""
         return noiseless_gates(
             ops.convert_to_tensor(self.log_alpha), self.stretch
         )
 
     def expected_active(self) -> Tensor:
-        """The expected number of gates that are not 0, a float32 scalar.
+        """Return the expected number of nonzero gates, a float32 scalar.
 
-        At the live temperature, with a gradient to `log_alpha`.
+        It uses the live temperature, and has a gradient to `log_alpha`.
         """
         log_alpha = ops.reshape(self.log_alpha, self._gates_shape)
         return self._active(log_alpha, self.temperature, None)
 
     def compute_output_shape(self, inputs_shape: Shape) -> Shape:
-        """The shape of the inputs."""
+        """Return the shape of the inputs."""
         return tuple(inputs_shape)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; the live numbers are weights."""
+        """Return the constructor's arguments; live numbers are weights."""
         axis = self.axis
         return {
             **super().get_config(),

@@ -20,9 +20,9 @@ class LearningCodes(ResidualCodes):
     """Base of the layers whose codebooks learn stage by stage.
 
     Args:
-        *args: Of `ResidualCodes`.
+        *args: Arguments of `ResidualCodes`.
         stage_dropout: Number in [0, 1].
-        **kwargs: Of `ResidualCodes`.
+        **kwargs: Arguments of `ResidualCodes`.
     """
 
     def __init__(self, *args: Any, stage_dropout: float, **kwargs: Any) -> None:
@@ -31,8 +31,8 @@ class LearningCodes(ResidualCodes):
         self.stage_dropout = float(stage_dropout)
 
     def _counted(self, inputs: Tensor, mask: Tensor | None) -> Tensor | None:
-        """Which rows are no padding; None where all are."""
-        # Keras passes it only where the inputs are the one tensor.
+        """Return which rows are not padding; None without a mask."""
+        # Keras passes a mask only if the inputs are a single tensor.
         mask = mask_of(inputs) if mask is None else mask
         if mask is None:
             return None
@@ -40,7 +40,7 @@ class LearningCodes(ResidualCodes):
         return ops.reshape(for_each_position(mask, inputs), (-1,))
 
     def _of_rows(self, temperature: Tensor, lead: Shape) -> Tensor:
-        """The temperature of each row and group; one for all stays that."""
+        """Return the temperature per row and group; a scalar stays one."""
         if not getattr(temperature, "shape", ()):
             return temperature
         temperature = ops.convert_to_tensor(temperature)
@@ -49,10 +49,10 @@ class LearningCodes(ResidualCodes):
         return ops.reshape(each, (-1, self.num_groups, 1))
 
     def _depth(self, lead: Shape) -> Tensor | None:
-        """How many stages each row goes through; None where all do."""
+        """Draw how many stages each row passes; None if all pass all."""
         if self.stage_dropout == 0.0:
             return None
-        # One number an example, which tells whether and how many.
+        # One number per example says whether to drop stages, and how many.
         unit = sample_uniform(tuple(lead[:1]), self.seed_generator)
         some = 1.0 + ops.floor(unit / self.stage_dropout * self.num_stages)
         depth = ops.minimum(some, float(self.num_stages))
@@ -60,7 +60,7 @@ class LearningCodes(ResidualCodes):
         return ops.reshape(ops.broadcast_to(depth, lead), (-1,))
 
     def _read(self) -> list[Stage]:
-        """Each stage, as it is when a training call begins."""
+        """Return the stages at the beginning of a training call."""
         if self._averages is None:
             table = numerics.widen(ops.convert_to_tensor(self.embeddings))
         else:
@@ -76,7 +76,7 @@ class LearningCodes(ResidualCodes):
         ]
 
     def _write(self, stages: list[Stage]) -> None:
-        """Keep what a training call changed."""
+        """Store what a training call changed."""
         if self._states is not None:
             self._states.write(ops.stack([x.idle for x in stages]))
         tables = ops.stack([x.table for x in stages])
@@ -90,13 +90,13 @@ class LearningCodes(ResidualCodes):
             assign(self._shift, tables - numerics.widen(embeddings))
 
     def _fixed(self) -> list[Stage]:
-        """The stages of a call that is no training."""
+        """Return the stages of a call that does not train."""
         return [Stage(table) for table in ops.unstack(self.tables)]
 
     def _settled(
         self, stage: Stage, rest: Tensor, counted: Tensor | None
     ) -> Stage:
-        """The stage, its dead codes on vectors of the batch."""
+        """Return the stage with its dead codes on vectors of the batch."""
         if self._states is None:
             return stage
         rest = ops.cast(ops.stop_gradient(rest), stage.table.dtype)
@@ -110,7 +110,7 @@ class LearningCodes(ResidualCodes):
     ) -> Tensor | None:
         """Add the encoder's commitment, and perhaps the loss of the codes.
 
-        Of what each stage was given, the vectors that it has for that, and
+        `coded` has for each stage its input, the vectors of its codes, and
         which rows count. Returns what `_add_penalty` does.
         """
         fixed = ops.stop_gradient
@@ -131,7 +131,7 @@ class LearningCodes(ResidualCodes):
         codes: Tensor,
         counted: Tensor | None,
     ) -> Stage:
-        """The stage after this batch: which codes it used, and by what."""
+        """Return the stage after this batch has used its codes."""
         rest = ops.cast(ops.stop_gradient(rest), "float32")
         uses, sums = uses_and_sums(
             codes,
@@ -147,15 +147,15 @@ class LearningCodes(ResidualCodes):
         return stage.averaged(uses, sum_over_replicas(sums), self.decay)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; the live numbers are weights."""
+        """Return the constructor's arguments; live numbers are weights."""
         return {**super().get_config(), "stage_dropout": self.stage_dropout}
 
 
 def _mean_square(a: Tensor, b: Tensor, counted: Tensor | None) -> Tensor:
-    """The mean square difference of the rows that count; 0 where none does."""
+    """Return the mean square difference of counted rows; 0 without any."""
     difference = ops.cast(a - b, "float32")
     if counted is not None:
-        # What is masked may be anything, NaN too.
+        # Masked entries may be anything, even NaN.
         difference = ops.where(counted[:, None, None], difference, 0.0)
     square = ops.square(difference)
     each = ops.mean(square, axis=tuple(range(1, len(square.shape))))

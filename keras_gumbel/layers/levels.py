@@ -6,25 +6,25 @@ from keras import ops
 from keras_gumbel._typing import Tensor
 from keras_gumbel.ops.straight_through import straight_through
 
-# What keeps the bounded number from the end of the last level.
+# Keeps the bounded number away from the end of the last level.
 _EPSILON = 1e-3
 
 
 class Levels:
-    """The levels of each number of a vector, evenly from -1 on.
+    """The levels of each number of a vector, evenly spaced from -1 on.
 
-    Numbers are bounded, rounded to digits that count their levels from 0, and
+    Numbers are bounded, then rounded to digits that count their levels from 0;
     the digits of a vector make one integer, the first counting least. Bits,
-    which have two levels each, are -1 and 1, and are not bounded.
+    with two levels each, are -1 and 1, and are not bounded.
 
     Args:
-        levels: How many each number has, at least 2.
+        levels: The number of levels of each number, at least 2.
     """
 
     def __init__(self, levels: tuple[int, ...]) -> None:
         sizes = np.array(levels)
         self.are_bits = set(levels) == {2}
-        # Of each number: its values in order, all numbers one after another.
+        # The values of each number in order, one number after another.
         low, half = -(sizes // 2), sizes // 2
         values = [
             (low[n] + np.arange(s)) / half[n] for n, s in enumerate(sizes)
@@ -37,7 +37,7 @@ class Levels:
         self._sizes = sizes.astype("int32")
 
     def bounded(self, x: Tensor) -> Tensor:
-        """Numbers that round to the levels, the lowest -floor(L / 2)."""
+        """Bound numbers so that they round to L levels from -floor(L / 2)."""
         if self.are_bits:
             return x
         half = (self._sizes - 1) * (1 - _EPSILON) / 2
@@ -49,17 +49,17 @@ class Levels:
         return ops.tanh(x + shift) * half - offset
 
     def digits(self, soft: Tensor) -> Tensor:
-        """Which level each number has, int32; 0 for NaN."""
+        """Return the level of each number, int32; NaN counts as 0."""
         if self.are_bits:
             return ops.cast(soft > 0, "int32")
         soft = ops.where(ops.isnan(soft), 0.0, soft)
         sizes = ops.convert_to_tensor(self._sizes)
         digits = ops.cast(ops.round(soft), "int32") + sizes // 2
-        # What a user's noise may go beyond.
+        # A user's noise may go beyond the levels.
         return ops.clip(digits, 0, sizes - 1)
 
     def shown(self, digits: Tensor, soft: Tensor) -> Tensor:
-        """The values of digits, with the gradient of what was rounded."""
+        """Return the values of digits, with the gradient of `soft`."""
         half = 1 if self.are_bits else self._sizes // 2
         scaled = soft / ops.convert_to_tensor(half, soft.dtype)
         values = ops.cast(self._of_digits(digits), soft.dtype)
@@ -67,12 +67,12 @@ class Levels:
         return straight_through(values, scaled)
 
     def numbers(self, digits: Tensor, x: Tensor) -> Tensor:
-        """The digits as one integer, the first counting least; -1 for NaN."""
+        """Join digits to one integer, the first counting least; -1 for NaN."""
         codes = ops.sum(digits * ops.convert_to_tensor(self._place), axis=-1)
         return ops.where(ops.any(ops.isnan(x), axis=-1), -1, codes)
 
     def of_numbers(self, codes: Tensor) -> Tensor:
-        """The values of such integers, NaN out of range."""
+        """Return the values of such integers, NaN out of range."""
         codes = ops.expand_dims(ops.cast(codes, "int32"), -1)
         known = (codes >= 0) & (codes < int(np.prod(self._sizes)))
         inside = ops.where(known, codes, 0)

@@ -16,16 +16,16 @@ from keras_gumbel._validation import (
 )
 
 
-# No tuple: Keras would make weights of the variables in it.
+# Keras would make weights of the variables in a tuple.
 @dataclasses.dataclass(eq=False)
 class LiveScalar:
-    """A number, or what follows a schedule, behind a variable.
+    """A number behind a variable, which may follow a schedule.
 
     Attributes:
-        name: Of the variable, and of the constructor's argument.
-        initial: What it begins with.
-        schedule: Of the training calls, which sets it from then on; or None.
-        check: Raises for a number that it must not be.
+        name: Name of the variable, and of the constructor's argument.
+        initial: The first value.
+        schedule: Schedule of the training calls that sets it, or None.
+        check: Raises for a number that is not allowed.
         variable: Float32, made by the layer.
     """
 
@@ -37,7 +37,7 @@ class LiveScalar:
 
     @classmethod
     def of(cls, name: str, value: Any, check: Callable[[Any], None]) -> Self:
-        """One of a number, a schedule, or a schedule's configuration."""
+        """Make one of a number, a schedule, or a schedule's configuration."""
         value, schedule = deserialized(value), None
         if is_schedule(value):
             schedule = value
@@ -46,23 +46,23 @@ class LiveScalar:
         return cls(name, float(value), schedule, check)
 
     def assign(self, value: Any) -> None:
-        """Set it to a number, or to that of a tensor."""
+        """Set it to a number, or to the value of a tensor."""
         self.variable.assign(live_value(value, self.name, self.check))
 
     def follow(self, step: Tensor) -> None:
-        """Set it to its schedule's number, if it has one."""
+        """Set it by its schedule, if it has one."""
         if self.schedule is not None:
             self.variable.assign(ops.cast(self.schedule(step), "float32"))
 
     def config(self) -> Any:
-        """The number or schedule that it was made with."""
+        """Return the number or schedule that it was made with."""
         if self.schedule is None:
             return self.initial
         return keras.saving.serialize_keras_object(self.schedule)
 
 
 def settings(name: str, initializer: Any, dtype: str) -> dict[str, Any]:
-    """The settings of one number that no gradient changes."""
+    """Return the settings of one number that no gradient changes."""
     return {
         "name": name,
         "shape": (),

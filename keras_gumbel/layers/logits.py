@@ -31,9 +31,9 @@ class LogitsLayer(SamplingLayer):
 
     _input_name = "logits"
     _relaxed_mode: ClassVar[str] = "softmax"
-    # The law of the noise that perturbs the logits.
+    # The distribution of the noise that perturbs the logits.
     _law: ClassVar[str] = "gumbel"
-    # Whether the output is without the category axis.
+    # Whether the output lacks the category axis.
     _drops_classes: ClassVar[bool] = False
 
     def __init__(
@@ -63,7 +63,7 @@ class LogitsLayer(SamplingLayer):
 
     @property
     def resolved_inference(self) -> str:
-        """The mode when not training; None is resolved by `hard`."""
+        """Return the mode when not training; `hard` resolves None."""
         if is_sampling():
             return "sample"
         if self.inference is not None:
@@ -90,8 +90,8 @@ class LogitsLayer(SamplingLayer):
         mask: Tensor | None,
         *more: Tensor,
     ) -> Tensor:
-        """The output, of a subclass that has `more` for each sample."""
-        # Keras passes it only where the logits are the one tensor.
+        """Return the output; a subclass may pass `more` for each sample."""
+        # Keras passes a mask only if the logits are a single tensor.
         mask = mask_of(logits) if mask is None else mask
         if not self.from_logits:
             probs = dense(logits, "logits")
@@ -103,7 +103,7 @@ class LogitsLayer(SamplingLayer):
         return ops.cast(output, self._output_dtype)
 
     def _without_padding(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """The logits, -inf where a mask of Keras covers them and is False."""
+        """Return the logits, -inf where a Keras mask of classes is False."""
         logits, mask = dense(logits, "logits"), dense(mask, "mask")
         check_logits(logits)
         check_keras_mask(mask, logits.shape)
@@ -113,7 +113,7 @@ class LogitsLayer(SamplingLayer):
         return ops.cast(numerics.allowed(logits, real), logits.dtype)
 
     def _covering(self, mask: Tensor, logits: Tensor) -> Tensor | None:
-        """The mask as one that broadcasts, None if it is not of classes."""
+        """Return the mask so that it broadcasts; None if not of classes."""
         shape = tuple(logits.shape)
         axis = self._class_axis(shape)
         if len(mask.shape) != axis + 1:
@@ -123,11 +123,11 @@ class LogitsLayer(SamplingLayer):
         return mask
 
     def _class_axis(self, shape: Shape) -> int:
-        """The axis that a mask ends with, if it covers the classes."""
+        """Return the last axis of a mask that covers the classes."""
         return len(shape) - 1
 
     def compute_mask(self, logits: Tensor, previous_mask: Any) -> Any:
-        """The mask as it came; None if it is of an axis that is gone."""
+        """Return the mask unchanged; None if it covers a dropped axis."""
         if previous_mask is None:
             return None
         if not hasattr(previous_mask, "shape"):
@@ -164,9 +164,9 @@ class LogitsLayer(SamplingLayer):
     def _chosen(
         self, logits: Tensor, class_mask: Tensor | None
     ) -> Tensor | None:
-        """The logits with all forbidden but the class that a key draws.
+        """Return logits that forbid all classes but the one a key draws.
 
-        None where there is no key, and where a layer draws by noise.
+        None if there is no key, or if the layer draws by noise.
         """
         axis = self._one_axis
         if axis is None or not self.hard or not has_keys():
@@ -182,7 +182,7 @@ class LogitsLayer(SamplingLayer):
         noise: Tensor,
         *more: Tensor,
     ) -> Tensor:
-        """The sample that this noise gives."""
+        """Return the sample that this noise gives."""
         give: Callable[..., Tensor] = self._mode if self.hard else self._relax
         perturbed = self._perturbed(logits, class_mask, noise)
         return give(perturbed, temperature, None, *more)
@@ -190,21 +190,21 @@ class LogitsLayer(SamplingLayer):
     def _perturbed(
         self, logits: Tensor, class_mask: Tensor | None, noise: Tensor
     ) -> Tensor:
-        """The logits with the noise added, forbidden ones -inf."""
+        """Return the logits plus the noise, forbidden ones -inf."""
         near = self._near(numerics.allowed(logits, class_mask))
         scale = numerics.scale_or_nan(self.noise_scale, near)
         return numerics.moved(near, scale * ops.cast(noise, near.dtype))
 
     def _near(self, logits: Tensor) -> Tensor:
-        """The logits, moved to where noise keeps its digits beside them.
+        """Move the logits to where adding noise loses no digits.
 
-        By what changes nothing of the law, if there is such.
+        Use a shift that leaves the distribution unchanged, if there is one.
         """
         return logits
 
     @property
     def _one_axis(self) -> int | None:
-        """The axis along which an estimator chooses a class, if one does."""
+        """Return the axis along which an estimator chooses, or None."""
         return None
 
     @property
@@ -219,22 +219,22 @@ class LogitsLayer(SamplingLayer):
     def _draw(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
     ) -> Tensor:
-        """A sample."""
+        """Draw a sample."""
 
     @abstractmethod
     def _mode(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
     ) -> Tensor:
-        """The likeliest state."""
+        """Return the likeliest state."""
 
     @abstractmethod
     def _relax(
         self, logits: Tensor, temperature: Tensor, class_mask: Tensor | None
     ) -> Tensor:
-        """The relaxation, without noise."""
+        """Return the relaxation, without noise."""
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {
             **super().get_config(),
             "hard": self.hard,

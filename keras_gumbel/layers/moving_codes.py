@@ -18,17 +18,17 @@ from keras_gumbel.layers.code_states import (
 from keras_gumbel.ops.codebook import likeliest, look_up, uses_and_sums
 from keras_gumbel.ops.restarts import Moves, sum_over_replicas, uniform
 
-# How many of the mean squared distance of a batch from its mean a logit is:
-# enough that a vector is nearly always given its own code.
+# Logits are minus this times squared distances over a batch's mean squared
+# distance from its mean: enough that a vector nearly always gets its own code.
 _SHARPNESS = 30.0
 _LEAST = 1e-12
 
 
 class MovingCodes:
-    """What a codebook layer adds to its weights, to move codes.
+    """Shifts that a codebook layer adds to its weights, to move codes.
 
-    A weight that trains is not set in a call: where Keras trains by values,
-    that would be lost. So what moves is added to it.
+    A call must not set a weight that trains: where Keras trains by values,
+    the new value would be lost. So the layer adds a shift to it.
 
     Args:
         layer: A codebook layer with its weights.
@@ -48,7 +48,7 @@ class MovingCodes:
         self._shifts: dict[str, keras.Variable] = {}
         self._sharpness = None
         if layer.similarity == "distance":
-            # Below 0 until it is known.
+            # Negative until it is known.
             initial = -1.0 if init_from_data else 1.0
             self._sharpness = state(layer, "sharpness", (), initial)
         if not init_from_data and restart_after is None:
@@ -66,7 +66,7 @@ class MovingCodes:
                 self._shifts[name] = shift
 
     def named(self) -> dict[str, keras.Variable]:
-        """The variables by the names that files have them under."""
+        """Return the variables by their names in files."""
         found = {f"{name}_shift": x for name, x in self._shifts.items()}
         if self.states is not None:
             found["idle"] = self.states.idle
@@ -75,7 +75,7 @@ class MovingCodes:
         return found
 
     def settle(self) -> None:
-        """Take all codes for set, as those of an older file are."""
+        """Take all codes as set: in an older file they are."""
         if self.states is not None:
             idle = self.states.idle
             idle.assign(ops.zeros(idle.shape))
@@ -90,7 +90,7 @@ class MovingCodes:
         return wide + ops.cast(read(self._shifts[name]), wide.dtype)
 
     def projection(self, dtype: str) -> tuple[Tensor, Tensor | None]:
-        """Kernel and bias, with what moved."""
+        """Return kernel and bias, with their shifts."""
         kernel, bias = self._value("kernel"), self._value("bias")
         return (
             ops.cast(kernel, dtype),
@@ -98,20 +98,20 @@ class MovingCodes:
         )
 
     def tables(self) -> Tensor:
-        """The codebooks, with what moved; float32 at least."""
+        """Return the codebooks, with their shift; float32 at least."""
         return self._value("embeddings")
 
     @property
     def sharpness(self) -> Tensor:
-        """What squared distances are multiplied by."""
+        """Return the factor of squared distances."""
         found = read(self._sharpness)
         return ops.where(found < 0, 1.0, found)
 
     def move(self, inputs: Tensor, counted: Tensor | None) -> Tensor | None:
-        """Put the codes that are due on vectors of the batch.
+        """Move the codes that are due onto vectors of the batch.
 
         Returns:
-            The counts, for `used`; None where no code moves.
+            The counts, for `used`; None if no code moves.
         """
         layer = self._layer
         features = layer.input_spec.axes[-1]
@@ -137,13 +137,13 @@ class MovingCodes:
         return ops.where(moves.settled, 0.0, idle)
 
     def _point(self, x: Tensor, moves: Moves, sharpness: Tensor) -> None:
-        """Logits 2 s v . x - s |v|**2, the nearest v having the largest."""
+        """Set logits 2 s v . x - s |v|**2, largest for the nearest v."""
         layer = self._layer
         kernel, bias = self.projection("float32")
         codes = layer.num_groups, layer.num_codes
         rows = ops.reshape(ops.transpose(kernel), (*codes, x.shape[-1]))
         vectors = moves.of(x[:, None], rows / (2 * sharpness))
-        # The others to their last bit.
+        # The other codes must not change by a single bit.
         due = moves.due[..., None]
         rows = ops.where(due, 2 * sharpness * vectors, rows)
         square = sharpness * ops.sum(ops.square(vectors), axis=-1)
@@ -155,9 +155,9 @@ class MovingCodes:
             self._shift("bias", ops.reshape(moved, (-1,)))
 
     def _split(self, x: Tensor, moves: Moves, idle: Tensor) -> None:
-        """A dead code takes the vector that its row has had until now.
+        """Give a dead code the vector that its row has had until now.
 
-        One that was never set keeps what it was initialised with.
+        A code that was never set keeps its initial vector.
         """
         layer, tables = self._layer, ops.stop_gradient(self.tables())
         codes = likeliest(layer.logits(x))
@@ -172,7 +172,7 @@ class MovingCodes:
         assign(self._shifts[name], ops.cast(value, weight.dtype) - weight)
 
     def _sharpness_of(self, x: Tensor, counted: Tensor | None) -> Tensor:
-        """By the mean squared distance of all replicas' rows from the mean."""
+        """Return it by the mean squared distance of rows from their mean."""
         real = ops.all(ops.isfinite(x), axis=-1)
         if counted is not None:
             real = real & counted
@@ -185,7 +185,7 @@ class MovingCodes:
         return _SHARPNESS / ops.maximum(spread, _LEAST)
 
     def used(self, idle: Tensor, codes: Tensor, counted: Tensor | None) -> None:
-        """Keep which codes a call has used."""
+        """Store which codes a call has used."""
         groups = self._layer.num_groups
         codes = ops.reshape(codes, (-1, groups))
         uses, _ = uses_and_sums(codes, None, counted, self._layer.num_codes)

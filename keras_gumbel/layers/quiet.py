@@ -1,4 +1,4 @@
-"""What the layers have that draw no noise unless they are asked to."""
+"""Base of the layers that draw no noise unless they are asked to."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from keras_gumbel.ops.penalty import zero_or_nan
 class QuietLayer(SamplingLayer):
     """Base of the layers in which `noise_scale` is 0 by default.
 
-    One that was made with 0 has no noise in its programs, for good.
+    A layer made with 0 never has noise in its programs.
 
     Args:
-        **kwargs: Of `SamplingLayer`.
+        **kwargs: Arguments of `SamplingLayer`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -27,7 +27,7 @@ class QuietLayer(SamplingLayer):
 
     @property
     def noise_scale(self) -> keras.Variable:
-        """The live scale of the noise, a float32 variable."""
+        """Return the live scale of the noise, a float32 variable."""
         return self._live["noise_scale"].variable
 
     @noise_scale.setter
@@ -42,15 +42,15 @@ class QuietLayer(SamplingLayer):
 
     @property
     def resolved_inference(self) -> str:
-        """What it does when not training: `"argmax"` or `"sample"`."""
+        """Return the mode when not training: `"argmax"` or `"sample"`."""
         return "sample" if is_sampling() else self.inference or "argmax"
 
     def _draws(self, training: bool | None) -> bool:
-        """Whether a call draws noise, if there is any."""
+        """Return whether a call draws noise, if there is any."""
         return bool(training) or self.resolved_inference == "sample"
 
     def _unless_noisy(self, output: Any) -> Any:
-        """The output; NaN where the variable was given a scale all the same."""
+        """Return the output; NaN if the variable was given a scale anyway."""
         if self._is_noisy:
             return output
         return output + ops.cast(zero_or_nan(self.noise_scale), output.dtype)

@@ -1,4 +1,4 @@
-"""What a layer has that codes vectors in stages: codebooks, codes, counts."""
+"""Base of the layers that code vectors in stages: codebooks and counts."""
 
 from typing import Any
 
@@ -31,12 +31,12 @@ from keras_gumbel.ops.codebook import (
 )
 from keras_gumbel.ops.nearest_code import nearest_codes
 
-# A vector of this length and less has no direction.
+# A vector of at most this squared length has no direction.
 _SHORTEST = 1e-12
 
 
 class ResidualCodes(QuietLayer):
-    """Base of the layers with codebooks for what earlier stages leave.
+    """Base of the layers whose stages code the rest of earlier ones.
 
     Args:
         num_codes: Positive integer, the codes of each group and stage.
@@ -44,12 +44,12 @@ class ResidualCodes(QuietLayer):
         num_stages: Positive integer.
         distance: `"euclidean"` or `"cosine"`.
         update: `"loss"` or `"ema"`.
-        decay: Of the moving averages, in [0, 1).
+        decay: Decay of the moving averages, in [0, 1).
         init_from_data: Whether codes begin as vectors of the first batches.
         restart_after: Positive integer, or None.
         commitment_weight: Number >= 0, or a schedule.
         embeddings_initializer: Initializer of the codebooks, as one matrix.
-        **kwargs: Of `QuietLayer`.
+        **kwargs: Arguments of `QuietLayer`.
     """
 
     _live_names = (*QuietLayer._live_names, "commitment_weight")
@@ -94,7 +94,7 @@ class ResidualCodes(QuietLayer):
         self._make_metrics()
 
     def _make_metrics(self) -> None:
-        """Of each stage, in the logs of `fit`."""
+        """Make the metrics of each stage, for the logs of `fit`."""
         several = self.num_stages > 1
         ends = [f"_{n + 1}" if several else "" for n in range(self.num_stages)]
         sizes = self.num_groups, self.num_codes
@@ -111,14 +111,14 @@ class ResidualCodes(QuietLayer):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """The weights and what else is no metric's, or cannot be."""
+        """Return the variables, with counts that no metric can hold."""
         counts = (*self.perplexity, *self.usage)
         held = [variable for metric in counts for variable in metric.held]
         return [*super().variables, *held]
 
     @property
     def commitment_weight(self) -> keras.Variable:
-        """The live weight of the commitment loss, a float32 variable."""
+        """Return the live weight of the commitment loss, a float32 variable."""
         return self._live["commitment_weight"].variable
 
     @commitment_weight.setter
@@ -126,13 +126,13 @@ class ResidualCodes(QuietLayer):
         self._live["commitment_weight"].assign(value)
 
     def build(self, inputs_shape: Shape) -> None:
-        """Create the codebooks, and what is kept of each code."""
+        """Create the codebooks, and the state of each code."""
         check_divides(inputs_shape, self.num_groups)
         codes = self.num_stages, self.num_groups, self.num_codes
         dim = (inputs_shape[-1] or 0) // self.num_groups
         rows = self.num_stages * self.num_groups * self.num_codes
 
-        # From a matrix, which every initializer knows.
+        # Start from a matrix, which every initializer supports.
         def codebooks(shape: Shape, dtype: str | None = None) -> Tensor:
             table = self.embeddings_initializer((rows, dim), dtype=dtype)
             return ops.reshape(table, shape)
@@ -155,7 +155,7 @@ class ResidualCodes(QuietLayer):
                 restart_after=self.restart_after,
             )
         if moves and by_loss:
-            # Where Keras trains by values, no call can set what trains.
+            # Where Keras trains by values, no call can set this weight.
             self._shift = state(self, "shift", (*codes, dim), 0.0)
         self._averages = None
         if not by_loss:
@@ -178,15 +178,15 @@ class ResidualCodes(QuietLayer):
         self.built = True
 
     def compute_output_shape(self, inputs_shape: Shape) -> Shape:
-        """The shape of the inputs."""
+        """Return the shape of the inputs."""
         return tuple(inputs_shape)
 
     @property
     def tables(self) -> Tensor:
-        """The codes `(num_stages, num_groups, num_codes, dim / num_groups)`.
+        """Return codes `(num_stages, num_groups, num_codes, dim / num_groups)`.
 
-        As they are chosen, float32: moved codes in their places, and for the
-        cosine distance those of the first stage of length 1.
+        These are the float32 codes that calls choose from: moved codes in
+        their places, and for the cosine distance the first stage at length 1.
         """
         table = ops.convert_to_tensor(self.embeddings)
         table = numerics.widen(table)
@@ -196,7 +196,7 @@ class ResidualCodes(QuietLayer):
         return ops.stack([self._on_sphere(first), *others])
 
     def _vectors(self, inputs: Tensor) -> Tensor:
-        """The inputs as `(rows, num_groups, dim / num_groups)`, wide."""
+        """Return inputs as `(rows, num_groups, dim / num_groups)`, wide."""
         inputs = dense(inputs, "inputs")
         dim = None
         if self.built:
@@ -209,7 +209,7 @@ class ResidualCodes(QuietLayer):
         return self._on_sphere(ops.reshape(x, (-1, self.num_groups, size)))
 
     def _on_sphere(self, x: Tensor) -> Tensor:
-        """Unit vectors of these directions, where those are compared."""
+        """Scale vectors to length 1, for the cosine distance."""
         if self.distance == "euclidean":
             return x
         square = ops.sum(ops.square(x), axis=-1, keepdims=True)
@@ -218,8 +218,8 @@ class ResidualCodes(QuietLayer):
     def encode(self, inputs: Tensor) -> Tensor:
         """Return the nearest codes, int32 `(..., num_stages * num_groups)`.
 
-        Those of one stage after the other; of ties the first. Without noise
-        and without a gradient. -1 for a vector that is not finite.
+        They are in the order of the stages; ties give the first code. There
+        is no noise and no gradient. A non-finite vector gives -1.
         """
         rest, codes = self._vectors(inputs), []
         for table in ops.unstack(self.tables):
@@ -231,9 +231,9 @@ class ResidualCodes(QuietLayer):
     def decode(self, codes: Tensor) -> Tensor:
         """Return the vectors `(..., dim)` of codes as `encode` gives them.
 
-        In the compute dtype, bit for bit the layer's output at inference.
-        Codes of the first stages alone give the sum of these. A code out of
-        range is an error where its value is known, and otherwise gives NaN.
+        They have the compute dtype and equal the layer's output at inference,
+        bit for bit. Codes of only the first stages give their sum. A code out
+        of range is an error if its value is known, and otherwise gives NaN.
         """
         codes = dense(codes, "codes")
         check_codes_of_groups(
@@ -249,25 +249,25 @@ class ResidualCodes(QuietLayer):
         return self._joined(total, lead)
 
     def _some_stages(self, codes: Tensor) -> int:
-        """How many codes a vector has here: of some stages, or of all."""
+        """Return the number of codes per vector: of some stages or all."""
         given = codes.shape[-1] if len(codes.shape) else None
         sizes = [self.num_groups * (n + 1) for n in range(self.num_stages)]
         return given if given in sizes else sizes[-1]
 
     def _joined(self, vectors: Tensor, lead: Shape) -> Tensor:
-        """Rows of groups as vectors of the inputs' shape, in their dtype."""
+        """Return rows of groups in the inputs' shape and compute dtype."""
         dim = self.num_groups * self.embeddings.shape[-1]
         vectors = ops.reshape(vectors, (*lead, dim))
         return ops.cast(vectors, self.compute_dtype)
 
     def _count(self, stage: int, codes: Tensor, counted: Tensor | None) -> None:
-        """Have the metrics of a stage know which codes were chosen."""
+        """Count the chosen codes in the metrics of a stage."""
         counts = histogram(codes, counted, self.num_codes)
         self.perplexity[stage].add(counts)
         self.usage[stage].add(counts)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; the live numbers are weights."""
+        """Return the constructor's arguments; live numbers are weights."""
         return {
             **super().get_config(),
             "num_codes": self.num_codes,

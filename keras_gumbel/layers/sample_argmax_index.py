@@ -31,13 +31,13 @@ class SampleArgmaxIndex(CategoricalLayer):
             `keras.optimizers.schedules.LearningRateSchedule` of the layer's
             training calls, counted from 0. Defaults to `1.0`.
         hard: True for whole indices. Defaults to `False`.
-        axis: Integer, the category axis, which the output is without; or
-            several integers, whose cells are the classes. The output is then
-            without them all, and its last axis has a coordinate of the cell
-            for each integer, in their order. Defaults to `-1`.
+        axis: Integer, the category axis, which the output lacks; or several
+            integers, whose cells are the classes. The output then lacks them
+            all, and its last axis has the coordinates of the cell, in the
+            order of the integers. Defaults to `-1`.
         estimator: Name or object of `keras_gumbel.estimators`, the backward
             rule of hard samples. Defaults to `"st_gumbel"`.
-        inference: What happens when not training. `"argmax"`: the index of
+        inference: Behaviour when not training. `"argmax"`: the index of
             the likeliest class. `"softmax"`: the mean index under the
             noise-free softmax. `"sample"`: a sample as in training. `None`:
             `"argmax"` if hard, else `"softmax"`. Defaults to `None`.
@@ -50,7 +50,7 @@ class SampleArgmaxIndex(CategoricalLayer):
             `keras.random.SeedGenerator` to share one, None to follow
             `keras.utils.set_random_seed`. The stream is saved and restored
             with the weights. Defaults to `None`.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
         logits: Float tensor, unnormalised log-probabilities in nats.
@@ -60,18 +60,17 @@ class SampleArgmaxIndex(CategoricalLayer):
         training: True to sample. False and None are inference.
         mask: Optional bool tensor, Keras's own mask, False where there is
             padding. A mask that ends with `axis` forbids padded classes, and
-            stops here. A mask of earlier axes goes on with the output.
+            stops here. A mask of earlier axes is passed on.
 
     Returns:
-        A float32 tensor of the shape of the logits less `axis` (and with the
-        coordinates last, if it is several), whatever the policy: float16
-        cannot hold an index above 2048. NaN for more than 2**24 classes,
-        where their number is only known when the program runs.
+        A float32 tensor of the logits' shape without `axis` (but with the
+        coordinates last, if it is several), under any policy: float16 cannot
+        hold an index above 2048. If there are more than 2**24 classes, and
+        their number is known only when the program runs, it is NaN.
 
     Gradient:
         The gradient of `GumbelSoftmax`, weighted by the class numbers. It
-        helps only where the order of the classes has a meaning, as that of
-        positions.
+        helps only if the order of the classes has a meaning, as for positions.
 
     Raises:
         ValueError: For a temperature, axis, mask, seed, `inference` or
@@ -95,20 +94,20 @@ class SampleArgmaxIndex(CategoricalLayer):
     _drops_classes = True
 
     def build(self, logits_shape: Shape) -> None:
-        """Check the axis, and that the classes have exact numbers."""
+        """Check the axis, and that float32 holds every index."""
         super().build(logits_shape)
         for axis in self._axes(logits_shape):
             check_index_is_exact(tuple(logits_shape), axis)
 
     def compute_output_shape(self, logits_shape: Shape) -> Shape:
-        """The shape of the logits less the category axes."""
+        """Return the shape of the logits without the category axes."""
         axes = self._axes(logits_shape)
         left = (n for i, n in enumerate(logits_shape) if i not in axes)
         last = () if isinstance(self.axis, int) else (len(axes),)
         return *left, *last
 
     def compute_mask(self, logits: Tensor, previous_mask: Any) -> Any:
-        """The mask as it came; None if it is of an axis that is gone."""
+        """Return the mask unchanged; None if it covers a dropped axis."""
         mask = super().compute_mask(logits, previous_mask)
         gone = mask is not None and len(mask.shape) > min(
             self._axes(logits.shape)
@@ -118,7 +117,7 @@ class SampleArgmaxIndex(CategoricalLayer):
     def compute_output_spec(
         self, logits: Tensor, *args: Any, **kwargs: Any
     ) -> keras.KerasTensor:
-        """Float32 whatever the policy, where Keras would assume its own."""
+        """Return a float32 spec; Keras would assume the policy's dtype."""
         spec = super().compute_output_spec(logits, *args, **kwargs)
         return keras.KerasTensor(spec.shape, self._output_dtype)
 

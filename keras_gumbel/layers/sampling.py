@@ -52,7 +52,7 @@ class SamplingLayer(SavedLayer, ABC):
         temperature: Positive number, or a
             `keras.optimizers.schedules.LearningRateSchedule` of the training
             calls of this layer, counted from 0.
-        inference: What happens when not training, one of `_inference_modes`.
+        inference: Behaviour when not training, one of `_inference_modes`.
         noise_scale: Number >= 0, or a schedule as for the temperature.
         seed: None, an integer, or a `keras.random.SeedGenerator`.
     """
@@ -60,11 +60,11 @@ class SamplingLayer(SavedLayer, ABC):
     # The first argument of `call`.
     _input_name: ClassVar[str] = "inputs"
 
-    # What constructors of this package take; no argument of a user's.
+    # The arguments of this package's constructors, without a user's own.
     _settings: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Note what the constructor takes."""
+        """Record the constructor's arguments."""
         super().__init_subclass__(**kwargs)
         if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
             names = inspect.signature(cls).parameters.keys() - {"kwargs"}
@@ -79,8 +79,8 @@ class SamplingLayer(SavedLayer, ABC):
         seed: int | keras.random.SeedGenerator | None,
         **kwargs: Any,
     ) -> None:
-        # Keras would cast the logits to half precision on the way in, and
-        # what is lost there the float32 inside cannot bring back.
+        # Keras would cast the logits to half precision on the way in; the
+        # float32 inside cannot bring the lost digits back.
         kwargs.setdefault("autocast", False)
         super().__init__(**kwargs)
         check_choice(inference, "inference", self._inference_modes)
@@ -99,9 +99,9 @@ class SamplingLayer(SavedLayer, ABC):
         checkpoint_with(self, stream.KEY, self.seed_generator.state)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Assign to what is live, and keep what programs are traced with."""
+        """Assign live numbers; refuse settings of traced programs."""
         if name in self._live_names:
-            # By the property alone. Keras would first make a weight of a
+            # Use only the property: Keras would first make a weight of a
             # variable, and TensorFlow a part of its checkpoints.
             object.__setattr__(self, name, value)
             return
@@ -117,7 +117,7 @@ class SamplingLayer(SavedLayer, ABC):
         *,
         is_weight: bool = True,
     ) -> None:
-        """A number that may change as the model trains: see `LiveScalar`."""
+        """Add a `LiveScalar`: a number that may change as the model trains."""
         live = LiveScalar.of(name, value, check)
         make = self.add_weight if is_weight else self._add_variable
         initial = keras.initializers.Constant(live.initial)
@@ -130,13 +130,13 @@ class SamplingLayer(SavedLayer, ABC):
             )
 
     def _add_variable(self, **settings: Any) -> keras.Variable:
-        """As `add_weight`, of what is no weight."""
+        """Add a variable that is not a weight."""
         with keras.name_scope(self.name):
             return keras.Variable(**settings)
 
     @property
     def temperature(self) -> keras.Variable:
-        """The live temperature: a float32 variable, saved with the weights.
+        """Return the live temperature, a float32 variable saved as a weight.
 
         Assigning a number to it, by `layer.temperature = 0.5` or by
         `layer.temperature.assign(0.5)`, retraces nothing.
@@ -149,10 +149,10 @@ class SamplingLayer(SavedLayer, ABC):
 
     @property
     def noise_scale(self) -> keras.Variable:
-        """The live scale of the noise, a float32 variable.
+        """Return the live scale of the noise, a float32 variable.
 
-        Assignable as the temperature is, and saved. It is in `variables`, as
-        the stream of noise is, and not in `weights`.
+        It is assignable like the temperature, and saved. Like the stream of
+        noise, it is in `variables` but not in `weights`.
         """
         return self._live["noise_scale"].variable
 
@@ -161,7 +161,7 @@ class SamplingLayer(SavedLayer, ABC):
         self._live["noise_scale"].assign(value)
 
     def _init_estimator(self, estimator: str | Estimator) -> None:
-        """The backward rule of hard samples, and what it follows."""
+        """Set the backward rule of hard samples, and its schedule if any."""
         rule = estimators.get(estimator)
         check_can_be_saved(rule)
         self.estimator: Any = rule
@@ -171,7 +171,7 @@ class SamplingLayer(SavedLayer, ABC):
 
     @property
     def current_estimator(self) -> Estimator:
-        """The estimator, with a number where it follows a schedule."""
+        """Return the estimator, with a number in place of a schedule."""
         live = self._live.get(_OF_RULE)
         return (
             self.estimator if live is None else self.estimator.at(live.variable)
@@ -180,11 +180,11 @@ class SamplingLayer(SavedLayer, ABC):
     def _add_penalty(
         self, name: str, penalty: Callable[[], Tensor], instead: str
     ) -> Tensor | None:
-        """Add the loss `penalty()`, of which `name` is the weight.
+        """Add the loss `penalty()` with the weight `name`.
 
-        Inside a loop of another layer there is none, and the weight must be
-        0. What this returns then is to be added to the output: 0, or NaN if
-        the weight has been changed since.
+        Inside a loop of another layer it adds none, and the weight must be 0.
+        The caller then adds the result to the output: 0, or NaN if the weight
+        has changed since.
         """
         live = self._live[name]
         if not is_in_inner_graph():
@@ -197,25 +197,25 @@ class SamplingLayer(SavedLayer, ABC):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """The weights, the stream, and the scale of the noise."""
+        """Return the weights, the stream, and the scale of the noise."""
         return [*super().variables, self.noise_scale]
 
     @property
     def temperature_schedule(self) -> LearningRateSchedule | None:
-        """The schedule that the temperature follows, or None."""
+        """Return the schedule that the temperature follows, or None."""
         return self._live["temperature"].schedule
 
     @property
     @abstractmethod
     def _inference_modes(self) -> tuple[str | None, ...]:
-        """The values that `inference` may have."""
+        """Return the values that `inference` may have."""
 
     def current_temperature(
         self, override: Tensor | None, training: bool | None
     ) -> Tensor:
-        """The temperature of this call; a training call counts as a step.
+        """Return the temperature of this call; count a training call.
 
-        Whatever else follows a schedule is set then, too.
+        A training call also sets all other numbers that follow a schedule.
         """
         if training and self._iterations is not None:
             step = fetch_and_add(self._iterations, 1)
@@ -224,22 +224,22 @@ class SamplingLayer(SavedLayer, ABC):
         return self.temperature if override is None else override
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the layer, of dense tensors.
+        """Call the layer on dense tensors.
 
-        Keras would read a variable in the dtype that a layer around computes
-        in: a temperature that is learned may be no number of half precision.
+        Variables are passed uncast: Keras would cast them to the dtype of an
+        enclosing layer, and half precision may not hold a learned temperature.
         """
-        # Before Keras builds it for a shape that no dense tensor has.
+        # Check before Keras builds the layer for a ragged or sparse shape.
         check_dense(self._input_of(args, kwargs), self._input_name)
         check_can_follow(kwargs.get("temperature"), args)
         named = {name: as_it_is(x) for name, x in kwargs.items()}
         return super().__call__(*map(as_it_is, args), **named)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-        """Shape and dtype of a symbolic call, which raises what any does."""
+        """Return the spec of a symbolic call; raise what any call raises."""
         inputs = self._input_of(args, kwargs)
-        # Of floats alone `build` has seen all; what is with them, and integers,
-        # Keras would not look at before the model runs.
+        # `build` has checked floats without other arguments. Keras would check
+        # other arguments, and integers, only when the model runs.
         alone = all(
             x is inputs or x is None or isinstance(x, bool)
             for x in (*args, *kwargs.values())
@@ -253,19 +253,19 @@ class SamplingLayer(SavedLayer, ABC):
         return args[0] if args else kwargs.get(self._input_name)
 
     def add_loss(self, loss: Tensor) -> None:
-        """Add a loss, once and with its gradient in a block of `remat` too."""
+        """Add a loss; in a block of `remat` too, once and with its gradient."""
         hand_on(super().add_loss, loss)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The layer of such a configuration, of which nothing is missing."""
+        """Make the layer of a configuration that misses no argument."""
         check_config(cls, config)
         layer = super().from_config(config)
         check_is_whole(layer, config)
         return layer
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; the live temperature is a weight."""
+        """Return the constructor's arguments; live numbers are weights."""
         return {
             **super().get_config(),
             "temperature": self._live["temperature"].config(),

@@ -1,4 +1,4 @@
-"""What is in the files of a layer: live numbers and the stream, by name."""
+"""The files of a layer: live numbers and the stream, by name."""
 
 from typing import Any, ClassVar
 
@@ -12,10 +12,9 @@ from keras_gumbel.ops.checkpoints import state_of
 
 
 class SavedLayer(keras.Layer):
-    """Base of the layers whose files name what is live, and the stream."""
+    """Base of the layers whose files name live numbers and the stream."""
 
-    # In the order in which files of version 0.1 have them; the noise scale
-    # was none then.
+    # In the order of files of version 0.1, where the noise scale was not live.
     _live_names: ClassVar[tuple[str, ...]] = ("temperature", "noise_scale")
 
     _live: dict[str, LiveScalar]
@@ -24,7 +23,7 @@ class SavedLayer(keras.Layer):
     seed_generator: keras.random.SeedGenerator
 
     def _stored_weights(self) -> dict[str, keras.Variable]:
-        """The weights by the keys that they have in a file, in order."""
+        """Return the weights by their keys in a file, in order."""
         in_order: dict[str, keras.Variable] = {}
         super().save_own_variables(in_order)
         weights = list(in_order.values())
@@ -34,7 +33,7 @@ class SavedLayer(keras.Layer):
         return dict(zip(stored.keys(weights, names), weights, strict=True))
 
     def _named_states(self) -> dict[str, keras.Variable]:
-        """Weights that files of earlier versions are without, by name."""
+        """Return weights that files of earlier versions lack, by name."""
         return {}
 
     def save_own_variables(self, store: Any) -> None:
@@ -47,8 +46,8 @@ class SavedLayer(keras.Layer):
     def load_own_variables(self, store: Any) -> None:
         """Load the weights, and continue the stream where it was.
 
-        A live scalar that the file is without stays as it is, and one that
-        the layer is without is left out. So is the count of training calls.
+        A live scalar that the file lacks stays as it is; one that the layer
+        lacks is left out. The same holds for the count of training calls.
         """
         # Keras hands over a dict-like object that can only list its keys.
         found = {key: store[key] for key in list(store.keys())}

@@ -1,4 +1,4 @@
-"""What a layer draws with where a model is given its noise, or a seed."""
+"""The noise of a layer whose model is given noise or a seed."""
 
 from typing import Any
 
@@ -22,13 +22,13 @@ _BY_NOISE = {StraightThroughGumbel.forward, GumbelRao.forward}
 
 
 def noise(layer: Any, like: Tensor, law: str = "gumbel") -> Tensor | None:
-    """The noise for this draw, or None where the layer is to draw its own.
+    """Return the noise for this draw, or None if the layer draws its own.
 
     Args:
         layer: The layer.
-        like: What is perturbed.
-        law: That of the noise, of which a key is told: `"gumbel"`,
-            `"logistic"`, or `"uniform"` between -1/2 and 1/2.
+        like: The tensor to perturb.
+        law: Distribution of the noise from a key: `"gumbel"`, `"logistic"`,
+            or `"uniform"` between -1/2 and 1/2.
     """
     key = _tracing.given_key(layer)
     if key is None:
@@ -39,10 +39,9 @@ def noise(layer: Any, like: Tensor, law: str = "gumbel") -> Tensor | None:
 def chosen(
     layer: Any, rule: Estimator, logits: Tensor, axis: int
 ) -> Tensor | None:
-    """The logits with every class forbidden but one, that `rule` draws.
+    """Return logits that forbid every class but the one `rule` draws.
 
-    None where the layer is to draw its own, and where noise is what it draws
-    with.
+    None if the layer draws its own, or draws with noise.
     """
     if not _tracing.has_keys():
         return None
@@ -55,9 +54,9 @@ def chosen(
 
 
 def perturbed(layer: Any, rule: Estimator, logits: Tensor) -> Tensor | None:
-    """The logits of which what is drawn is the likeliest, by `rule`.
+    """Return logits whose likeliest class is the one `rule` draws.
 
-    None where the layer is to draw its own.
+    None if the layer draws its own.
     """
     known = chosen(layer, rule, logits, -1)
     if known is not None:

@@ -1,4 +1,4 @@
-"""Under which keys a layer's variables are in a file."""
+"""The keys of a layer's variables in a file."""
 
 import itertools
 from collections.abc import Collection, Iterable
@@ -13,11 +13,11 @@ NOISE_SCALE = "noise_scale"
 
 
 def keys(weights: Iterable[keras.Variable], names: dict[int, str]) -> list[str]:
-    """A name for each of `weights` that has one, the others numbered.
+    """Return the names of `weights`, and numbers for those without one.
 
     Args:
-        weights: In Keras's order.
-        names: Of live scalars, by the variable's id.
+        weights: Weights in Keras's order.
+        names: Names of live scalars, by variable id.
     """
     count = itertools.count()
     return [names.get(id(one)) or str(next(count)) for one in weights]
@@ -30,13 +30,13 @@ def named(
 ) -> dict[str, Any]:
     """Return the contents of a file, by today's keys.
 
-    Version 0.1 numbered live scalars among the other weights. Where these are
-    those of the layer, the order tells which is which. Otherwise the kinds
+    Version 0.1 numbered live scalars among the other weights. If all match
+    the layer's weights, the order tells which is which. Otherwise the kinds
     do: a count is an integer, and live scalars have no shape.
 
     Args:
-        stored: What the file holds.
-        weights: The layer's, by key, in Keras's order.
+        stored: The contents of the file.
+        weights: The layer's weights, by key, in Keras's order.
         scalars: Names of the live scalars of such a layer, in that order.
     """
     if not all(key.isdecimal() for key in stored):
@@ -62,8 +62,8 @@ def numbered(
 ) -> dict[str, Any]:
     """Return the contents of a file, as Keras numbers the layer's weights.
 
-    An optional one that is missing is as it was; one that the layer is
-    without is left out.
+    A missing optional weight stays as it is; one that the layer lacks is
+    left out.
     """
     check_stored(stored, weights, optional)
     return {

@@ -13,19 +13,18 @@ from keras_gumbel.ops.checkpoints import (
     stream,
 )
 
-# Under this name it is stored beside the weights.
+# The name of the stream in files, beside the weights.
 KEY = "seed_generator_state"
-# And this is said of a generator in a configuration.
+# The name of a flag beside a generator in a configuration.
 _APART = "is_set_apart"
 
 
 def given(seed: Any, name: str) -> Any:
     """Return the seed of a layer of that `name`, as given or from its file.
 
-    In a file of Keras's a generator may be shared with other layers, and stays
-    so. Copied one by one, as by `clone_model`, layers know nothing of each
-    other: each gets one of its own, that its name sets apart from those
-    which began alike.
+    Layers of a Keras file may share a generator, and still share it when
+    loaded. Layers that are copied one by one, as by `clone_model`, cannot:
+    each gets a generator of its own, which its name sets apart from the others.
     """
     found = deserialized(seed)
     check_seed(found)
@@ -35,7 +34,7 @@ def given(seed: Any, name: str) -> Any:
 
 
 def generator(seed: Any) -> keras.random.SeedGenerator:
-    """The generator itself, or one of a seed."""
+    """Return the generator itself, or one of a seed."""
     if isinstance(seed, keras.random.SeedGenerator):
         return seed
     return stream(None if seed is None else int(seed))
@@ -47,7 +46,7 @@ def config(seed: Any) -> Any:
         return seed
     serialize = keras.saving.serialize_keras_object
     serialize(seed)
-    # Keras says that an object is shared from the second time on.
+    # Keras marks an object as shared from the second time on.
     found = serialize(seed)
     apart = is_set_apart(seed) or not shares_objects()
     return {**found, _APART: apart}

@@ -33,54 +33,55 @@ class VectorQuantizer(LearningCodes):
 
         code = argmin_k |x - c_k|**2,  output = c_code
 
-    With groups, each codes an equal part of the vector by a codebook of its
-    own. With stages, each codes what the ones before have left, and the
-    output is the sum: the error falls from stage to stage, and the codes of
-    one vector are a coarse-to-fine identifier.
+    With groups, each group codes an equal part of the vector by a codebook of
+    its own. With stages, each stage codes the rest of the stages before, and
+    the output is the sum: the error falls from stage to stage, and the codes
+    of one vector are a coarse-to-fine identifier.
 
-    A code begins as a vector of the first batches. One that no vector was
-    nearest to for `restart_after` training calls is moved onto a vector of
-    the batch. Without the two, most codes of a large codebook are never used.
+    A code begins as a vector of the first batches. If it was nearest to no
+    vector for `restart_after` training calls, it moves onto a vector of the
+    batch. Without both, most codes of a large codebook are never used.
 
     Args:
         num_codes: Positive integer, the codes of each group and stage.
         num_groups: Positive integer that divides the size of the vectors.
             Defaults to `1`.
         num_stages: Positive integer. Defaults to `1`.
-        temperature: Positive number or schedule, of the estimator's backward
+        temperature: Positive number or schedule, for the estimator's backward
             rule. Defaults to `1.0`.
         noise_scale: Number >= 0 or schedule. Above 0, training draws the code
-            from softmax(-|x - c_k|**2 / noise_scale). A layer made with 0 has
-            no noise for good, and stores nothing of the size
+            from softmax(-|x - c_k|**2 / noise_scale). A layer made with 0
+            never has noise, and stores nothing of the size
             (rows, num_codes). Defaults to `0.0`.
         estimator: An estimator for the gradient to the inputs (and, through
             the output, to the codes), as for `GumbelSoftmax`; `None` for the
-            identity, which is VQ-VAE's. Defaults to `None`.
+            identity, as in VQ-VAE. Defaults to `None`.
         distance: `"euclidean"`, or `"cosine"`: inputs and codes are then
-            scaled to length 1 (in each group), the output of one stage too;
-            later stages code what is left of that by its distance. Defaults
+            scaled to length 1 (in each group), and so is the output of one
+            stage; later stages code the rest by euclidean distance. Defaults
             to `"euclidean"`.
         update: How codes learn: `"ema"`, by moving averages (below), or
             `"loss"`, by the loss |sg(x) - c|**2 and the optimizer. Defaults
             to `"ema"`.
-        commitment_weight: Number >= 0 or schedule, of the loss
-            |x - sg(c)|**2, which is a mean over vectors and their entries and
-            a sum over stages. Defaults to `0.25`.
-        decay: Number in [0, 1), of the moving averages. Defaults to `0.99`.
+        commitment_weight: Number >= 0 or schedule, the weight of the loss
+            |x - sg(c)|**2, a mean over vectors and their entries and a sum
+            over stages. Defaults to `0.25`.
+        decay: Number in [0, 1), the decay of the moving averages. Defaults to
+            `0.99`.
         init_from_data: Whether codes begin as vectors of the first batches.
             Defaults to `True`.
         restart_after: Positive integer, the training calls that a code may go
             unused, or None. Defaults to `50`.
-        stage_dropout: Number in [0, 1], the probability with which an
-            example, in training, goes through a random number of stages
-            only, each number from 1 on being as likely. Defaults to `0.0`.
+        stage_dropout: Number in [0, 1], the probability that an example, in
+            training, passes only a random number of stages, uniform from 1 to
+            `num_stages`. Defaults to `0.0`.
         embeddings_initializer: Initializer of the codebooks, given the shape
             `(num_stages * num_groups * num_codes, dim / num_groups)`.
             Defaults to `"uniform"`.
         inference: `"argmax"`, which `None` means, for the nearest code, or
             `"sample"`. Defaults to `None`.
         seed: As for `GumbelSoftmax`. Defaults to `None`.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, ...
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, ...
 
     Call arguments:
         inputs: Float tensor `(..., dim)`.
@@ -96,8 +97,8 @@ class VectorQuantizer(LearningCodes):
 
     Attributes:
         embeddings: `(num_stages, num_groups, num_codes, dim / num_groups)`.
-            By `"loss"` it is the part of the codes that trains.
-        tables: The codes as they are chosen, in that shape.
+            With `update="loss"` it is the part of the codes that trains.
+        tables: The codes that calls choose from, in that shape.
         commitment_weight: The live weight of the loss, a float32 variable.
         perplexity: A Keras metric for each stage, the effective number of
             codes in use, in the logs as `<name>_perplexity`, with `_1`,
@@ -113,9 +114,10 @@ class VectorQuantizer(LearningCodes):
     restarts together: their codebooks stay identical.
 
     Gradient:
-        To the inputs by the identity: as if nothing had been coded. Biased.
-        By an estimator, in training: as of the sampled one-hot times the
-        codebook, from the logits -|x - c_k|**2. The losses have their own.
+        Without an estimator, the inputs get the gradient of the identity, as
+        if nothing had been coded: biased. With one, in training, it is the
+        gradient of the sampled one-hot times the codebook, from the logits
+        -|x - c_k|**2. The losses have their own gradients.
 
     Raises:
         ValueError: For an argument out of range; for inputs that groups do
@@ -193,7 +195,7 @@ class VectorQuantizer(LearningCodes):
         training: bool | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Give the codes' vectors; learn the codebooks when training."""
+        """Return the codes' vectors; learn the codebooks when training."""
         check_precision(self.name, self.compute_dtype)
         is_inside = is_in_inner_graph()
         learns = bool(training) and self.trainable
@@ -246,10 +248,10 @@ class VectorQuantizer(LearningCodes):
         temperature: Tensor,
         training: bool | None,
     ) -> tuple[Tensor, Tensor]:
-        """The rows of codes `(rows, groups)`, and these."""
+        """Return the codes' vectors, and the codes `(rows, groups)`."""
         draws = self._draws(training)
         if self.estimator is None:
-            # The sample alone: the gradient goes another way.
+            # The gradient takes another way than through the sample.
             rest, table = ops.stop_gradient(rest), ops.stop_gradient(table)
         if not self._is_noisy and (self.estimator is None or not draws):
             codes = nearest_codes(rest, table)
@@ -273,7 +275,7 @@ class VectorQuantizer(LearningCodes):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; the live numbers are weights."""
+        """Return the constructor's arguments; live numbers are weights."""
         rule = self.estimator
         return {
             **super().get_config(),
@@ -281,12 +283,12 @@ class VectorQuantizer(LearningCodes):
         }
 
 
-# Without an estimator a sample takes one random number a row.
+# Without an estimator a sample takes one random number per row.
 _ONE_NUMBER = estimators.StraightThrough()
 
 
 def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """Where both are True; None is True everywhere."""
+    """Return where both are True; None is True everywhere."""
     if a is None or b is None:
         return b if a is None else a
     return a & b

@@ -6,7 +6,7 @@ from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel._validation import check_prior_of_gates, dense, gate_arguments
 
-# Below it exp(-s) - 1 + s is summed as a series, of this many terms.
+# Below `_SMALL`, exp(-s) - 1 + s is summed as a series of `_TERMS` terms.
 _SMALL, _TERMS = 0.25, 14
 
 
@@ -18,20 +18,20 @@ def bernoulli_kl(logits: Tensor, prior_logits: Tensor | None = None) -> Tensor:
         q = sigmoid(logits),  p = sigmoid(prior_logits), or 1 / 2
 
     Each entry is a gate of its own, as in `GumbelSigmoid`: sum over the
-    gates of an example for the term of an ELBO. Hard gates keep the bound
-    with it; relaxed ones do not, as for `categorical_kl`.
+    gates of an example for the term of an ELBO. With hard gates the ELBO
+    stays a bound; with relaxed gates it does not, as for `categorical_kl`.
 
-    Small divergences keep all their digits. Computed in float32, whatever
-    the dtype of the logits; in float64 for float64.
+    Small divergences keep all their digits. It is computed in float32,
+    whatever the dtype of the logits; in float64 for float64.
 
     Args:
         logits: Float tensor, log-odds in nats: log(q / (1 - q)). -inf is a
             gate that is certainly 0, and +inf one that is certainly 1.
         prior_logits: Optional float tensor that broadcasts to the logits.
-            Where the prior is certain and the gate is not the same, the
-            divergence is +inf; where both are certain of the same, 0. (To
-            leave out a gate, padding, give both -inf.) `None`: 1 / 2 for
-            every gate. Defaults to `None`.
+            If the prior is certain and the gate differs, the divergence is
+            +inf; if both are certain of the same state, it is 0. (To leave
+            out a padded gate, set both to -inf.) `None`: 1 / 2 for every
+            gate. Defaults to `None`.
 
     Returns:
         A tensor of the shape of `logits`. A logit of NaN gives NaN.
@@ -42,7 +42,7 @@ def bernoulli_kl(logits: Tensor, prior_logits: Tensor | None = None) -> Tensor:
     Raises:
         ValueError: For a prior that does not fit.
         TypeError: For logits that are not floats, and for the inputs of a
-            Functional model, which are no tensors yet: call it in a layer.
+            Functional model, which are not tensors yet: call it in a layer.
 
     Example:
 
@@ -67,24 +67,25 @@ def bernoulli_kl(logits: Tensor, prior_logits: Tensor | None = None) -> Tensor:
 
 
 def _bernoulli_kl(x: Tensor, y: Tensor) -> tuple[Tensor]:
-    """The divergence of gates of logits `x` from those of `y`, one shape."""
+    """Return the divergence of gates of logits `x` from gates of `y`."""
     certain, never = ops.isinf(x), ops.isinf(y)
     safe, prior = ops.where(certain, 0.0, x), ops.where(never, 0.0, y)
-    # Mirrored, so that the prior is the lower of the two.
+    # Mirror both, so that the prior is the lower of the two.
     lower = safe >= prior
     mirrored = (ops.where(lower, z, -z) for z in (safe, prior))
     kl = _of_lower_prior(*mirrored)
     toward = ops.where(x > 0, -prior, prior)
     kl = ops.where(certain, ops.softplus(toward), kl)
-    # NaN shows beside a prior that is certain, too.
+    # A certain prior must not hide a NaN.
     ruled_out = ops.where(ops.isnan(x), x, float("inf"))
     return (ops.where(never, ops.where(x == y, 0.0, ruled_out), kl),)
 
 
 def _of_lower_prior(x: Tensor, y: Tensor) -> Tensor:
-    """q (a - 1 + e**-a) + (1 - p) (1 - (1 + b) e**-b), of finite x >= y.
+    """Return q (a - 1 + e**-a) + (1 - p) (1 - (1 + b) e**-b).
 
-    With a = log(q / p) and b = log((1 - p) / (1 - q)), both at least 0.
+    Here x >= y are finite, and a = log(q / p) and b = log((1 - p) / (1 - q))
+    are at least 0.
     """
     near = x - y < 1.0
     rise = ops.expm1(ops.where(near, x - y, 0.0))
@@ -98,7 +99,7 @@ def _of_lower_prior(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _excess(s: Tensor) -> Tensor:
-    """exp(-s) - 1 + s of s >= 0, with all its digits."""
+    """Return exp(-s) - 1 + s of s >= 0, with all its digits."""
     small = backend.minimum(s, _SMALL)
     series = ops.ones_like(s)
     for k in range(_TERMS, 2, -1):
@@ -109,11 +110,11 @@ def _excess(s: Tensor) -> Tensor:
 
 
 def _bernoulli_kl_vjp(d_kl: Tensor, x: Tensor, y: Tensor) -> Tensors:
-    """q (1 - q) (x - y), and p - q as a product, by which it keeps digits."""
+    """Return q (1 - q) (x - y), and p - q as a product, to keep its digits."""
     certain, never = ops.isinf(x), ops.isinf(y)
     safe, prior = ops.where(certain, 0.0, x), ops.where(never, 0.0, y)
     slope = ops.sigmoid(safe) * ops.sigmoid(-safe)
-    # Where it is 0, the difference may be infinite.
+    # If the slope is 0, the difference may be infinite.
     dx = slope * ops.where(slope == 0.0, 0.0, safe - prior)
     lower = safe >= prior
     q, p = (ops.where(lower, z, -z) for z in (safe, prior))

@@ -17,26 +17,26 @@ def categorical_kl(
 ) -> Tensor:
     """Return the divergence of a categorical distribution from its prior.
 
-    In nats, as the KL term of an ELBO with discrete latents:
+    It is the KL term of an ELBO with discrete latents, in nats:
 
         KL(q || p) = sum_k q_k log(q_k / p_k)
         q = softmax(logits),  p = softmax(prior_logits), or 1 / K
 
     With hard samples the ELBO stays a bound. With relaxed samples it does not:
-    use the divergence between the relaxed distributions of
-    `keras_gumbel.distributions` there.
+    then use the divergence between the relaxed distributions of
+    `keras_gumbel.distributions`.
 
-    Computed as sum_k (q_k log(q_k / p_k) - q_k + p_k), in which no term is
+    It is computed as sum_k (q_k log(q_k / p_k) - q_k + p_k), where no term is
     negative, so that small divergences keep their digits; in float32, or
     float64 for float64 logits.
 
     Args:
         logits: Float tensor, unnormalised log-probabilities in nats. -inf
-            forbids a class, which then adds 0 to the divergence. A row in
-            which all are forbidden, padding, gives 0.
+            forbids a class, which then adds 0 to the divergence. A padded
+            row, with all classes forbidden, gives 0.
         prior_logits: Optional float tensor that broadcasts to the logits,
-            with all K classes along `axis`. Where it forbids a class that
-            the logits do not, the divergence is +inf. `None`: the uniform
+            with all K classes along `axis`. If it forbids a class that the
+            logits allow, the divergence is +inf. `None`: the uniform
             prior over all K classes. Defaults to `None`.
         axis: Integer, the category axis. Defaults to `-1`.
 
@@ -50,7 +50,7 @@ def categorical_kl(
     Raises:
         ValueError: For an axis out of range or a prior that does not fit.
         TypeError: For logits that are not floats, and for the inputs of a
-            Functional model, which are no tensors yet: call it in a layer.
+            Functional model, which are not tensors yet: call it in a layer.
 
     Example:
 
@@ -78,7 +78,7 @@ def categorical_kl(
     possible, foreseen = wide != numerics.FORBIDDEN, prior != numerics.FORBIDDEN
     both = ops.logical_and(possible, foreseen)
     ratio = ops.where(both, log_q - log_p, 0.0)
-    # p is what is left of a term without q, and 0 where p is forbidden.
+    # A term without q is p, which is 0 where the prior forbids the class.
     kl = ops.sum(ops.where(both, _terms(q, p, ratio), p), axis=axis)
     # The shorter formula has the same gradient.
     kl = backend.straight_through(kl, ops.sum(q * ratio, axis=axis))
@@ -89,10 +89,10 @@ def categorical_kl(
 
 
 def _terms(q: Tensor, p: Tensor, ratio: Tensor) -> Tensor:
-    """q * ratio - q + p, where ratio is log(q / p); none is negative."""
+    """Return q * ratio - q + p, where ratio is log(q / p); never negative."""
     above = ratio >= 0
     size = ops.where(above, ratio, -ratio)
-    # Of q where that is the larger, of p otherwise: nothing overflows.
+    # Multiples of the larger of q and p, so that nothing overflows.
     rest = ops.expm1(-size)
     of_q, of_p = size + rest, -rest - size * (1.0 + rest)
     return ops.where(above, q, p) * ops.where(above, of_q, of_p)

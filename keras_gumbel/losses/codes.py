@@ -1,4 +1,4 @@
-"""Terms that keep codes in use."""
+"""Loss terms that keep codes in use."""
 
 from keras import ops
 
@@ -13,15 +13,15 @@ def diversity_loss(logits: Tensor, mask: Tensor | None = None) -> Tensor:
 
         1 - exp(H(p)) / K,  p = mean of softmax(logits) over the batch
 
-    Least, 0, where all K codes are as likely over the batch, however sure
-    each row is of its own. Of several groups it is the mean. The batch is
-    that of all replicas. wav2vec 2.0 maximises the entropy itself in its
-    equation 4; this is the form in which its authors trained.
+    It is 0, the least, if all K codes are equally likely over the batch,
+    however certain each row is. Several groups are averaged. The batch spans
+    all replicas. wav2vec 2.0 maximises the entropy itself in its equation 4;
+    its authors trained with the form used here.
 
     Args:
         logits: Float tensor `(..., num_groups, num_codes)`, in nats; -inf
             forbids a code.
-        mask: Optional bool tensor `(...)`, False for what is left out.
+        mask: Optional bool tensor `(...)`, False for positions to leave out.
 
     Returns:
         A float32 scalar in [0, 1).
@@ -43,7 +43,7 @@ def diversity_loss(logits: Tensor, mask: Tensor | None = None) -> Tensor:
     logits = dense(logits, "logits")
     groups, codes = logits.shape[-2:]
     x = ops.cast(ops.reshape(logits, (-1, groups, codes)), "float32")
-    # A row without a code that is allowed is none.
+    # A row that allows no code does not count.
     real = ops.any(x > numerics.FORBIDDEN, axis=(1, 2))
     if mask is not None:
         real = real & ops.reshape(dense(mask, "mask"), (-1,))
@@ -58,31 +58,31 @@ def diversity_loss(logits: Tensor, mask: Tensor | None = None) -> Tensor:
     return 1.0 - ops.mean(ops.exp(entropy)) / codes
 
 
-# Bits whose codes are counted together: 2**8 of them.
+# The number of bits whose codes are counted together, 2**8 codes.
 _BITS_TOGETHER = 8
 
 
 def bit_entropy_gap(logits: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return how far bits are from being sure, and codes from equal use.
+    """Return how far bits are from certain, and codes from equal use.
 
         mean of H(q)  -  H(mean of q),  in nats
 
-    The first term is the sum over bits of the entropy of Bernoulli(sigmoid(
-    logits)): least where every bit is certain. The second is the entropy of
-    the codes in the batch, of all replicas: largest where all are used
-    alike. It is computed of 8 bits at a time and summed, exact for up to 8
-    bits, and above that an upper bound.
+    The first term is the entropy of Bernoulli(sigmoid(logits)), summed over
+    bits: least if every bit is certain. The second is the entropy of the
+    codes in the batch of all replicas: largest if all codes are used alike.
+    It is summed over parts of 8 bits: exact for up to 8 bits, and an upper
+    bound above that.
 
     Args:
         logits: Float tensor `(..., bits)`.
-        mask: Optional bool tensor `(...)`, False for what is left out.
+        mask: Optional bool tensor `(...)`, False for positions to leave out.
 
     Returns:
-        A float32 scalar, between -bits log 2 and bits log 2; 0 where nothing
-        is left.
+        A float32 scalar, between -bits log 2 and bits log 2; 0 if the mask
+        leaves nothing.
 
     Gradient:
-        Exact for what is computed.
+        Exact for the computed value.
 
     Example:
 
@@ -101,12 +101,12 @@ def bit_entropy_gap(logits: Tensor, mask: Tensor | None = None) -> Tensor:
     weight = ops.ones(ops.shape(x)[:1], "float32")
     if mask is not None:
         mask = ops.reshape(dense(mask, "mask"), (-1,))
-        # What is masked may be anything, NaN too.
+        # Masked entries may be anything, even NaN.
         x = ops.where(mask[:, None], x, 0.0)
         weight = ops.cast(mask, "float32")
     total = ops.sum(weight)
     weight = weight / ops.maximum(total, 1.0)
-    # H = softplus(-x) + (1 - p) x, of which no term is large.
+    # H = softplus(-x) + (1 - p) x, where no term is large.
     entropy = ops.softplus(-x) + ops.sigmoid(-x) * x
     sure = ops.sum(weight * ops.sum(entropy, axis=-1))
     both = ops.log_sigmoid(ops.stack([-x, x], axis=-1))

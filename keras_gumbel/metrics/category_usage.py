@@ -1,4 +1,4 @@
-"""Which share of the codes is in use."""
+"""The share of the codes in use."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class CategoryUsage(CodeCounts):
     last reset, over all replicas.
 
     Give it codes or one-hot rows. A relaxed row gives every code a share,
-    however small, so that from such rows the usage is 1 at once.
+    however small, so that such rows make the usage 1 at once.
 
     In a model it belongs to the layer that makes the codes, as
     `CodePerplexity` shows.
@@ -27,9 +27,9 @@ class CategoryUsage(CodeCounts):
     Args:
         num_codes: Positive integer, the size of the codebook.
         name: String, in the logs. Defaults to `"category_usage"`.
-        dtype: Of the result; `None` is `keras.config.floatx()`, and float32
-            where that is a half. (Of a float16 that cannot hold `num_codes`
-            it is float32, too.) Defaults to `None`.
+        dtype: Dtype of the result; `None` is `keras.config.floatx()`, or
+            float32 if that is a half. (A float16 that cannot hold `num_codes`
+            becomes float32, too.) Defaults to `None`.
 
     Call arguments:
         codes: Integer codes, or rows of floats `(..., num_codes)`.
@@ -40,8 +40,8 @@ class CategoryUsage(CodeCounts):
         A scalar tensor.
 
     Raises:
-        ValueError: As `CodePerplexity`, and NaN where that gives NaN.
-        TypeError: As `CodePerplexity`.
+        ValueError: As for `CodePerplexity`; NaN where that gives NaN.
+        TypeError: As for `CodePerplexity`.
 
     Example:
 

@@ -27,7 +27,7 @@ _WIDE = ("uint32", "int64", "uint64")
 
 
 def _of_codes_alone(update_state: Callable[..., None]) -> Callable[..., None]:
-    """An `update_state` that says what to do where `compile` calls it."""
+    """Have `update_state` say what to do if `compile` calls it."""
 
     @functools.wraps(update_state)
     def update(self: "CodeCounts", *args: Any, **kwargs: Any) -> None:
@@ -45,15 +45,15 @@ class CodeCounts(keras.Metric, ABC):
     Args:
         num_codes: Positive integer.
         name: String.
-        dtype: Of the result.
+        dtype: Dtype of the result.
     """
 
     def __init__(self, num_codes: int, name: str, dtype: Any) -> None:
         check_integer(num_codes, "num_codes", minimum=1)
         super().__init__(name=name, dtype=dtype or _default_dtype())
         self.num_codes = int(num_codes)
-        # Float32 would stop counting at 2**24, float64 does at 2**53; where
-        # there is no float64, what a sum has lost is kept beside it.
+        # Float32 would stop counting at 2**24, float64 does at 2**53; without
+        # float64, another variable holds the digits that a sum loses.
         self._counts = self._zeros("counts")
         exact = backend.widest_float() == "float64"
         self._lost = None if exact else self._zeros("lost")
@@ -66,25 +66,25 @@ class CodeCounts(keras.Metric, ABC):
         )
 
     def be_held(self) -> None:
-        """Have `held` be what a layer holds that counts in its `call`.
+        """Put the counts in `held`, for a layer that counts in its `call`.
 
-        Where Keras trains by values, it has those of a layer's variables
-        there, and of no metric; elsewhere this changes nothing.
+        Where Keras trains by values, a call has the values of its layer's
+        variables, but of no metric's; elsewhere this changes nothing.
         """
         self._is_held = backend.trains_by_values()
 
     @property
     def held(self) -> list[keras.Variable]:
-        """The counts, if a layer holds them."""
+        """Return the counts, if a layer holds them."""
         return list(self._variables) if self._is_held else []
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """The counts, unless a layer holds them."""
+        """Return the counts, unless a layer holds them."""
         return [] if self._is_held else super().variables
 
     def reset_state(self) -> None:
-        """Begin anew."""
+        """Set all counts to 0."""
         for variable in self._variables:
             variable.assign(ops.zeros(variable.shape, variable.dtype))
 
@@ -100,24 +100,24 @@ class CodeCounts(keras.Metric, ABC):
         if rows:
             inside = ops.all((codes >= 0) & (codes <= 1), axis=-1)
         else:
-            # Not in a type too narrow for the codes, or for what is none.
+            # Compare in a type wide enough for codes, valid or not.
             inside = _is_in(codes, self.num_codes)
             codes = ops.cast(codes, "int")
-        # What weighs nothing, padding, may hold anything.
+        # Padding, of weight 0, may hold anything.
         known = inside | (weight == 0)
         check_codes_are_known(known, codes, self.num_codes)
-        # Where the values are not to be had now, the result must show it.
+        # If the values are not known now, the result must show the error.
         weight = ops.where(known & (weight >= 0), weight, float("nan"))
         count = _sum_rows if rows else self._histogram
         self.add(count(codes, weight, inside))
 
     def add(self, counts: Tensor) -> None:
-        """Add what was counted elsewhere: a number for each code."""
+        """Add counts from elsewhere: a number for each code."""
         backend.check_can_change(self._counts)
         if self._lost is None:
             self._counts.assign_add(counts)
             return
-        # Knuth's sum: what rounding takes away is told to the last bit.
+        # Knuth's sum gives the rounding error to the last bit.
         before = ops.convert_to_tensor(self._counts)
         after = before + counts
         added = after - before
@@ -126,12 +126,12 @@ class CodeCounts(keras.Metric, ABC):
         self._lost.assign_add(lost)
 
     def save_own_variables(self, store: Any) -> None:
-        """Save the counts, as every backend does."""
+        """Save the counts, in the same form on every backend."""
         parts = map(ops.convert_to_numpy, self._variables)
         store["0"] = sum(part.astype("float64") for part in parts)
 
     def load_own_variables(self, store: Any) -> None:
-        """Load the counts, which files of version 0.1 are without."""
+        """Load the counts, which files of version 0.1 lack."""
         if "0" not in store:
             return
         left = np.asarray(store["0"], "float64")
@@ -151,7 +151,7 @@ class CodeCounts(keras.Metric, ABC):
 
     @backend.unchecked
     def result(self) -> Tensor:
-        """The metric of all that was seen since the last reset."""
+        """Return the metric over everything since the last reset."""
         if not all(map(backend.has_value, self._variables)):
             # A step of training by values; the epoch's result is right.
             return ops.convert_to_tensor(float("nan"), self._result_dtype)
@@ -160,13 +160,13 @@ class CodeCounts(keras.Metric, ABC):
             counts = counts + ops.convert_to_tensor(self._lost)
         total = ops.sum(counts)
         summary = self._summary(counts, ops.where(total == 0, 1.0, total))
-        # A sum that is no number tells of a code that was none.
+        # The total is NaN after an invalid code.
         summary = ops.where(ops.isnan(total), float("nan"), summary)
         return ops.cast(ops.where(total == 0, 0.0, summary), self._result_dtype)
 
     @property
     def _result_dtype(self) -> str:
-        """Float32 where float16 would make infinity of so many codes."""
+        """Return float32 if so many codes would overflow float16."""
         dtype: str = self.dtype
         small = dtype == "float16" and self.num_codes > _LARGEST_HALF
         return "float32" if small else dtype
@@ -177,25 +177,25 @@ class CodeCounts(keras.Metric, ABC):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The metric of such a configuration, of which nothing is missing."""
+        """Make the metric of a configuration that misses no argument."""
         check_config(cls, config)
         metric = cls(**config)
         check_is_whole(metric, config)
         return metric
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {**super().get_config(), "num_codes": self.num_codes}
 
 
 def _default_dtype() -> str:
-    """The floatx, but no half: that has three digits, which a sum loses."""
+    """Return the floatx, but float32 for a half: a sum loses its digits."""
     dtype: str = keras.config.floatx()
     return dtype if dtype == "float64" else "float32"
 
 
 def _weight(sample_weight: Tensor | None, codes: Tensor) -> Tensor:
-    """One number for each code; trailing axes share theirs."""
+    """Return one weight for each code; trailing axes share theirs."""
     shape = ops.shape(codes)
     if sample_weight is None:
         return ops.ones(shape, backend.widest_float())

@@ -26,15 +26,15 @@ class CodePerplexity(CodeCounts):
     spreads its probability over many codes, and the same few win.
 
     In a model it belongs to the layer that makes the codes, as in the example
-    below: Keras resets it and shows it in the logs of `fit`. It is no metric
-    for `compile`, which would call it with targets and predictions.
+    below: Keras resets it and shows it in the logs of `fit`. Do not give it to
+    `compile`, which would call it with targets and predictions.
 
     Args:
         num_codes: Positive integer, the size of the codebook.
         name: String, in the logs. Defaults to `"code_perplexity"`.
-        dtype: Of the result; `None` is `keras.config.floatx()`, and float32
-            where that is a half. (Of a float16 that cannot hold `num_codes`
-            it is float32, too.) Defaults to `None`.
+        dtype: Dtype of the result; `None` is `keras.config.floatx()`, or
+            float32 if that is a half. (A float16 that cannot hold `num_codes`
+            becomes float32, too.) Defaults to `None`.
 
     Call arguments:
         codes: Integer tensor of any shape, the codes in [0, num_codes); or
@@ -42,9 +42,9 @@ class CodePerplexity(CodeCounts):
             probabilities, each in [0, 1]. (A row of zeros, where all classes
             were masked, counts nothing.)
         sample_weight: Optional numbers >= 0, how often each code or row
-            counts, of the shape of the codes or its first axes. What has the
-            weight 0 may hold anything, so it is how to leave out padding.
-            (A mask that Keras carries along is not read.)
+            counts, of the shape of the codes or its first axes. Codes with
+            weight 0 may hold anything: use it to leave out padding. (The
+            metric does not read Keras's own mask.)
 
     Returns:
         A scalar tensor.

@@ -7,12 +7,12 @@ from keras_gumbel.metrics.code_perplexity import CodePerplexity
 
 
 class GroupPerplexity(CodePerplexity):
-    """The mean over groups of `CodePerplexity`, for a layer of its own.
+    """The mean of `CodePerplexity` over groups, for a layer that owns it.
 
     Args:
-        num_groups: Positive integer. The codes are counted through: those of
-            group g are from g * num_codes.
-        num_codes: Positive integer, those of one group.
+        num_groups: Positive integer. Codes are numbered across groups: group
+            g begins at g * num_codes.
+        num_codes: Positive integer, the codes of one group.
         name: String.
     """
 

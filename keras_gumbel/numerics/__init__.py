@@ -1,7 +1,7 @@
-"""The mathematics, in `keras.ops`: what every sample is written with.
+"""The mathematics of every sample, in `keras.ops`.
 
 Each function takes float32 or float64 tensors in which a forbidden class is
--inf. What draws noise is for the inside of a compiled program alone.
+-inf. Functions that draw noise work inside a compiled program only.
 """
 
 from keras_gumbel.backend import matmul as matmul

@@ -2,19 +2,19 @@
 
 Shortest augmenting paths, after Crouse, "On implementing 2D rectangular
 assignment algorithms", 2016, https://doi.org/10.1109/TAES.2016.140952, in
-loops that a compiler takes: the matrices of a batch search side by side, each
-at its own place. Inside a compiled program only.
+loops that compile: the matrices of a batch search side by side, each at its
+own place. Inside a compiled program only.
 
 Costs are float64, in which sums of float32 numbers of like size are exact.
 Every column j has a price v_j such that no column is nearer to an assigned
-row i, by cost_ij - v_j, than its own. Of columns without an owner none has a
-lower price than an owned one has: where some stay so, with more columns than
-rows, all prices begin at 0. Rows first bid for columns, all at once
-(`prices.by_bids`); then each row that is left over is let in along the shortest
-path to a free column, on which every row moves to the next column (`_step`).
-That path is long where all rows prefer the same columns, as by costs that are
-an outer product of two vectors, unless the prices are good: `prices.py` finds
-better ones.
+row i, by cost_ij - v_j, than its own. No column without an owner has a lower
+price than an owned one. So if some stay without, with more columns than rows,
+all prices begin at 0. Rows first bid for columns, all at once
+(`prices.by_bids`). Then the search lets in each row that is left over, along
+the shortest path to a free column: each row on the path moves to the next
+column (`_step`). If all rows prefer the same columns, as when costs are an
+outer product of two vectors, that path is long unless the prices are good:
+`prices.py` finds better ones.
 """
 
 from typing import NamedTuple
@@ -36,21 +36,21 @@ from keras_gumbel.numerics.prices import (
 )
 from keras_gumbel.numerics.sizes import whole
 
-# Of float64 scores up to the largest, not even n**2 of them overflow.
+# So scaled, not even n**2 of the largest float64 scores overflow.
 _SCALE = 2.0**-40
-# Steps for each row, in a search that is not a long one.
+# A search with more steps per row than this is a long one.
 _STEPS = 6
 _NO_END = 2**31 - 1
-# How much larger prices may become by a better start.
+# A better start may make prices larger by this factor.
 _GROWTH = 2.0**10
 
 
 def best_columns(scores: Tensor) -> Tensor:
-    """The column of each row: most pairs, and of these the largest sum.
+    """Return each row's column: most pairs, and then the largest sum.
 
     Args:
-        scores: (batch, n, m), n <= m, of numbers, or -inf for a pair that may
-            not be.
+        scores: (batch, n, m), n <= m, of numbers, or -inf for a forbidden
+            pair.
 
     Returns:
         int32 (batch, n), -1 for a row without a partner.
@@ -66,11 +66,11 @@ def best_columns(scores: Tensor) -> Tensor:
 
 
 def _owners(costs: Tensor) -> Tensor:
-    """The row of each column, (batch, m); -1 for none.
+    """Return the row of each column, (batch, m); -1 for none.
 
-    Where most rows are left without a column after the first bids, an order
-    may have better prices. Where the search is long, it begins again by the
-    prices of the relaxed assignment.
+    If the first bids leave most rows without a column, an order may have better
+    prices. If the search is long, it begins again with the prices of the
+    relaxed assignment.
     """
     count, size = ops.shape(costs)[-2:]
     lowest = backend.min(costs, axis=1, initial=FAR)
@@ -106,9 +106,9 @@ def _owners(costs: Tensor) -> Tensor:
 def _better(
     start: Start, other: Start, costs: Tensor, anyway: Tensor | bool = False
 ) -> Start:
-    """In each matrix the other start, if half as many rows are left by it.
+    """Return per matrix the other start, if it leaves half as many rows.
 
-    But not if its prices are far larger, or NaN: a difference from these would
+    But reject prices that are far larger, or NaN: a difference from these would
     have lost digits of the costs.
     """
     fewer = 2 * other.left(costs) <= start.left(costs)
@@ -127,9 +127,9 @@ def _largest(start: Start) -> Tensor:
 
 
 def _costs(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Costs >= 0, and which pairs may be.
+    """Return costs >= 0, and which pairs are allowed.
 
-    One that may not costs more than n others can: fewer of them is better.
+    A forbidden pair costs more than n others can, so fewer of them is better.
     """
     allowed = scores != FORBIDDEN
     x = ops.cast(ops.where(allowed, scores, 0.0), "float64") * _SCALE
@@ -147,8 +147,8 @@ class _State(NamedTuple):
     start: (batch,) the row that looks for a column; n when all have one.
     row: (batch,) the row to look from.
     column: (batch,) the column that it owns; -1 at the start.
-    length: (batch,) of the path to here.
-    prices, owners: (batch, m) of the columns.
+    length: (batch,) the length of the path to here.
+    prices, owners: (batch, m) the columns' prices and owners.
     distances: (batch, m) from the start, as far as is known.
     previous: (batch, m) the column before on that path; -1 for the start.
     final: (batch, m) whether a distance is the shortest.
@@ -169,10 +169,10 @@ class _State(NamedTuple):
 def search(
     costs: Tensor, prices: Tensor, owners: Tensor, steps: Tensor | int
 ) -> Tensors:
-    """Prices and owners once every row has a column, or after so many steps."""
+    """Return prices and owners when all rows have columns, or after `steps`."""
     rows, free = numbers(costs, -2), Start(prices, owners).free(costs)
-    # Outside of the loop: what reads a row in it would seem to read them all,
-    # and XLA would share that out among threads.
+    # Outside of the loop: inside, XLA takes a read of one row for one of all,
+    # and shares it out among threads.
     lines = ops.reshape(costs, (-1, ops.shape(costs)[-1]))
     start = first(free, rows, -1)
     later = free[:, None, :] & (rows > rows[:, None])
@@ -205,7 +205,7 @@ def search(
 def _step(lines: Tensor, following: Tensor, at: _State) -> _State:
     """Look from one row in each matrix, and go to the nearest column.
 
-    Where that is free, the row at the start is let in, and the row that is
+    If that is free, let in the row at the start; then the row that is
     `following` it among those left over looks for one.
     """
     places = numbers(at.owners, -1)
@@ -214,7 +214,7 @@ def _step(lines: Tensor, following: Tensor, at: _State) -> _State:
     distances, previous = _look(lines, at, count)
     left = ops.where(at.final, FAR, distances)
     length = backend.min(left, axis=-1, initial=FAR)
-    # Of columns equally near, a free one first.
+    # Among equally near columns, prefer a free one.
     rank = ops.where(at.owners == NONE, places, places + size)
     rank = ops.where(left == length[:, None], rank, 2 * size)
     rank = backend.min(rank, axis=-1, initial=2**31 - 1)
@@ -237,11 +237,11 @@ def _step(lines: Tensor, following: Tensor, at: _State) -> _State:
 
 
 def _look(lines: Tensor, at: _State, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances by way of `row`, where these are shorter, and whence."""
+    """Return distances and columns before, with shorter ways by `row`."""
     row = ops.arange(ops.shape(at.owners)[0], dtype="int32") * count
     row = row + backend.minimum(at.row, count - 1)
     ahead = ops.take(lines, row, axis=0) - at.prices
-    # What is behind: the path to the row's own column, less the last leg.
+    # Behind is the path to the row's own column, less the last leg.
     last = at.length - _pick(ahead, at.column)
     behind = ops.where(at.column == NONE, 0.0, last)
     distance = ahead + behind[:, None]
@@ -255,7 +255,7 @@ def _look(lines: Tensor, at: _State, count: Tensor) -> tuple[Tensor, Tensor]:
 def _let_in(
     at: _State, previous: Tensor, column: Tensor, found: Tensor
 ) -> Tensor:
-    """The owners after each row on the path took the next column."""
+    """Return the owners after each row on the path took the next column."""
     places = numbers(previous, -1)
 
     def body(going: Tensor, column: Tensor, owners: Tensor) -> Tensors:
@@ -270,7 +270,7 @@ def _let_in(
 
 
 def _pick(x: Tensor, column: Tensor) -> Tensor:
-    """One entry of each row of `x`, any where the column is none of its."""
+    """Return one entry of each row of `x`; any, if the column is not in it."""
     rows, size = ops.shape(x)
     place = ops.arange(rows, dtype="int32") * whole(size)
     place = place + ops.clip(column, 0, whole(size) - 1)

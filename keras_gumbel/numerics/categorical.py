@@ -1,4 +1,4 @@
-"""Which class: the choice that a hard sample is, drawn and shown.
+"""The choice of a class, which is a hard sample: drawn and shown.
 
 A choice is the index of a class, int32, with the category axis of size 1. It
 is K where no class is allowed, and -1 where a logit is NaN or +inf: `one_hot`,
@@ -22,11 +22,11 @@ _BELOW_ONE = 1 - 2.0**-52
 
 @backend.native
 def first_argmax(x: Tensor, axis: int) -> Tensor:
-    """The index of the first largest entry, int32, with `axis` of size 1.
+    """Return the index of the first largest entry, int32, `axis` of size 1.
 
-    K where no class is allowed, and -1 where the largest is +inf, which is
-    what `perturb` makes of a NaN: a choice that `one_hot`, `class_number` and
-    `row` know how to show. Inside a compiled program only.
+    It is K where no class is allowed, and -1 where the largest is +inf, which
+    `perturb` puts in place of a NaN: `one_hot`, `class_number` and `row` know
+    how to show these. Inside a compiled program only.
     """
     size, last = backend.static_shape(x)[axis], axis == len(x.shape) - 1
     run = _run_length(size) if last and size else 1
@@ -36,10 +36,10 @@ def first_argmax(x: Tensor, axis: int) -> Tensor:
 
 
 def contenders(x: Tensor) -> Tensor:
-    """Few entries of each row (rows, classes), the two largest among them.
+    """Return few entries of each row (rows, classes), with the two largest.
 
-    The peaks of runs, and the entries of the one run with the largest. Inside
-    a compiled program only.
+    They are the peaks of runs, and the entries of the one run with the largest.
+    Inside a compiled program only.
     """
     size = backend.static_shape(x)[1]
     run = _run_length(size) if size else 1
@@ -53,16 +53,15 @@ def contenders(x: Tensor) -> Tensor:
 
 
 def _run_length(size: int) -> int:
-    """A divisor of `size` to search by, 1 where there is none."""
+    """Return a divisor of `size` to search by, 1 where there is none."""
     fitting = (run for run in range(16, _LONGEST_RUN + 1) if size % run == 0)
     return next(fitting, 1) if size >= 64 else 1
 
 
 def _peak(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """The largest entry, and its first place."""
+    """Return the largest entry, and its first place."""
     peak = numerics.maximum(x, axis)
-    # A minimum over indices vectorises; XLA's argmax is a scalar loop on
-    # CPUs.
+    # A minimum over indices vectorises; XLA's argmax is a scalar CPU loop.
     candidate = ops.where(x == peak, numerics.classes(x, axis), _BEYOND)
     return peak, backend.min(
         candidate, axis=axis, keepdims=True, initial=_BEYOND
@@ -70,10 +69,10 @@ def _peak(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def _peak_by_runs(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
-    """`_peak` along the last axis, in one pass over `x`.
+    """Return `_peak` along the last axis, in one pass over `x`.
 
-    The place is looked for among the peaks of its runs of `run` entries, and
-    then within the one run.
+    Look for the place among the peaks of runs of `run` entries, and then within
+    the one run.
     """
     lead = ops.shape(x)[:-1]
     entries, peaks = _in_runs_with_peaks(x, run)
@@ -85,7 +84,7 @@ def _peak_by_runs(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
 
 
 def _in_runs_with_peaks(x: Tensor, run: int) -> tuple[Tensor, Tensor]:
-    """The last axis as (rows, runs, run), and the largest entry of each."""
+    """Return the last axis as (rows, runs, run), and each run's peak."""
     entries = ops.reshape(x, (-1, x.shape[-1] // run, run))
     peaks = backend.max(entries, axis=-1, initial=numerics.FORBIDDEN)
     return entries, backend.materialize(peaks)
@@ -100,7 +99,7 @@ def _one_run(entries: Tensor, which: Tensor) -> Tensor:
 
 
 def sample(draw: Draw) -> Tensor:
-    """A class of law softmax(logits / noise_scale), by one number a row.
+    """Draw a class from softmax(logits / noise_scale), by one number per row.
 
         the first k with sum_{j <= k} w_j > u * sum_j w_j,
         w = exp(logits / noise_scale), u uniform in (0, 1) from 64 bits
@@ -118,17 +117,17 @@ def sample(draw: Draw) -> Tensor:
 
 
 def several(draw: Draw, count: int) -> Tensor:
-    """`count` classes of each row of logits (rows, classes): (rows, count).
+    """Draw `count` classes per row of logits (rows, classes): (rows, count).
 
-    Those that `sample` gives of logits with each row so many times, which are
-    not made: a row's weights are summed once.
+    `sample` gives the same classes if each row of its logits comes `count`
+    times. Here rows are not repeated, and a row's weights are summed once.
     """
     return _sample(numerics.nan_to_inf(draw.logits()), draw, count, 0)
 
 
 def _sample(x: Tensor, draw: Draw, count: int, start: Tensor | int) -> Tensor:
-    """`count` classes of each row (rows, classes), the numbers from `start`."""
-    # Or else each reader would go through the sums again, for each class.
+    """Draw `count` classes per row (rows, classes), by numbers from `start`."""
+    # Unfused, or each reader would repeat the sums for each class.
     return backend.unfused_unless_zero(
         draw.noise_scale,
         lambda: _sample_rows(x, draw, count, start),
@@ -139,7 +138,7 @@ def _sample(x: Tensor, draw: Draw, count: int, start: Tensor | int) -> Tensor:
 def _sample_rows(
     x: Tensor, draw: Draw, count: int, start: Tensor | int
 ) -> Tensor:
-    """`_sample`, without noise excepted."""
+    """Return `_sample` where there is noise."""
     rows, size = ops.shape(x)
     x = _in_runs(x, numerics.FORBIDDEN)
     peak = backend.materialize(
@@ -163,7 +162,7 @@ def _sample_rows(
 
 
 def _in_runs(x: Tensor, filler: float) -> Tensor:
-    """Rows in runs short enough to be gone through one by one."""
+    """Return rows in runs short enough to be gone through one by one."""
     rows, size = ops.shape(x)[0], backend.static_shape(x)[1]
     if size is None or size <= _LONGEST_RUN:
         return ops.expand_dims(x, 1)
@@ -180,13 +179,12 @@ def _invert(
     weigh: Callable[[Tensor], Tensor],
     threshold: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """The first place where the summed weights exceed `threshold(total)`.
+    """Return the first place where summed weights exceed `threshold(total)`.
 
-    Totals are (rows, 1), thresholds as many a row as are looked for.
+    Totals are (rows, 1); a row has one threshold per place to find.
 
     Returns:
-        The place among the runs' entries, and what is left of the threshold
-        there.
+        The place among the runs' entries, and the rest of the threshold there.
     """
     runs, run = backend.static_shape(x)[1:]
     if runs == 1:
@@ -203,7 +201,7 @@ def _invert(
 def _scan(
     weights: Tensor, threshold: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """`_invert` of one run for each threshold, or for all of a row."""
+    """Return `_invert` of one run per threshold, or one for all of a row."""
     if backend.static_shape(weights)[2] is None:
         sums = ops.cumsum(weights, axis=2)
         limit = _below(sums[:, :, -1], threshold)
@@ -212,7 +210,7 @@ def _scan(
         return place, limit - backend.max(
             ops.where(past, sums, 0.0), axis=2, initial=0.0
         )
-    # Written out, which is several times faster than a cumulative sum.
+    # Written out, sums are several times faster than by `cumsum`.
     sums = list(itertools.accumulate(ops.unstack(weights, axis=2)))
     limit = _below(sums[-1], threshold)
     place = ops.zeros(ops.shape(limit), "int32")
@@ -229,7 +227,7 @@ def _below(total: Tensor, threshold: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def entry(x: Tensor, choice: Tensor, axis: int) -> Tensor:
-    """x at the choice; NaN where that is a mark for NaN."""
+    """Return x at the choice; NaN where that is a mark for NaN."""
     inside = ops.clip(choice, 0, ops.shape(x)[axis] - 1)
     value = ops.take_along_axis(x, inside, axis=axis)
     return ops.where(choice < 0, float("nan"), value)
@@ -237,13 +235,13 @@ def entry(x: Tensor, choice: Tensor, axis: int) -> Tensor:
 
 @backend.native
 def one_hot(choice: Tensor, like: Tensor, axis: int) -> Tensor:
-    """1 at the choice, 0 elsewhere; shape and dtype of `like`."""
+    """Return 1 at the choice, 0 elsewhere; shape and dtype of `like`."""
     hot = ops.cast(numerics.classes(like, axis) == choice, like.dtype)
     return ops.where(choice < 0, float("nan"), hot)
 
 
 def class_number(choice: Tensor, like: Tensor, axis: int) -> Tensor:
-    """The choice as a float32 number without `axis`; 0 where there is none."""
+    """Return the choice as float32 without `axis`; 0 where there is none."""
     nothing = choice == ops.cast(ops.shape(like)[axis], "int32")
     number = ops.cast(ops.where(nothing, 0, choice), "float32")
     number = ops.where(choice < 0, float("nan"), number)
@@ -251,7 +249,7 @@ def class_number(choice: Tensor, like: Tensor, axis: int) -> Tensor:
 
 
 def row(table: Tensor, choice: Tensor) -> Tensor:
-    """The chosen rows of `table`; zeros where there is no choice."""
+    """Return the chosen rows of `table`; zeros where there is no choice."""
     choice = ops.squeeze(choice, axis=1)
     size = ops.shape(table)[0]
     rows = ops.take(table, ops.clip(choice, 0, size - 1), axis=0)
@@ -260,12 +258,12 @@ def row(table: Tensor, choice: Tensor) -> Tensor:
 
 
 def row_transpose(d_rows: Tensor, choice: Tensor, table: Tensor) -> Tensor:
-    """The gradient at `row(table, choice)`, taken back to `table`.
+    """Take the gradient at `row(table, choice)` back to `table`.
 
     Half precision would lose all but the first few hundred of equal terms, so
     the sum is wide.
     """
     size, wide = ops.shape(table)[0], numerics.widen(d_rows)
-    # A row of its own for those without a choice, which then goes.
+    # Gradients without a choice get a row of their own, which is dropped.
     sums = ops.segment_sum(wide, ops.squeeze(choice, axis=1), size + 1)
     return ops.cast(sums[:size], table.dtype)

@@ -1,4 +1,4 @@
-"""Perturbed logits of which the choice is known."""
+"""Perturbed logits, given the choice."""
 
 from keras import ops
 
@@ -12,25 +12,25 @@ from keras_gumbel.numerics.noise import exponential, random_unit
 from keras_gumbel.numerics.reductions import classes, maximum
 from keras_gumbel.numerics.softmax import softmax_weights, total_or_one
 
-# Beyond it exp(x) t + 1 is exp(x) t, for t as small as random numbers get.
+# Beyond this exp(x) t + 1 is exp(x) t, for the smallest random t.
 _LARGE_ODDS = 80.0
 
 
 def conditional_gap(
     draw: Draw, logits: Tensor, choice: Tensor, number: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Perturbed logits given which class is the largest.
+    """Draw perturbed logits, given which class is the largest.
 
         x_i = s * (log Z - log E_i),  Z = sum_k exp(logits_k / s)
         x_j = -s * log(E_j exp(-logits_j / s) + exp(-x_i / s))
 
-    with E standard exponential and s the noise scale. Over choices i of law
-    softmax(logits / s), x is logits + s * gumbel. Inside a compiled program
-    only.
+    with E standard exponential and s the noise scale. If the choice i has the
+    distribution softmax(logits / s), x is distributed as logits + s * gumbel.
+    Inside a compiled program only.
 
-    Draws of one key are told apart by their `number`, an integer below 2**19,
-    and from what `perturb` draws. Returned are x - x_i, in which nothing near
-    is subtracted from the near, and x_i.
+    `number`, an integer below 2**19, gives each draw of one key its own noise,
+    apart from the noise of `perturb`. Return x - x_i, in which no near numbers
+    are subtracted, and x_i.
     """
     axis, scale = draw.axis, draw.noise_scale
     peak = maximum(logits, axis)
@@ -52,10 +52,10 @@ def conditional_gap(
 def _exponential_like(
     x: Tensor, draw: Draw, series: Tensor, *, of_rows: bool = False
 ) -> Tensor:
-    """Exponential noise of the shape of `x`, drawn once; 1 without noise."""
+    """Draw exponential noise in the shape of `x`, once; 1 without noise."""
     shape = ops.shape(x)
-    # Another shape than that of `perturb`: of two generators with one shape
-    # XLA makes a function, which is fused with nothing.
+    # The shape differs from the one in `perturb`: XLA makes two generators of
+    # one shape a function, which fuses with nothing.
     flat = (1, ops.size(x))
 
     def noise() -> Tensor:
@@ -71,24 +71,24 @@ def _exponential_like(
 def conditional_logistic(
     draw: Draw, logits: Tensor, positive: Tensor, number: Tensor
 ) -> Tensor:
-    """Perturbed logits given their sign, those of gates.
+    """Draw perturbed logits of gates, given their sign.
 
         |x| = s * (-log V + log(1 + exp(a / s) * (1 - V)))
 
     with V uniform in (0, 1), s the noise scale, and a the logit where x is
-    `positive`, its negative where it is not. Over signs of law sigmoid(logits
-    / s), x is logits + s * logistic. Inside a compiled program only.
+    `positive`, its negative where it is not. If signs have the distribution
+    sigmoid(logits / s), x is distributed as logits + s * logistic. Inside a
+    compiled program only.
 
-    Draws of one key are told apart as those of `conditional_gap`. Without
-    noise, x is the logits.
+    `number` is as in `conditional_gap`. Without noise, x is the logits.
     """
     shape, scale = ops.shape(logits), draw.noise_scale
-    # Another shape than that of `perturb`, as in `_exponential_like`.
+    # The shape differs from the one in `perturb`: see `_exponential_like`.
     a = ops.reshape(ops.where(positive, logits, -logits), (1, -1))
 
     def noisy() -> Tensor:
         places = draw.places((1, -1), of_rows=True, series=number + 1)
-        # 1 - V, so that small x, which gradients come from, are dense.
+        # Use 1 - V: then small x, from which gradients come, are dense.
         t = random_unit(ops.shape(a), draw.key, a.dtype, places)
         large = a / scale > _LARGE_ODDS
         odds = ops.exp(ops.where(large, _LARGE_ODDS, a / scale))

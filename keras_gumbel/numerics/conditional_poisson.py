@@ -1,20 +1,20 @@
-"""Subsets of a size, of independent choices that are told their sum.
+"""Subsets of a size: independent choices, given their sum.
 
 With z_i ~ Bernoulli(sigmoid(x_i)) and N_i = z_1 + ... + z_i, the subset z given
 that N_n = k has probability prod_i exp(x_i z_i) / e_k, where e_k is the kth
-elementary symmetric polynomial of all exp(x). Of those of the first i alone,
+elementary symmetric polynomial of all exp(x). With e_j of the first i alone,
 
     level_i[j] = log e_j - log e_{j-1}
     chance_i[j] = P(z_i = 1 | N_i = j) = sigmoid(x_i - level_{i-1}[j])
 
-and all that is asked follows from these chances. The levels are as large as
-logits are, however large the polynomials: from e_j + exp(x) e_{j-1},
+and all results follow from these chances. The levels are only as large as
+logits, however large the polynomials: from e_j + exp(x) e_{j-1},
 
     rise[j] = log(1 + exp(x_i - level[j])),  rise[0] = 0
     level_i[j] = level[j] + rise[j] - rise[j-1]
 
-in which errors do not grow. -inf is the level of a sum that cannot be, and
-where it would be, the next class is certain.
+Here errors do not grow. An impossible sum has the level -inf, and the next
+class is certain there.
 
 Everything is float64. Tables have the shape (classes, sums, rows), for sums of
 1 to the most: with rows last each step is a loop that vectorises.
@@ -29,12 +29,12 @@ from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 from keras_gumbel.numerics.masking import FORBIDDEN
 
-# Differences of logits up to it are finite.
+# Differences of logits up to this are finite.
 _LARGEST = 1e300
 
 
 def chances(x: Tensor, most: int) -> Tensor:
-    """P(z_i = 1 | N_i = j), the table of it.
+    """Return the table of P(z_i = 1 | N_i = j).
 
     Args:
         x: Logits (classes, rows), forbidden classes -inf.
@@ -56,7 +56,7 @@ def chances(x: Tensor, most: int) -> Tensor:
 
 
 def visits(chance: Tensor, k: Tensor) -> Tensor:
-    """P(N_i = j | N_n = k), the table of it; `k` int32, (rows,)."""
+    """Return the table of P(N_i = j | N_n = k); `k` is int32, (rows,)."""
 
     def back(here: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
         taken = here * chance
@@ -67,12 +67,12 @@ def visits(chance: Tensor, k: Tensor) -> Tensor:
 
 
 def marginals(chance: Tensor, visit: Tensor) -> Tensor:
-    """P(z_i = 1 | N_n = k), (classes, rows)."""
+    """Return P(z_i = 1 | N_n = k), (classes, rows)."""
     return ops.sum(chance * visit, axis=1)
 
 
 def sample(chance: Tensor, unit: Tensor, k: Tensor) -> Tensor:
-    """z given that N_n = k, int32 (classes, 1, rows), from the last class on.
+    """Draw z given N_n = k, int32 (classes, 1, rows), from the last class on.
 
     `unit` has a uniform number in (0, 1) for each class, (classes, rows).
     """
@@ -90,10 +90,10 @@ def sample(chance: Tensor, unit: Tensor, k: Tensor) -> Tensor:
 
 
 def covariance_product(chance: Tensor, visit: Tensor, v: Tensor) -> Tensor:
-    """Cov(z_i, sum_l v_l z_l | N_n = k), (classes, rows) as `v`.
+    """Return Cov(z_i, sum_l v_l z_l | N_n = k), (classes, rows) as `v`.
 
     It is the gradient of sum_l v_l P(z_l = 1 | N_n = k) to the logits, in
-    three parts: of the classes before i, of i itself and of those behind it.
+    three parts: the classes before i, i itself and the classes behind it.
     """
     v = v[:, None]
 
@@ -120,10 +120,10 @@ def _scan(
     *tables: Tensor,
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`ops.scan` of `step(state, *tables of a class) -> (state, result)`.
+    """Return `ops.scan` of `step(state, *a class's tables) -> (state, result)`.
 
-    As one table: on TensorFlow Keras scans several only if it knows how many
-    classes there are before the program runs.
+    The tables become one: on TensorFlow, Keras scans several only if it knows
+    the number of classes before the program runs.
     """
     ends = list(itertools.accumulate(table.shape[1] for table in tables))
 
@@ -138,15 +138,15 @@ def _scan(
 
 
 def _sums(chance: Tensor) -> Tensor:
-    """1, 2, ... as a column."""
+    """Return 1, 2, ... as a column."""
     return ops.arange(1, chance.shape[1] + 1, dtype="int32")[:, None]
 
 
 def _after(x: Tensor) -> Tensor:
-    """Each sum's number at the next; 0 at the first."""
+    """Move each sum's number to the next sum; 0 at the first."""
     return ops.concatenate([ops.zeros_like(x[:1]), x[:-1]], axis=0)
 
 
 def _before(x: Tensor) -> Tensor:
-    """Each sum's number at the one before; 0 at the last."""
+    """Move each sum's number to the sum before; 0 at the last."""
     return ops.concatenate([x[1:], ops.zeros_like(x[:1])], axis=0)

@@ -17,8 +17,8 @@ _SERIES_BITS = 44  # 2**20 series of random numbers, each of 2**44
 class Draw(NamedTuple):
     """The source of a sample.
 
-    The logits come as a function: what prepares them, a mask or a wider type,
-    is fused with what calls it.
+    The logits come as a function: their preparation, a mask or a wider type,
+    then fuses with the caller.
     """
 
     logits: Callable[[], Tensor]
@@ -26,18 +26,18 @@ class Draw(NamedTuple):
     noise_scale: Tensor
     key: Tensor
     axis: int
-    # Where these are a block of more rows, the number of the first.
+    # If the rows are a block of more rows, the number of the first.
     first_row: Tensor | int = 0
-    # What the logits are made of: as they were given, and perhaps a mask.
+    # The sources of the logits: as they were given, and perhaps a mask.
     sources: Tensors = ()
-    # How many entries the axes after that of the rows really have, an int64
-    # vector, where the logits have more: forbidden ones, and none is counted.
+    # If the logits have forbidden entries added, which do not count: the true
+    # sizes of the axes after the rows, an int64 vector.
     sizes: Tensor = None
 
     def of_rows(
         self, take: Callable[[Tensor], Tensor], first: Tensor
     ) -> "Draw":
-        """That of a block of rows, which `take` takes of all that has rows."""
+        """Return the draw of the rows that `take` takes of each source."""
 
         def logits() -> Tensor:
             return allowed(*map(take, self.sources))
@@ -47,15 +47,14 @@ class Draw(NamedTuple):
     def places(
         self, flat: Any, *, of_rows: bool = False, series: Tensor | int = 0
     ) -> Tensor:
-        """Where the numbers of all entries begin, in row-major order.
+        """Return where the numbers of all entries begin, in row-major order.
 
-        Every series has numbers of its own. Where the logits have more
-        entries than there really are, it is the place of each, of the shape
-        `flat`.
+        Every series has numbers of its own. If the logits have more entries
+        than there really are, return each entry's place, in the shape `flat`.
 
         Args:
-            flat: In what shape the numbers are drawn.
-            of_rows: A number for each row, and not for each class of it.
+            flat: The shape in which the numbers are drawn.
+            of_rows: Whether numbers are per row, and not per class.
             series: An integer below 2**20.
         """
         shape = list(ops.shape(self.logits()))
@@ -73,11 +72,11 @@ class Draw(NamedTuple):
         return ops.reshape(place + begin, flat)
 
     def scale_of_law(self) -> Tensor:
-        """s of the law softmax(logits / s); 1 without noise, which has none."""
+        """Return s of the distribution softmax(logits / s); without noise 1."""
         return ops.where(self.noise_scale == 0.0, 1.0, self.noise_scale)
 
     def of_scale_one(self) -> "Draw":
-        """The same sample of logits / s, with noise of scale 1 or without."""
+        """Return the same draw of logits / s, with noise of scale 1 or none."""
         s = self.scale_of_law()
         return self._replace(
             logits=lambda: self.logits() / s, noise_scale=self.noise_scale / s
@@ -91,7 +90,7 @@ def draw_from(
     axis: int,
     sizes: Tensor = None,
 ) -> Draw:
-    """A draw of logits and perhaps a mask; without a key, of no noise."""
+    """Return a draw of logits and perhaps a mask; without a key, no noise."""
 
     def logits() -> Tensor:
         return allowed(*sources)
@@ -102,14 +101,14 @@ def draw_from(
 def perturb(
     draw: Draw, less: Callable[[Tensor, Tensor], Tensor] = ops.subtract
 ) -> Tensor:
-    """logits + noise_scale * gumbel, less the row's `offset`.
+    """Return logits + noise_scale * gumbel, less the row's `offset`.
 
-    +inf in place of NaN: what is not a number stands out as the peak of its
-    row, where one comparison finds it. Inside a compiled program only.
+    +inf replaces NaN: so it stands out as the peak of its row, where one
+    comparison finds it. Inside a compiled program only.
 
-    Where a difference of huge logits is beyond the lowest number, it becomes
-    -inf: a class that no noise could have made the largest. Where that would
-    matter, it does not with `formulas.less`, which takes longer.
+    If a difference of huge logits is beyond the lowest number, it becomes -inf:
+    no noise could have made that class the largest. Where that would matter,
+    pass `offsets.less`, which takes longer but stays finite.
     """
     far = offset(draw.logits(), draw.noise_scale, draw.axis)
     near = draw
@@ -124,13 +123,13 @@ def add_noise(
     noise: Callable[..., Tensor],
     then: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> Tensor:
-    """then(logits + noise_scale * noise), drawn once however often it is read.
+    """Return then(logits + noise_scale * noise), drawn once for all readers.
 
     `noise` is `gumbel` or `logistic`. Inside a compiled program only.
     """
     shape = ops.shape(draw.logits())
 
-    # In one dimension, where compilers vectorise even for two classes.
+    # In one dimension compilers vectorise, even for two classes.
     def flat() -> Tensor:
         return ops.reshape(draw.logits(), (-1,))
 

@@ -8,21 +8,21 @@ from keras_gumbel._typing import Tensor
 
 
 def widen(logits: Tensor) -> Tensor:
-    """Half precision has neither the range nor the digits for noise."""
+    """Widen half precision: it lacks the range and the digits for noise."""
     return ops.cast(logits, wide_dtype(logits))
 
 
 def wide_dtype(logits: Tensor) -> str:
-    """The type that `widen` gives."""
+    """Return the type that `widen` gives."""
     dtype = keras.backend.standardize_dtype(logits.dtype)
     return "float64" if dtype == "float64" else "float32"
 
 
 def smallest(x: Tensor) -> float:
-    """The smallest normal number of the dtype of `x`."""
+    """Return the smallest normal number of the dtype of `x`."""
     return float(np.finfo(keras.backend.standardize_dtype(x.dtype)).tiny)
 
 
 def lowest(x: Tensor) -> float:
-    """The lowest number of the dtype of `x`."""
+    """Return the lowest number of the dtype of `x`."""
     return float(np.finfo(keras.backend.standardize_dtype(x.dtype)).min)

@@ -9,24 +9,24 @@ from keras_gumbel._typing import Tensor
 def sigmoid_vjp(
     x: Tensor, temperature: Tensor, dy: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradient `dy` at sigmoid(x / temperature), taken back to its arguments.
+    """Take gradient `dy` at sigmoid(x / temperature) back to its arguments.
 
     Returns:
-        The gradient to `x`, and each entry's part of that to `temperature`.
+        The gradient to `x`, and each entry's part of `temperature`'s.
     """
-    # On the side where it is small, and keeps its digits.
+    # The sigmoid keeps its digits on the side where it is small.
     y = ops.sigmoid(-ops.abs(x / temperature))
     dx = scaled(y * (1.0 - y) / temperature, dy)
     return dx, -dx * x / temperature
 
 
 def scaled(weight: Tensor, dy: Tensor) -> Tensor:
-    """weight * dy, 0 where the weight is: also for an infinite gradient."""
+    """Return weight * dy, but 0 at weight 0, even for an infinite gradient."""
     return ops.where(weight != 0.0, weight * dy, 0.0)
 
 
 def select(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """`where`, of what may be infinite or NaN where it is not chosen.
+    """Return `where`; the value not chosen may be infinite or NaN.
 
     For ONNX a `where` becomes a sum of products with 0 and 1, unless it asks
     for NaN.
@@ -37,5 +37,5 @@ def select(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def step(x: Tensor) -> Tensor:
-    """1 where x > 0, else 0; NaN where x is."""
+    """Return 1 where x > 0, else 0; NaN where x is NaN."""
     return ops.where(ops.isnan(x), x, ops.cast(x > 0, x.dtype))

@@ -1,11 +1,11 @@
 """The two logarithms of the noise, in as few instructions as float32 allows.
 
-A library's logarithm serves every number: NaN, infinity, the subnormal, the
-negative. Noise has none of these, and a third of each step was spent on them.
-What is here divides a number into exponent and mantissa and takes a polynomial
-of the mantissa, as every logarithm does, and nothing else; float64 goes to
-the library, and all does where each operation goes over all numbers. Errors
-are below 4e-7 of max(1, |result|).
+Library logarithms handle NaN, infinity, subnormals and negatives. Noise has
+none of these, and a third of each step was spent on them. These functions
+divide a number into exponent and mantissa and take a polynomial of the
+mantissa, as every logarithm does, and nothing else. The library takes float64,
+and everything where each operation goes over all numbers. Errors are below
+4e-7 of max(1, |result|).
 
 The coefficients are minimax fits (Lawson's iteration at 4000 Chebyshev nodes,
 in float64): of -log(1 - s) / s on [0, 1/2], relative error 2.3e-8, and of
@@ -48,9 +48,9 @@ _ONE = 0x3F800000  # the bits of 1.0
 
 
 def exponential(t: Tensor) -> Tensor:
-    """-log(1 - t) for 0 < t < 1, to full relative precision at both ends.
+    """Return -log(1 - t), 0 < t < 1, to full relative precision at both ends.
 
-    1 - t = m / 2**n with m in [1/2, 1), so that it is n log 2 - log(m). Near
+    1 - t = m / 2**n with m in [1/2, 1), so the result is n log 2 - log(m). Near
     0, where 1 - t has lost the digits of t, n is 0 and 1 - m is t.
     """
     if not _by_polynomial(t):
@@ -65,18 +65,18 @@ def exponential(t: Tensor) -> Tensor:
 
 
 def small_exponential(t: Tensor) -> Tensor:
-    """`exponential` for 0 <= t <= 1/2."""
+    """Return `exponential` for 0 <= t <= 1/2."""
     if not _by_polynomial(t):
         return -ops.log1p(-t)
     return t * _polynomial(_LOG1P, t)
 
 
 def minus_log(x: Tensor) -> Tensor:
-    """-log(x) for a positive normal number.
+    """Return -log(x) for a positive normal number.
 
-    x = 2**e (1 + y). The bits of x, read as an integer and counted from those
-    of 1, are (e + y) 2**23, which leaves log(1 + y) - y log 2 to add. No
-    division: for one, XLA would split the loop and draw the noise in both.
+    x = 2**e (1 + y). The bits of x, read as an integer less the bits of 1, are
+    (e + y) 2**23, which leaves log(1 + y) - y log 2 to add. We avoid division:
+    at one, XLA would split the loop and draw the noise in both.
     """
     if not _by_polynomial(x):
         return -ops.log(x)
@@ -87,13 +87,13 @@ def minus_log(x: Tensor) -> Tensor:
 
 
 def _by_polynomial(x: Tensor) -> bool:
-    """Of float32, and where that is one loop and not many."""
+    """Return whether `x` is float32, and operations fuse into one loop."""
     dtype = keras.backend.standardize_dtype(x.dtype)
     return dtype == "float32" and backend.fuses()
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
-    """sum_k c_k x**k."""
+    """Return sum_k c_k x**k."""
     total: Tensor | float = 0.0
     for c in reversed(coefficients):
         total = total * x + c

@@ -11,7 +11,7 @@ FORBIDDEN = float("-inf")
 
 @backend.unchecked
 def allowed(logits: Tensor, *class_mask: Tensor | None) -> Tensor:
-    """The logits, wide; -inf where there is a mask and it forbids."""
+    """Return the logits, wide; -inf where there is a mask and it forbids."""
     wide = widen(logits)
     for mask in class_mask:
         wide = wide if mask is None else ops.where(mask, wide, FORBIDDEN)
@@ -20,17 +20,17 @@ def allowed(logits: Tensor, *class_mask: Tensor | None) -> Tensor:
 
 @backend.unchecked
 def moved(logits: Tensor, noise: Tensor) -> Tensor:
-    """logits + noise, of logits that may be forbidden."""
+    """Return logits + noise, where logits may be forbidden."""
     return logits + noise
 
 
 def pairs_of_items(
     mask: Tensor, n: Tensor | int, m: Tensor | int, wide: Tensor | bool
 ) -> Tensor:
-    """Which pairs of a matrix a mask (..., n) of its rows allows.
+    """Return which pairs of a matrix a mask (..., n) of its rows allows.
 
     If n = m, columns are places of the same items and padding takes its own;
-    not where the matrix is `wide`. Of a shape that broadcasts to (..., n, m).
+    not where the matrix is `wide`. The result broadcasts to (..., n, m).
     """
     rows = ops.expand_dims(mask, -1)
     if wide is True:
@@ -45,14 +45,14 @@ def pairs_of_items(
 
 @backend.unchecked
 def positive_or_nan(temperature: Tensor, dtype: str) -> Tensor:
-    """A temperature that is not positive must show, not flip the classes."""
+    """Return a temperature; NaN, if not positive, as it would flip classes."""
     temperature = ops.convert_to_tensor(temperature, dtype)
     return ops.where(temperature > 0, temperature, float("nan"))
 
 
 @backend.unchecked
 def scale_or_nan(noise_scale: Tensor, logits: Tensor) -> Tensor:
-    """A noise scale in the type that `logits` widen to; NaN if negative."""
+    """Return a noise scale in the wide type of `logits`; NaN if negative."""
     scale = ops.cast(noise_scale, wide_dtype(logits))
     return ops.where(scale >= 0, scale, float("nan"))
 
@@ -60,7 +60,7 @@ def scale_or_nan(noise_scale: Tensor, logits: Tensor) -> Tensor:
 def temperature_gradient(
     parts: Tensor, temperature: Tensor, wanted: bool
 ) -> Tensor | None:
-    """Each entry's part, summed to the temperature's own shape and dtype."""
+    """Sum each entry's part to the temperature's own shape and dtype."""
     if not wanted:
         return None
     total = backend.sum_to_shape(parts, ops.shape(temperature))
@@ -69,7 +69,7 @@ def temperature_gradient(
 
 @backend.unchecked
 def log_or_forbidden(probs: Tensor) -> Tensor:
-    """log(probs), with -inf and no gradient at 0, NaN below it."""
+    """Return log(probs), with -inf and no gradient at 0, NaN below it."""
     possible = probs != 0
     log = ops.log(ops.where(possible, probs, 1.0))
     return ops.where(possible, log, FORBIDDEN)
@@ -77,7 +77,7 @@ def log_or_forbidden(probs: Tensor) -> Tensor:
 
 @backend.unchecked
 def log_odds(probs: Tensor) -> Tensor:
-    """log(p) - log(1 - p), NaN outside [0, 1].
+    """Return log(p) - log(1 - p), NaN outside [0, 1].
 
     -inf at 0 and +inf at 1, without a gradient.
     """
@@ -88,5 +88,5 @@ def log_odds(probs: Tensor) -> Tensor:
 
 
 def nan_to_inf(x: Tensor) -> Tensor:
-    """+inf in place of NaN."""
+    """Replace NaN by +inf."""
     return ops.where(ops.isnan(x), float("inf"), x)

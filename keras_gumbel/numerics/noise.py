@@ -1,4 +1,4 @@
-"""Noise with its whole tails, from 64 random bits a number."""
+"""Noise with its whole tails, from 64 random bits per number."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ from keras_gumbel.numerics import logarithms
 def gumbel(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:
-    """Standard Gumbel noise: -log(-log(1 - t)), t uniform in (0, 1).
+    """Draw standard Gumbel noise: -log(-log(1 - t)), t uniform in (0, 1).
 
     Large noise comes from small t, where floating-point numbers are dense:
     the upper tail is whole up to 45, where -log(-log(u)) of a float32 u in
@@ -27,7 +27,7 @@ def gumbel(
 def exponential(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:
-    """Standard exponential noise: -log(1 - t), between 2**-65 and 16.7."""
+    """Draw standard exponential noise: -log(1 - t), from 2**-65 to 16.7."""
     t = random_unit(shape, key, dtype, start)
     return logarithms.exponential(t)
 
@@ -36,7 +36,7 @@ def exponential(
 def logistic(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:
-    """Standard logistic noise: log((1 - t) / t), and one sign for each.
+    """Draw standard logistic noise: log((1 - t) / t), and one sign for each.
 
     t is uniform in (0, 1/2), where floating-point numbers are dense: both
     tails are whole up to 45.
@@ -50,17 +50,17 @@ def logistic(
 def random_unit(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> Tensor:
-    """Uniform in the open interval (0, 1). Inside a compiled program only.
+    """Draw from the open interval (0, 1). Inside a compiled program only.
 
     (bits + 1/2) / 2**64, rounded to `dtype`: never 0, as small as 2**-65,
     and at most the largest number below 1.
 
     Args:
         shape: Integers or an integer tensor.
-        key: What `backend.next_key` gave.
+        key: A key from `backend.next_key`.
         dtype: `"float32"` or `"float64"`.
-        start: The first number's place among the 2**64 of the key; or of each
-            number its own, an int64 tensor of the shape.
+        start: The first number's place among the 2**64 of the key; or an int64
+            tensor of the shape, with each number's place.
     """
     return _unit(*_words(shape, key, start), dtype)
 
@@ -69,11 +69,11 @@ def random_unit(
 def random_half(
     shape: Tensor, key: Tensor, dtype: str, start: Tensor | int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Uniform in (0, 1/2), and a coin. Inside a compiled program only.
+    """Draw from (0, 1/2), and a coin. Inside a compiled program only.
 
-    A uniform number told by its distance to the nearer end, and which end
-    that is: as fine at 1 as at 0. The bits are those of `random_unit`, of
-    which the coin is the first.
+    They tell a uniform number by its distance to the nearer end, and which end
+    it is: as fine at 1 as at 0. The bits are the same as in `random_unit`; the
+    first is the coin.
     """
     low, high = _words(shape, key, start)
     carry = ops.cast(low < 0, "int32")
@@ -84,14 +84,14 @@ def random_half(
 def _words(
     shape: Tensor, key: Tensor, start: Tensor | int
 ) -> tuple[Tensor, Tensor]:
-    """64 bits for each number: two words, the low one first, int32."""
+    """Return 64 bits per number: two int32 words, the low one first."""
     if isinstance(start, int) or not len(start.shape):
         return backend.random_bits(shape, key, start)
     return threefry.bits_at(key, start)
 
 
 def _unit(low: Tensor, high: Tensor, dtype: str) -> Tensor:
-    """(bits + 1/2) / 2**64, below 1."""
+    """Return (bits + 1/2) / 2**64, below 1."""
     # Two words convert faster than one of 64 bits, and lose nothing: the
     # low one counts only where the high one is small.
     unit = backend.unsigned(low, dtype) * 2.0**-64 + 2.0**-65

@@ -14,12 +14,12 @@ _FAR = 2.0**8  # in noise scales
 
 @backend.unchecked
 def offset(x: Tensor, noise_scale: Tensor | float, axis: int) -> Tensor:
-    """The largest entry of a row that is far from 0, else 0: finite.
+    """Return a row's largest entry if that is far from 0, else 0: finite.
 
-    What is added to a whole row changes no law of its sample, but the sum of
-    a large number and noise has lost the noise's digits. Where the peak is
+    Adding a number to a whole row does not change its distribution, but the
+    sum of a large number and noise has lost the noise's digits. If the peak is
     within 2**8 noise scales, sums are rounded by at most 2**-17 of them, which
-    moves no probability by more than 2e-6. There a row stays as it is, to the
+    moves no probability by more than 2e-6. Then a row stays as it is, to the
     last bit.
     """
     return _if_far(maximum(x, axis), noise_scale)
@@ -27,7 +27,7 @@ def offset(x: Tensor, noise_scale: Tensor | float, axis: int) -> Tensor:
 
 @backend.unchecked
 def less(x: Tensor, number: Tensor) -> Tensor:
-    """x - number, in the order of `x` and finite where that is.
+    """Return x - number, in the order of `x` and finite where `x` is.
 
     A difference beyond the lowest number must not become -inf, which forbids.
     """
@@ -38,10 +38,10 @@ def less(x: Tensor, number: Tensor) -> Tensor:
 def near_matrices(
     x: Tensor, noise_scale: Tensor | float, wide: Tensor | bool = False
 ) -> Tensor:
-    """Return matrices (..., n, m), less the offsets that change no law.
+    """Return matrices (..., n, m), less offsets that keep the distribution.
 
-    If n = m these are offsets of rows and of columns, and otherwise, where
-    `wide`, of rows alone, since a column may stay without a row.
+    If n = m, the offsets are per row and per column. If the matrix is `wide`,
+    they are per row alone, since a column may stay without a row.
     """
     if wide is True:
         return _near_rows(x, noise_scale)
@@ -58,11 +58,11 @@ def _near_rows(x: Tensor, noise_scale: Tensor | float) -> Tensor:
 
 
 def _near_rows_and_columns(x: Tensor, noise_scale: Tensor | float) -> Tensor:
-    """Subtract what is common to rows or columns far from 0.
+    """Subtract the common part of rows and columns far from 0.
 
-    Of each row its entry nearest to 0 tells, and then of each column. The
-    largest entries would tell of both at once, and leave differences that have
-    lost the others' digits.
+    The entry nearest to 0 gives it for each row, and then for each column. The
+    largest entry would mix both, and leave differences that have lost the
+    others' digits.
     """
     for axis in (-1, -2):
         size = ops.abs(x)
@@ -71,15 +71,14 @@ def _near_rows_and_columns(x: Tensor, noise_scale: Tensor | float) -> Tensor:
         )
         nearest = maximum(ops.where(size == least, x, FORBIDDEN), axis)
         moved = x - _if_far(nearest, noise_scale)
-        # Differences of huge numbers must not become infinite, which means
-        # something.
+        # Differences of huge numbers must stay finite: infinity has a meaning.
         moved = backend.minimum(backend.maximum(moved, lowest(x)), -lowest(x))
         x = select(size < float("inf"), moved, x)
     return x
 
 
 def _if_far(x: Tensor, noise_scale: Tensor | float) -> Tensor:
-    """`x` where it is far from 0 and finite, else 0."""
+    """Return `x` where it is far from 0 and finite, else 0."""
     size, scale = ops.abs(x), ops.cast(noise_scale, x.dtype)
     limit = ops.where(scale == 0.0, float("inf"), _FAR * scale)
     return select((size > limit) & (size < float("inf")), x, 0.0)

@@ -1,11 +1,11 @@
 """Forms that can leave TensorFlow, when an exporter traces a call.
 
-Of what is not finite the runtimes of other formats make what they like.
-LiteRT's exponential and every runtime's maximum lose NaN; LiteRT's constants of
-infinity are written as the largest number, to which infinity is not equal; for
-ONNX a `where` becomes a sum of products with 0 and 1, unless one of its
-values is a constant that is not finite. So there, rows with NaN are looked for
-and marked, and the arithmetic between is finite.
+The runtimes of other formats treat non-finite numbers as they like. LiteRT's
+exponential and every runtime's maximum lose NaN. LiteRT writes infinite
+constants as the largest number, to which infinity is not equal. For ONNX a
+`where` becomes a sum of products with 0 and 1, unless one of its values is a
+non-finite constant. So there we look for rows with NaN and mark them, and keep
+the arithmetic between finite.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from keras_gumbel.numerics.masking import FORBIDDEN
 
 
 def check_can_draw(name: str) -> None:
-    """Raise where the layer of that name would draw, and the file cannot."""
+    """Raise if the layer of that name would draw, and the file cannot."""
     target = portable_format()
     if target is not None:
         backend.refuse_export(
@@ -36,7 +36,7 @@ def check_can_draw(name: str) -> None:
 
 
 def check_has_xor() -> None:
-    """Raise where the file would draw by a key, and its opset cannot."""
+    """Raise if the file would draw by a key, and its opset cannot."""
     if not backend.exports_xor():
         backend.refuse_export(
             "a model that draws by a seed needs XOR of integers, which ONNX "
@@ -46,7 +46,7 @@ def check_has_xor() -> None:
 
 
 def check_precision(name: str, dtype: str) -> None:
-    """Raise where the layer of that name has a type that the file has not."""
+    """Raise if the file lacks the dtype of the layer of that name."""
     target = portable_format()
     lacking = {"bfloat16"}
     if target == "litert":
@@ -62,14 +62,14 @@ def check_precision(name: str, dtype: str) -> None:
 
 
 def finite(x: Tensor, axis: int) -> Tensor:
-    """`x`, with large numbers in place of infinity."""
+    """Return `x`, with large numbers in place of infinity."""
     del axis
     # Far from the largest, so that differences are finite too.
     return ops.clip(x, lowest(x) / 4, -lowest(x) / 4)
 
 
 def finite_if_empty(x: Tensor, axis: int) -> Tensor:
-    """The same, but that -inf stays in rows in which not all is -inf."""
+    """Return `finite(x, axis)`, but keep -inf in rows not all -inf."""
     forbidden = x <= FORBIDDEN
     some = ~ops.all(forbidden, axis=axis, keepdims=True)
     return ops.where(some & forbidden, float("-inf"), finite(x, axis))
@@ -82,11 +82,11 @@ def in_any_format(
     temperature: Tensor | None = None,
     prepare: Callable[[Tensor, int], Tensor] = finite,
 ) -> Tensor:
-    """rule(x), also where infinity and NaN get lost.
+    """Return rule(x), also where infinity and NaN get lost.
 
     `rule` is a function of each row along `axis`, 0 at forbidden classes, and
     NaN where a row has NaN or +inf, or its `temperature`, if any, is NaN. In
-    a portable format it is given what `prepare` makes of `x`.
+    a portable format it is given `prepare(x, axis)`.
     """
     if portable_format() is None:
         return rule(x)
@@ -100,9 +100,9 @@ def marked(
     axis: int | tuple[int, ...],
     temperature: Tensor | None = None,
 ) -> Tensor:
-    """`y`, but NaN where `x` has NaN or +inf along `axis`.
+    """Return `y`, but NaN where `x` has NaN or +inf along `axis`.
 
-    And where the temperature is NaN, if there is one and a class is allowed.
+    Also NaN where a temperature is given and NaN, and a class is allowed.
     """
     bad = ops.isnan(x) | (x > -lowest(x))
     bad = ops.any(bad, axis=axis, keepdims=True)
@@ -113,7 +113,7 @@ def marked(
 
 
 def moderate(x: Tensor) -> Tensor:
-    """`x`, within what every sigmoid knows: LiteRT's is NaN at 1e30."""
+    """Limit `x` to what every sigmoid takes: LiteRT's is NaN at 1e30."""
     if portable_format() is None:
         return x
     return ops.where(ops.isnan(x), x, ops.clip(x, -1e4, 1e4))

@@ -1,9 +1,9 @@
-"""A class by one number a row, in operations that every file format has.
+"""A class by one number per row, in operations that every file format has.
 
-Layers invert the cumulative distribution in float64, which few formats can. A
-sum in float32 would choose another class in one row of 250, of 8192 classes. So
-weights become whole numbers: digits to the base 4096, as int32, whose sums are
-exact in any order.
+Layers invert the cumulative distribution in float64, which few formats can.
+With 8192 classes, a sum in float32 would choose another class in one row of
+250. So weights become whole numbers: digits to the base 4096, as int32, whose
+sums are exact in any order.
 """
 
 import itertools
@@ -31,13 +31,13 @@ MOST_CLASSES = 2**19
 def chosen(
     logits: Tensor, noise_scale: Tensor, key: Tensor, axis: int
 ) -> Tensor:
-    """The logits, in which every class is forbidden but the one that is drawn.
+    """Return the logits, with every class forbidden but the one that is drawn.
 
         the first k with sum_{j <= k} w_j > u * sum_j w_j,
         w = exp(logits / noise_scale), u uniform in (0, 1) from 64 bits
 
-    As `categorical.sample` draws it. What is not a number stays where it is,
-    and so does all where `noise_scale` is 0.
+    `categorical.sample` draws the same class. NaN and +inf stay where they are,
+    and so does everything if `noise_scale` is 0.
     """
     scale = scale_or_nan(noise_scale, logits)
     shape = list(ops.shape(logits))
@@ -52,7 +52,7 @@ def chosen(
 
 
 def _digits(weight: Tensor) -> list[Tensor]:
-    """Of weights in [0, 1], the first in units of 1 / _BASE."""
+    """Return the digits of weights in [0, 1], the first counts 1 / _BASE."""
     digits, rest = [], weight
     for _ in range(_OF_WEIGHT):
         rest = rest * _BASE
@@ -63,7 +63,7 @@ def _digits(weight: Tensor) -> list[Tensor]:
 
 
 def _place(digits: list[Tensor], bits: Words, axis: int) -> Tensor:
-    """How many sums of weights do not exceed u times the last."""
+    """Count the sums of weights that do not exceed u times the last."""
     total = _carried([ops.sum(d, axis=axis, keepdims=True) for d in digits])
     limit = _product(_digits_of_unit(bits), total)
     sums = _carried([ops.cumsum(d, axis=axis) for d in digits])
@@ -76,7 +76,7 @@ def _place(digits: list[Tensor], bits: Words, axis: int) -> Tensor:
 
 
 def _carried(digits: list[Tensor]) -> list[Tensor]:
-    """The same number with two digits more, in digits below the base."""
+    """Return the same number with two digits more, all below the base."""
     done = []
     carry: Tensor | int = 0
     for digit in reversed(digits):
@@ -88,7 +88,7 @@ def _carried(digits: list[Tensor]) -> list[Tensor]:
 
 
 def _digits_of_unit(bits: Words) -> list[Tensor]:
-    """Of a number in [0, 1), from its 64 bits."""
+    """Return the digits of a number in [0, 1), from its 64 bits."""
     low, high = bits
     digits = []
     for _ in range(_OF_UNIT):
@@ -99,13 +99,13 @@ def _digits_of_unit(bits: Words) -> list[Tensor]:
 
 
 def _first_bits(word: Tensor) -> Tensor:
-    """The first digit of an int32 without a sign."""
+    """Return the first digit of an int32 without a sign."""
     digit = ops.right_shift(word, 32 - _BITS)
     return digit + ops.cast(word < 0, "int32") * _BASE
 
 
 def _product(unit: list[Tensor], total: list[Tensor]) -> list[Tensor]:
-    """Of a number below 1 and another, which it has as many digits as, or more.
+    """Multiply a number below 1 by another, which has at least as many digits.
 
     No sum of products of two digits has more than 27 bits.
     """

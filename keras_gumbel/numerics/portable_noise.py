@@ -1,9 +1,9 @@
 """The noise of a key, in operations that every file format has.
 
-Formats have no generator that can be reproduced, some have no AND, no shift to
-the left and no way to read a number's bits, and their log(1 + x) loses a small
-x. Arithmetic is left, from which come the bits that the layers draw, to the
-last one, and noise that differs from theirs in the last digits.
+No format has a reproducible generator. Some have no AND, no shift to the left
+and no access to a number's bits, and their log(1 + x) loses a small x. Plain
+arithmetic still gives the bits that the layers draw, to the last one, and
+noise that differs from theirs in the last digits.
 """
 
 import math
@@ -21,12 +21,12 @@ from keras_gumbel.backend.threefry import Words
 from keras_gumbel.numerics.dtypes import wide_dtype
 from keras_gumbel.numerics.portable import check_has_xor
 
-# Terms of the series below: the next is below a tenth of the last digit.
+# Terms of the series below: the next is under a tenth of the last digit.
 _TERMS = {"float32": 8, "float64": 17}
 
 
 def random_words(shape: Sequence[Any], key: Tensor) -> Words:
-    """The 64 bits of each number that the layers draw by this key.
+    """Return the 64 bits of each number that the layers draw by this key.
 
     Args:
         shape: Integers and integer tensors.
@@ -39,7 +39,7 @@ def random_words(shape: Sequence[Any], key: Tensor) -> Words:
 
 
 def noise_of(law: str, key: Tensor, like: Tensor) -> Tensor:
-    """Noise of a law, in the shape of `like` and the type that it widens to.
+    """Return noise of a distribution, in the shape of `like`, widened.
 
     Args:
         law: `"gumbel"`, `"logistic"`, or `"uniform"` between -1/2 and 1/2.
@@ -55,7 +55,7 @@ def _gumbel(words: Words, dtype: str) -> Tensor:
 
 
 def _logistic(words: Words, dtype: str) -> Tensor:
-    # All bits but the first, which is the sign.
+    # The first bit is the sign; these are all others.
     carry = ops.cast(words.low < 0, "int32")
     rest = Words(words.low * 2, words.high * 2 + carry)
     t = _unit(rest, dtype) / 2
@@ -75,11 +75,11 @@ _LAWS: dict[str, Callable[[Words, str], Tensor]] = {
 
 
 def exponential(t: Tensor) -> Tensor:
-    """-log(1 - t) for 0 < t <= 1, to full relative precision at both ends.
+    """Return -log(1 - t), 0 < t <= 1, to full relative precision at both ends.
 
         -log(1 - t) = 2 artanh(z) = 2 (z + z**3 / 3 + ...),  z = t / (2 - t)
 
-    At 1 it is what it is at the number below 1, which t may be rounded up to.
+    If t was rounded up to 1, the result is the one at the number below 1.
     """
     dtype = keras.backend.standardize_dtype(t.dtype)
     small = backend.minimum(t, 0.5)
@@ -93,13 +93,13 @@ def exponential(t: Tensor) -> Tensor:
 
 
 def _unit(words: Words, dtype: str) -> Tensor:
-    """(bits + 1/2) / 2**64, rounded."""
+    """Return (bits + 1/2) / 2**64, rounded."""
     low = _unsigned(words.low, dtype) * 2.0**-64 + 2.0**-65
     return low + _unsigned(words.high, dtype) * 2.0**-32
 
 
 def _unsigned(word: Tensor, dtype: str) -> Tensor:
-    """An int32 as the number that its bits are without a sign, rounded once."""
+    """Return an int32's bits as a number without a sign, rounded once."""
     half = ops.right_shift(word, 16)
     high = half + ops.cast(word < 0, "int32") * 2**16
     low = word - half * 2**16

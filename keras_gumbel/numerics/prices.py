@@ -1,16 +1,16 @@
 """Prices of columns that the search for an assignment begins with.
 
 Every column j has a price v_j, and some have an owner, such that no column is
-nearer to the owner i, by cost_ij - v_j, than its own. The nearer such prices
-are to those of the best assignment, the fewer rows are left without a column,
-and the shorter is the way to one. A search may begin with any of these:
+nearer to the owner i, by cost_ij - v_j, than its own. The nearer the prices are
+to the best assignment's, the fewer rows are left without a column, and the
+shorter is the way to one. A search may begin with any of these:
 
     by_bids      a few rounds of an auction: good where costs differ by chance
-    by_order     rows and columns sorted by two vectors of which the costs are
-                 nearly the outer product
+    by_order     rows and columns sorted by two vectors whose outer product is
+                 nearly the costs
     by_sinkhorn  the normalisation of exp(-cost / t), as t falls
 
-The last two are for as many columns as rows.
+The last two need as many columns as rows.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ FAR = float("inf")
 NONE = -1
 # A round reads whole matrices, a step of a search one row of each.
 _ROUNDS = 4
-# Of the costs' standard deviation, at first and at last.
+# First and last, in the costs' standard deviations.
 _TEMPERATURES = 0.3, 0.01
 _ITERATIONS = 24
 
@@ -36,22 +36,22 @@ class Start(NamedTuple):
     owners: Tensor
 
     def free(self, costs: Tensor) -> Tensor:
-        """Which rows (batch, n) have no column yet."""
+        """Return which rows (batch, n) have no column yet."""
         rows = numbers(costs, -2)
         return ops.all(self.owners[:, None, :] != rows[:, None], axis=-1)
 
     def left(self, costs: Tensor) -> Tensor:
-        """How many rows these are, (batch,)."""
+        """Return how many rows have no column yet, (batch,)."""
         return ops.sum(ops.cast(self.free(costs), "int32"), axis=-1)
 
 
 def numbers(x: Tensor, axis: int) -> Tensor:
-    """0, 1, ... along an axis."""
+    """Return 0, 1, ... along an axis."""
     return ops.arange(ops.shape(x)[axis], dtype="int32")
 
 
 def first(where: Tensor, numbers: Tensor, axis: int) -> Tensor:
-    """The smallest of the `numbers` that are marked; their count if none is."""
+    """Return the smallest of the marked `numbers`; their count if none is."""
     size = ops.cast(ops.shape(where)[axis], "int32")
     marked = ops.where(where, numbers, size)
     return backend.min(marked, axis=axis, initial=2**31 - 1)
@@ -72,10 +72,10 @@ def by_bids(costs: Tensor, prices: Tensor) -> Start:
 
 
 def _bid(costs: Tensor, start: Start) -> Start:
-    """Free rows bid for their nearest columns; the highest bid has it.
+    """Let free rows bid for their nearest columns; the highest bid has it.
 
-    A bid is how much farther the second nearest is. By so much the price
-    falls, so that the new owner is as near to both, and nobody is nearer.
+    A bid is how much farther the second nearest is. The price falls by that
+    much, so that the new owner is as near to both, and nobody is nearer.
     """
     rows, columns = numbers(costs, -2), numbers(costs, -1)
     distance = costs - start.prices[:, None, :]
@@ -103,8 +103,8 @@ def by_order(costs: Tensor) -> Start:
         cost_ij - cost_ik <= v_j - v_k <= cost_hj - cost_hk
 
     and for such a product (or any matrix with Monge's property) prices that
-    satisfy this for neighbours do so for all. They are in the middle here. A
-    row that is nearer to another column is left without.
+    satisfy this for neighbours do so for all. Ours are in the middle. If a row
+    is nearer to another column, it is left without.
     """
     rows, columns, place = _sorted(costs)
     count = ops.shape(costs)[-2]
@@ -124,14 +124,14 @@ def by_order(costs: Tensor) -> Start:
 
 
 def _sorted(costs: Tensor) -> Tensors:
-    """The rows and the columns in order, and at which place each column is."""
+    """Return the rows and the columns in order, and each column's place."""
     x = costs - ops.mean(costs, axis=-1, keepdims=True)
     x = x - ops.mean(x, axis=-2, keepdims=True)
     size = ops.abs(x)
     scale = backend.max(size, axis=(-2, -1), keepdims=True, initial=0.0)
     x = x / ops.where(scale > 0, scale, 1.0)
-    # Any row is a multiple of the second vector; the largest is farthest from
-    # what has been rounded.
+    # Any row is a multiple of the second vector; rounding changes the largest
+    # least.
     _, row = backend.top_k(ops.sum(size, axis=-1), 1)
     vector = ops.take_along_axis(x, row[:, None], axis=1)
     rows = _order(ops.sum(x * vector, axis=-1))
@@ -140,7 +140,7 @@ def _sorted(costs: Tensor) -> Tensors:
 
 
 def _order(x: Tensor) -> Tensor:
-    """Places from the lowest number on, of ties the first, int32."""
+    """Return places from the lowest number on, of ties the first, int32."""
     return ops.cast(backend.top_k(-x, ops.shape(x)[-1])[1], "int32")
 
 
@@ -151,7 +151,7 @@ def _entries(costs: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def by_sinkhorn(costs: Tensor) -> Tensor:
-    """Prices of the relaxed assignment as its temperature falls, (batch, m).
+    """Return prices of the relaxed assignment, (batch, m), as its t falls.
 
     In float32 and units of the costs' standard deviation: prices may be any.
     """

@@ -10,14 +10,14 @@ _MOST_NUMBERS = 2**24  # float32 has every integer up to it
 
 
 def classes(like: Tensor, axis: int) -> Tensor:
-    """0, 1, ..., K - 1 along `axis`, ready to broadcast with `like`."""
+    """Return 0, 1, ..., K - 1 along `axis`, ready to broadcast with `like`."""
     shape = [1] * len(like.shape)
     shape[axis] = -1
     return ops.reshape(ops.arange(ops.shape(like)[axis], dtype="int32"), shape)
 
 
 def with_axis_at(x: Tensor, axis: int, place: int) -> Tensor:
-    """`moveaxis`, by what torch can map over."""
+    """Return `moveaxis`, by an operation that torch can map over."""
     rank = len(x.shape)
     order = [n for n in range(rank) if n != axis % rank]
     order.insert(place % rank, axis % rank)
@@ -25,15 +25,15 @@ def with_axis_at(x: Tensor, axis: int, place: int) -> Tensor:
 
 
 def mean_class(y: Tensor, axis: int) -> Tensor:
-    """sum_k k * y_k along `axis`."""
+    """Return sum_k k * y_k along `axis`."""
     mean = ops.sum(y * ops.cast(classes(y, axis), y.dtype), axis=axis)
     return exact_or_nan(mean, y, axis)
 
 
 def exact_or_nan(number: Tensor, like: Tensor, axis: int) -> Tensor:
-    """The number of a class; NaN where float32 would round those of `like`.
+    """Return the number of a class; NaN if float32 rounds those in `like`.
 
-    Where the classes can be counted before, more than that are an error.
+    If the number of classes is known before, too many are an error instead.
     """
     size = ops.shape(like)[axis]
     if not hasattr(size, "dtype"):
@@ -43,17 +43,17 @@ def exact_or_nan(number: Tensor, like: Tensor, axis: int) -> Tensor:
 
 
 def maximum(x: Tensor, axis: int) -> Tensor:
-    """The largest entry along `axis`, which stays; no gradient."""
+    """Return the largest entry along `axis`, which stays; no gradient."""
     # Keras refuses the maximum of an empty batch unless told where to begin.
     peak = backend.max(x, axis=axis, keepdims=True, initial=FORBIDDEN)
     return ops.stop_gradient(peak)
 
 
 def sum_in_lanes(x: Tensor, axis: int) -> Tensor:
-    """The sum along `axis`, which stays. Inside a compiled program only.
+    """Return the sum along `axis`, which stays. In a compiled program only.
 
-    A sum along the last axis would have XLA write what is summed to memory
-    first, so the last axis is folded in eight and summed over the folds.
+    For a sum along the last axis, XLA would write its terms to memory first, so
+    the last axis is folded in eight and summed over the folds.
     """
     size = backend.static_shape(x)[axis]
     if axis == len(x.shape) - 1 and size and size % 8 == 0:

@@ -4,13 +4,12 @@
     num_iterations times:
         X_ij -= log(sum_j exp(X_ij)),  X_ij -= log(sum_i exp(X_ij))
 
-With more columns than rows, m > n, this is done to a square matrix of which the
-last m - n rows are all zeros. These stay equal to each other, so that one row
-stands for them: it is normalised to m - n (`with_spare_row`).
+With more columns than rows, m > n, we normalise a square matrix whose last
+m - n rows are all zeros. These stay equal to each other, so one row stands for
+them: it is normalised to m - n (`with_spare_row`).
 
-What is subtracted is a number for each row and one for each column, so that
-all of X's way is known from `x` and these: no matrix is kept. For inside a
-compiled program alone.
+Each step subtracts one number per row or per column. `x` and these numbers give
+X at every step, so we store no matrix. Inside a compiled program only.
 """
 
 from typing import NamedTuple
@@ -24,8 +23,8 @@ from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics import FORBIDDEN
 from keras_gumbel.numerics.sizes import product
 
-# Below this size of a matrix, sums go over whole batches of entries, in which
-# compilers find more to vectorise than in a row.
+# If rows are no longer than this, sums go over whole batches of entries, where
+# compilers vectorise more than in a row.
 _SHORT_ROW = 32
 
 
@@ -33,10 +32,10 @@ class Matrices(NamedTuple):
     """The matrices to normalise, and the temperature.
 
     x: (batch, n, m), or (n, m, batch) where m is small.
-    temperature: one number, or of that shape with 1 for n and for m.
+    temperature: one number, or the shape of `x` with 1 for n and for m.
     across, down: the axes along a row and along a column.
-    weight: what each row is normalised to, of that shape with 1 for m; None
-        if all are to 1.
+    weight: the sum that each row is to have, in the shape of `x` with 1 for m;
+        None if all are 1.
     """
 
     x: Tensor
@@ -49,20 +48,19 @@ class Matrices(NamedTuple):
 class Sums(NamedTuple):
     """The sums of exp(z / temperature) along an axis.
 
-    exp((z - peak) / temperature) / total is what they normalise to. Where
-    nothing is allowed it is 0: the peak is a large negative number there, and
-    the total 1.
+    They normalise it to exp((z - peak) / temperature) / total. If nothing is
+    allowed, that is 0: the peak is a large negative number, and the total 1.
     """
 
     peak: Tensor
     total: Tensor
 
     def log(self, temperature: Tensor) -> Tensor:
-        """temperature * log(sum(exp(z / temperature)))."""
+        """Return temperature * log(sum(exp(z / temperature)))."""
         return self.peak + temperature * ops.log(self.total)
 
     def normalize(self, z: Tensor, temperature: Tensor) -> Tensor:
-        """exp(z / temperature), divided by its sum."""
+        """Return exp(z / temperature), divided by its sum."""
         return ops.exp((z - self.peak) / temperature) / self.total
 
 
@@ -76,12 +74,12 @@ class Path(NamedTuple):
 def with_spare_row(
     x: Tensor, wide: Tensor | bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Add a row for the columns that stay without one, where `wide`.
+    """Add a row for the columns that stay without one, if `wide`.
 
     Rows and columns in which nothing is allowed do not count.
 
     Returns:
-        (..., n + 1, m), and what each row is to sum to (..., n + 1, 1).
+        (..., n + 1, m), and the sum that each row is to have, (..., n + 1, 1).
     """
     if wide is False:
         return x, None
@@ -107,10 +105,10 @@ def arrange(
     num_iterations: int,
     weight: Tensor | None = None,
 ) -> Matrices:
-    """Matrices (..., n, m), less the largest of each row.
+    """Return matrices (..., n, m), less the largest entry of each row.
 
-    That changes nothing of what they normalise to. Gaps that could add up
-    beyond the largest number are cut to what cannot.
+    That does not change the normalised matrices. Gaps that could add up beyond
+    the largest number are cut, so that they cannot.
     """
     gap = x - _finite(numerics.maximum(x, -1))
     gap = backend.maximum(gap, _lowest(x) / (16 * num_iterations + 16))
@@ -129,10 +127,10 @@ def _lowest(x: Tensor) -> float:
 
 
 def _finite(peak: Tensor) -> Tensor:
-    """The peak of what may all be forbidden, and then any number does.
+    """Return the peak, or a large negative number if all is forbidden.
 
-    Far from the lowest, as which LiteRT is given -inf. By a maximum: for
-    ONNX a `where` becomes a product, of infinity with 0.
+    It is far from the lowest number, which LiteRT has for -inf. We use a
+    maximum: for ONNX a `where` becomes a product, of infinity with 0.
     """
     return backend.maximum(peak, _lowest(peak) / 4)
 
@@ -143,9 +141,9 @@ def _is_small(x: Tensor) -> bool:
 
 
 def pack(x: Tensor, like: Tensor, matrices: Matrices) -> Tensor:
-    """(..., n, m) as `matrices` are, which `arrange` made of `like`.
+    """Arrange (..., n, m) as `matrices`, which `arrange` made of `like`.
 
-    Of which more sizes may be known. A spare row is 0.
+    More sizes of `like` may be known. A spare row is 0.
     """
     if matrices.weight is not None:
         x = ops.concatenate([x, ops.zeros_like(x[..., :1, :])], axis=-2)
@@ -160,9 +158,9 @@ def _pack(x: Tensor, small: bool) -> Tensor:
 
 
 def restore(y: Tensor, like: Tensor, matrices: Matrices) -> Tensor:
-    """`y` as `matrices` are, in the shape that they had before `arrange`.
+    """Return `y`, arranged as `matrices`, in its shape before `arrange`.
 
-    Without a spare row.
+    Drop the spare row.
     """
     if _is_small(like):
         y = ops.transpose(y, (2, 0, 1))
@@ -180,7 +178,7 @@ def _sums(z: Tensor, temperature: Tensor, axis: int) -> Sums:
 
 
 def _sums_of_rows(z: Tensor, matrices: Matrices) -> Sums:
-    """By which rows are normalised to their weights."""
+    """Return the sums that normalise rows to their weights."""
     sums = _sums(z, matrices.temperature, matrices.across)
     if matrices.weight is None:
         return sums
@@ -188,7 +186,7 @@ def _sums_of_rows(z: Tensor, matrices: Matrices) -> Sums:
 
 
 def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
-    """The normalised matrices, and the way there.
+    """Return the normalised matrices, and the way there.
 
     Columns sum to 1, rows nearly to their weights; where nothing is allowed,
     to 0.
@@ -200,7 +198,7 @@ def balance(matrices: Matrices, num_iterations: int) -> tuple[Tensor, Path]:
 
 @backend.native
 def path(matrices: Matrices, num_iterations: int) -> Tensors:
-    """Peaks and totals of the rows and of the columns, in every iteration."""
+    """Return peaks and totals of rows and of columns, in every iteration."""
     x, temperature, across, down, _ = matrices
     one_a_row, one_a_column = (
         ops.zeros_like(numerics.maximum(x, axis)) for axis in (across, down)
@@ -228,7 +226,7 @@ def path(matrices: Matrices, num_iterations: int) -> Tensors:
 
 
 def unrolled(matrices: Matrices, num_iterations: int) -> Tensor:
-    """The normalised matrices alone, without a loop."""
+    """Return the normalised matrices alone, without a loop."""
     x, temperature, _, down, _ = matrices
     z = x
     for _ in range(num_iterations):
@@ -247,13 +245,13 @@ def _last(matrices: Matrices, path: Path) -> Tensor:
 def balance_vjp(
     matrices: Matrices, dy: Tensor, path: Path
 ) -> tuple[Tensor, Tensor]:
-    """Gradient `dy` at the normalised matrices, taken back to the arguments.
+    """Take gradient `dy` at the normalised matrices back to the arguments.
 
     A normalisation X' = X - log(sum(exp(X)) / weight) has the transpose
     dX = dX' - exp(X') sum(dX') / weight.
 
     Returns:
-        The gradient to `x`, and each entry's part of that to `temperature`.
+        The gradient to `x`, and each entry's part of `temperature`'s.
     """
     x, temperature, across, down, weight = matrices
     y = _last(matrices, path)

@@ -1,4 +1,4 @@
-"""Softmax, its logarithm, and the way back."""
+"""Softmax, its logarithm, and their gradients."""
 
 from keras import ops
 
@@ -11,20 +11,20 @@ from keras_gumbel.numerics.reductions import maximum, sum_in_lanes
 
 @backend.native
 def softmax(x: Tensor, temperature: Tensor, axis: int) -> Tensor:
-    """softmax(x / temperature); a row with no class allowed is all zeros."""
+    """Return softmax(x / temperature); all zeros if no class is allowed."""
     weight, _ = softmax_weights(x, maximum(x, axis), temperature)
     return weight / total_or_one(weight, axis)
 
 
 def log_sum(x: Tensor, axis: int) -> Tensor:
-    """log(sum(exp(x))) along `axis`, which stays; -inf of no class."""
+    """Return log(sum(exp(x))) along `axis`, which stays; -inf of no class."""
     peak = maximum(x, axis)
     weight, _ = softmax_weights(x, peak, 1.0)
     return peak + ops.log(total_or_one(weight, axis))
 
 
 def log_softmax(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """softmax(x), and its logarithm, which is 0 at forbidden classes."""
+    """Return softmax(x), and its logarithm, with 0 at forbidden classes."""
     weight, gap = softmax_weights(x, maximum(x, axis), 1.0)
     total = total_or_one(weight, axis)
     log = ops.where(x == FORBIDDEN, 0.0, gap - ops.log(total))
@@ -34,7 +34,7 @@ def log_softmax(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 def relaxed_vjp(
     x: Tensor, temperature: Tensor, dy: Tensor, axis: int
 ) -> tuple[Tensor, Tensor]:
-    """`softmax_vjp` where the peak is still to be found."""
+    """Return `softmax_vjp`, and find the peak first."""
     return softmax_vjp(x, maximum(x, axis), temperature, dy, axis)
 
 
@@ -42,12 +42,12 @@ def relaxed_vjp(
 def softmax_vjp(
     x: Tensor, peak: Tensor, temperature: Tensor, dy: Tensor, axis: int
 ) -> tuple[Tensor, Tensor]:
-    """Gradient `dy` at softmax(x / temperature), taken back to its arguments.
+    """Take gradient `dy` at softmax(x / temperature) back to its arguments.
 
     Inside a compiled program only. `peak` is the largest entry of each row.
 
     Returns:
-        The gradient to `x`, and each entry's part of that to `temperature`.
+        The gradient to `x`, and each entry's part of `temperature`'s.
     """
     weight, gap = softmax_weights(x, peak, temperature)
     total = total_or_one(weight, axis)
@@ -64,9 +64,9 @@ def softmax_vjp(
 def softmax_terms(
     x: Tensor, temperature: Tensor | float, dy: Tensor, axis: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """softmax(x / temperature) = weight / total, and the mean of `dy` by it.
+    """Return weight, total and mean: softmax(x / temperature) = weight / total.
 
-    Inside a compiled program only.
+    It is the mean of `dy` by this softmax. Inside a compiled program only.
     """
     weight, _ = softmax_weights(x, maximum(x, axis), temperature)
     total = sum_in_lanes(weight, axis)
@@ -78,7 +78,7 @@ def softmax_terms(
 def softmax_weights(
     x: Tensor, peak: Tensor, temperature: Tensor | float
 ) -> tuple[Tensor, Tensor]:
-    """The terms of softmax, and x - peak.
+    """Return the terms of softmax, and x - peak.
 
     The latter is finite wherever `x` is not NaN, and 0 at forbidden classes,
     so that no derivative multiplies 0 by infinity.
@@ -91,6 +91,6 @@ def softmax_weights(
 
 
 def total_or_one(weight: Tensor, axis: int) -> Tensor:
-    """The sum, 1 where all are 0."""
+    """Return the sum, or 1 where all are 0."""
     total = ops.sum(weight, axis=axis, keepdims=True)
     return ops.where(total == 0.0, 1.0, total)

@@ -3,13 +3,13 @@
     z = s in order,  w_ij = exp(-|z_i - s_j| / t)
     P_ij = w_ij / sum_j w_ij
 
-A mean of values by the weights of a place needs no matrix. In order, weights
-are products, w_ik = w_ij w_jk for j between, and so their sums up to a place
-follow from one another; here by doubling, in log2(n) rounds:
+The weighted mean of values at a place needs no matrix. In order, weights are
+products, w_ik = w_ij w_jk for j between, so each sum up to a place follows
+from another one. We double the sums in log2(n) rounds: with
 
-    S_i = sum_{i - s < k <= i} w_ik v_k;  then  S_i + w_{i, i-s} S_{i-s}
+    S_i = sum_{i - s < k <= i} w_ik v_k,  S_i + w_{i, i-s} S_{i-s}
 
-is the sum over twice as many. Forbidden entries are -inf, behind all others in
+is the sum over twice as many. Forbidden entries are -inf: they come last in
 order, and have no weight.
 """
 
@@ -24,16 +24,16 @@ from keras_gumbel.numerics.masking import FORBIDDEN
 
 
 def order_of(x: Tensor, descending: bool) -> Tensor:
-    """Which entry is at each place, int32 (rows, n); of ties the first."""
+    """Return the entry at each place, int32 (rows, n); of ties the first."""
     key = -x if descending else x
-    # In sorting, XLA would have 0 come after -0.
+    # XLA would sort 0 after -0.
     key = ops.where(key == 0.0, 0.0, key)
     key = ops.where(x <= FORBIDDEN, float("inf"), key)
     return ops.cast(ops.argsort(key, axis=1), "int32")
 
 
 def to_entries(values: Tensor, order: Tensor) -> Tensor:
-    """Values at places (rows, n), each at the entry that is there."""
+    """Move values at places (rows, n) to the entries at these places."""
     # Keras on torch would look for the largest of no segments.
     if 0 in values.shape:
         return values
@@ -45,7 +45,7 @@ def to_entries(values: Tensor, order: Tensor) -> Tensor:
 
 
 def numbers(x: Tensor) -> Tensor:
-    """0, 1, ..., n - 1 in each row, in the type and shape of `x`."""
+    """Return 0, 1, ..., n - 1 in each row, in the type and shape of `x`."""
     number = ops.cast(numerics.classes(x, 1), x.dtype)
     return number + ops.zeros_like(x)
 
@@ -60,7 +60,7 @@ class Places(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor, order: Tensor, descending: bool) -> "Places":
-        """The places of the entries of `x`."""
+        """Return the places of the entries of `x`."""
         z = ops.take_along_axis(x, order, axis=1)
         real = z > FORBIDDEN
         z = numerics.select(real & (z < float("inf")), z, 0.0)
@@ -69,9 +69,9 @@ class Places(NamedTuple):
 
 
 def permutation(x: Tensor, places: Places, temperature: Tensor) -> Tensor:
-    """SoftSort's matrices P, (rows, n, n); places without an entry are 0."""
+    """Return SoftSort's P, (rows, n, n); places without an entry are 0."""
     gaps, real = _minus_distances(x, places)
-    # No peak is looked for: of each place one entry is at distance 0.
+    # No peak is needed: each place has an entry at distance 0.
     weights = ops.exp(gaps / of_a_matrix(temperature))
     weights = numerics.select(real, weights, 0.0)
     return weights / numerics.total_or_one(weights, 2)
@@ -80,13 +80,13 @@ def permutation(x: Tensor, places: Places, temperature: Tensor) -> Tensor:
 def permutation_vjp(
     x: Tensor, places: Places, temperature: Tensor, dy: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradient `dy` at `permutation`, taken back to its arguments.
+    """Take gradient `dy` at `permutation` back to its arguments.
 
-    Inside a compiled program only. Where two are equal, the slope is as if
+    Inside a compiled program only. If two entries are equal, the slope is as if
     the one that comes first in order were apart.
 
     Returns:
-        The gradient to `x`, and each entry's part of that to `temperature`.
+        The gradient to `x`, and each entry's part of `temperature`'s.
     """
     gaps, real = _minus_distances(x, places)
     gaps = ops.where(real, gaps, FORBIDDEN)
@@ -103,7 +103,7 @@ def permutation_vjp(
 def mean_by_matrix(
     values: Tensor, places: Places, temperature: Tensor
 ) -> Tensor:
-    """`mean`, without a loop, for formats that have none."""
+    """Return `mean` without a loop, for formats that have none."""
     real = places.real > 0.0
     entries = ops.where(real, places.z, FORBIDDEN)
     weights = permutation(entries, places, temperature)
@@ -113,7 +113,7 @@ def mean_by_matrix(
 def mean(
     values: Tensor, places: Places, temperature: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """sum_k w_ik values_k / sum_k w_ik at each place, and the sum of weights.
+    """Return sum_k w_ik values_k / sum_k w_ik by place, and the sum of weights.
 
     Inside a compiled program only.
     """
@@ -127,19 +127,19 @@ def mean(
 def mean_vjp(
     values: Tensor, places: Places, temperature: Tensor, dy: Tensor
 ) -> Tensors:
-    """Gradient `dy` at `mean`, taken back to its arguments.
+    """Take gradient `dy` at `mean` back to its arguments.
 
     With a_i = dy_i / sum_k w_ik and b_i = a_i mean_i, and D(u) the sum of
-    w_ik u_k over smaller z less that over larger ones:
+    w_ik u_k over smaller z less the sum over larger ones:
 
         dz_i = -(a_i D(v) - b_i D(1) + v_i D(a) - D(b)) / t
 
     Returns:
         The gradients to `values` and to `x`, the latter at the entries, and
-        each entry's part of that to `temperature`.
+        each entry's part of `temperature`'s.
     """
     y, total = mean(values, places, temperature)
-    # An entry's own value has no part in how far it is from itself.
+    # An entry's distance to itself does not depend on its value.
     a = dy * places.real / total
     b = a * y
     v = values * places.real
@@ -164,7 +164,7 @@ def mean_vjp(
 
 
 def _minus_distances(x: Tensor, places: Places) -> tuple[Tensor, Tensor]:
-    """-|z_i - s_j|, finite, and whether there are such a place and entry."""
+    """Return -|z_i - s_j|, finite, and whether place and entry exist."""
     there = x > FORBIDDEN
     real = (places.real > 0.0)[:, :, None] & there[:, None, :]
     near = numerics.select(there & (x < float("inf")), x, 0.0)
@@ -173,14 +173,14 @@ def _minus_distances(x: Tensor, places: Places) -> tuple[Tensor, Tensor]:
 
 
 def of_a_matrix(temperature: Tensor) -> Tensor:
-    """A number, or one for each row, as one for each matrix."""
+    """Return a number, or one per row, as one for each matrix."""
     return temperature[..., None] if len(temperature.shape) else temperature
 
 
 def _sums(
     places: Places, temperature: Tensor, *values: Tensor
 ) -> tuple[Tensors, Tensors]:
-    """Sums of w_ik v_k over k <= i, and over k >= i; of ones, and `values`."""
+    """Sum w_ik v_k over k <= i, and over k >= i; v is ones, and `values`."""
     rows, size = ops.shape(places.z)
     both = ops.stack([places.real, *values])
     both = ops.stack([both, ops.flip(both, axis=2)])
@@ -210,7 +210,7 @@ def _sums(
 
 
 def _shifted(x: Tensor, shift: Tensor) -> Tensor:
-    """Rows of a matrix moved down by `shift`; zeros come in."""
+    """Move rows of a matrix down by `shift`; zeros come in."""
     size = ops.shape(x)[0]
     padded = ops.concatenate([ops.zeros_like(x), x], axis=0)
     return backend.run_of_rows(padded, size - shift, size)

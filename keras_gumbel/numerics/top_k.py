@@ -3,15 +3,15 @@
     w_1 = x,  a_j = softmax(w_j / t),  w_{j+1} = w_j + log(1 - a_j)
     k-hot = a_1 + ... + a_k
 
-Of a row only the peak, if it is the only one, can have a share above 1/2, and
-so a complement that is not simply 1 - a. With d = (peak - second) / t and R
-the sum of exp((w - second) / t) over all but the peak,
+Only the peak of a row, if it is the only one, can have a share above 1/2,
+where 1 - a loses digits. With d = (peak - second) / t and R the sum of
+exp((w - second) / t) over all but the peak,
 
     a = 1 / (1 + R exp(-d))  and  1 - a = R exp(-d) / (1 + R exp(-d))
 
-at the peak, whose logarithm is finite however cold it is. Rows are those of a
-matrix here, forbidden classes -inf, +inf in place of NaN. A row is finished
-when it has had its k softmaxes, or as many as it has classes that are allowed.
+at the peak. The logarithm of 1 - a is finite, however cold it is. Rows are a
+matrix's, with -inf at forbidden classes and +inf in place of NaN. A row is
+finished after k softmaxes, or after one per allowed class if these are fewer.
 """
 
 from collections.abc import Callable
@@ -25,17 +25,17 @@ from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics import FORBIDDEN, categorical, logarithms
 
-# In place of the weight of a peak that is the only one.
+# Marks the only peak, in place of its weight.
 _PEAK = -1.0
 
 
 def largest(x: Tensor, k: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """The `k` largest entries of each row: k-hot, and in order.
+    """Return the `k` largest entries of each row: k-hot, and in order.
 
     Args:
         x: Tensor (rows, classes), forbidden classes -inf, +inf for NaN.
-        k: How many, int32, of all rows or of each, (rows, 1).
-        most: What it is at most, which is at most the number of classes.
+        k: How many, int32, in all rows or per row, (rows, 1).
+        most: The largest `k`, at most the number of classes.
 
     Returns:
         1 where an entry is among the largest and allowed, else 0, in the
@@ -43,11 +43,11 @@ def largest(x: Tensor, k: Tensor, most: int) -> tuple[Tensor, Tensor]:
         largest first, of ties the first, then -1 where no more are allowed.
         A row with a +inf has NaN and -1 in place of these.
     """
-    # In sorting, XLA would have -0 come after 0.
+    # XLA would sort -0 after 0.
     x = ops.where(x == 0.0, 0.0, x)
     values, classes = backend.top_k(x, most)
     taken = numerics.classes(values, 1) < k
-    # Not by slices, for which XLA would sort whole rows.
+    # Slices would make XLA sort whole rows.
     least = ops.where(taken, values, float("inf"))
     least = backend.min(least, axis=1, keepdims=True, initial=float("inf"))
     last = ops.where(taken & (values == least), classes, 0)
@@ -62,9 +62,9 @@ def largest(x: Tensor, k: Tensor, most: int) -> tuple[Tensor, Tensor]:
 
 
 class Reductions(NamedTuple):
-    """How a row is gone through.
+    """Two reductions of a row.
 
-    `few` gives entries among which its two largest are, and `total` the sum.
+    `few` returns entries that include its two largest, and `total` the sum.
     """
 
     few: Callable[[Tensor], Tensor]
@@ -80,9 +80,9 @@ COMPILED = Reductions(
 def relaxed_k_hot(
     x: Tensor, temperature: Tensor, k: Tensor, most: int, by: Reductions
 ) -> Tensor:
-    """a_1 + ... + a_k, each row of which sums to `k`.
+    """Return a_1 + ... + a_k; each row sums to `k`.
 
-    `k` is a number or one for each row, (rows, 1), and at most `most`.
+    `k` is one number or per row, (rows, 1), and at most `most`.
     """
     rounds = _rounds(x, k)
 
@@ -99,7 +99,7 @@ def relaxed_k_hot(
 def relaxed_k_hot_vjp(
     x: Tensor, temperature: Tensor, dy: Tensor, k: Tensor, most: int
 ) -> tuple[Tensor, Tensor]:
-    """Gradient `dy` at `relaxed_k_hot`, taken back to its arguments.
+    """Take gradient `dy` at `relaxed_k_hot` back to its arguments.
 
     Inside a compiled program only.
 
@@ -107,7 +107,7 @@ def relaxed_k_hot_vjp(
         dw_j = dw_{j+1} + (a_j da_j - a_j sum(a_j da_j)) / t
 
     Returns:
-        The gradient to `x`, and each entry's part of that to `temperature`.
+        The gradient to `x`, and each entry's part of `temperature`'s.
     """
     rounds = _rounds(x, k)
     weights, spreads = _weigh_again(x, temperature, rounds, most)
@@ -153,18 +153,18 @@ def _weigh_again(
 class _Row(NamedTuple):
     """Numbers that the entries of a row share, (rows, 1) each.
 
-    All are 0 in a row that is finished.
+    All are 0 in a finished row.
     """
 
     gap: Tensor  # d; 0 where there are several peaks
     peak: Tensor  # the share of the only peak, 0 where there are several
     others: Tensor  # the share of all others, 1 where there are several
-    unit: Tensor  # 1 / R, one other's part of that for a weight of 1
+    unit: Tensor  # 1 / R, an other's part of `others` per weight
     log_others: Tensor
 
     @classmethod
     def of(cls, spread: Tensor, temperature: Tensor, live: Tensor) -> "_Row":
-        """From what `_weigh` says of the row."""
+        """Return the numbers of the rows that have this spread."""
         peak, second, rest = (spread[:, i : i + 1] for i in range(3))
         gap = (peak - second) / temperature
         left = rest * ops.exp(-gap)
@@ -173,7 +173,7 @@ class _Row(NamedTuple):
             gap,
             numerics.select(second < peak, 1.0 / total, 0.0),
             left / total,
-            # With the only class there is, no other has a part.
+            # If there is only one class, no other has a part.
             numerics.select(rest == 0.0, 0.0, 1.0 / rest),
             ops.log(rest) - gap - ops.log(total),
         )
@@ -183,10 +183,10 @@ class _Row(NamedTuple):
 def _weigh(
     w: Tensor, temperature: Tensor, by: Reductions
 ) -> tuple[Tensor, Tensor]:
-    """exp((w - second) / t), or the mark of the only peak; and the spread.
+    """Return exp((w - second) / t), or the only peak's mark; and the spread.
 
-    That is the peak, the second, which is the peak too where there are
-    several, and the sum R of the weights: (rows, 3).
+    The spread, (rows, 3), is the peak, the second (again the peak if there are
+    several), and the sum R of the weights.
     """
     few = by.few(w)
     peak = numerics.maximum(few, 1)
@@ -196,29 +196,29 @@ def _weigh(
     weight = ops.exp((w - second) * (1.0 / temperature))
     weight = numerics.select(w == FORBIDDEN, 0.0, weight)
     weight = numerics.select((w == peak) & ~several, _PEAK, weight)
-    # Not by a maximum, which XLA has drop a NaN.
+    # A maximum would drop NaN under XLA.
     rest = by.total(ops.where(weight < 0.0, 0.0, weight))
     return weight, ops.concatenate([peak, second, rest], axis=1)
 
 
 def _share(weight: Tensor, row: _Row) -> Tensor:
-    """a = softmax(w / t)."""
+    """Return a = softmax(w / t)."""
     other = weight * (row.others * row.unit)
     return ops.where(weight < 0.0, row.peak, other)
 
 
 def _lower(w: Tensor, weight: Tensor, row: _Row) -> Tensor:
-    """w + log(1 - a)."""
+    """Return w + log(1 - a)."""
     other = weight * (row.others * row.unit)
     fall = logarithms.small_exponential(other)
     return w + numerics.select(weight < 0.0, row.log_others, -fall)
 
 
 def _softmax_vjp(weight: Tensor, row: _Row, dy: Tensor, dw: Tensor) -> Tensor:
-    """a (da - sum(a da)), for da = dy - dw / (1 - a).
+    """Return a (da - sum(a da)), for da = dy - dw / (1 - a).
 
-    At the only peak a / (1 - a) has no bound, but only its products with
-    what the others' shares are come in: a_i a / (1 - a) = a weight_i / R.
+    At the only peak a / (1 - a) has no bound, but it comes in only as a product
+    with the others' shares: a_i a / (1 - a) = a weight_i / R.
     """
     share = weight * (row.others * row.unit)
     # An infinite gradient at a class that is 0 (a log) must not become NaN.
@@ -235,7 +235,7 @@ def _softmax_vjp(weight: Tensor, row: _Row, dy: Tensor, dw: Tensor) -> Tensor:
 
 
 def _log_weight(weight: Tensor, row: _Row) -> Tensor:
-    """(w - peak) / t, and 0 at classes without weight."""
+    """Return (w - peak) / t, and 0 at classes without weight."""
     highest = float(np.finfo(keras.backend.standardize_dtype(weight.dtype)).max)
     log = ops.log(ops.where(weight > 0.0, weight, 1.0))
     log = log - backend.minimum(row.gap, highest)
@@ -243,11 +243,11 @@ def _log_weight(weight: Tensor, row: _Row) -> Tensor:
 
 
 def _rounds(x: Tensor, k: Tensor) -> Tensor:
-    """How many softmaxes each row has, (rows, 1), int32."""
+    """Return how many softmaxes each row has, (rows, 1), int32."""
     allowed = ops.cast(x > FORBIDDEN, "int32")
     return backend.minimum(ops.sum(allowed, axis=1, keepdims=True), k)
 
 
 def _is_bad(x: Tensor) -> Tensor:
-    """Whether a row has a +inf, (rows, 1)."""
+    """Return whether a row has a +inf, (rows, 1)."""
     return numerics.maximum(x, 1) == float("inf")

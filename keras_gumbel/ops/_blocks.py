@@ -1,4 +1,4 @@
-"""Rows by blocks, whose working copies stay in cache."""
+"""Loops over blocks of rows, whose working copies stay in cache."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,42 +9,42 @@ from keras_gumbel import backend
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics.sizes import Size, is_name, larger
 
-# What a block of rows holds: few enough elements that its working copies
-# stay in cache, and enough rows that the product with the table is not bound
-# by reading the table.
+# Size of a block: few enough elements that its working copies stay in cache,
+# and enough rows that the product with the table is not bound by reading the
+# table.
 _BLOCK_ELEMENTS = 2**18
 _BLOCK_ROWS = 256
 
 
 class Block(NamedTuple):
-    """A run of rows, as many in every block."""
+    """A run of rows; every block has the same number."""
 
     start: Tensor
     size: Size
 
     def of(self, x: Tensor) -> Tensor:
-        """These rows of `x`; all of it where it is one for all."""
+        """Return these rows of `x`, or all of `x` if all rows share one."""
         if not len(x.shape) or x.shape[0] == 1:
             return x
         return backend.run_of_rows(x, self.start, self.size)
 
     def put(self, x: Tensor, rows: Tensor) -> Tensor:
-        """`x` with these rows replaced."""
+        """Return `x` with these rows replaced."""
         return backend.with_rows(x, self.start, rows)
 
 
 def _sizes(
     like: Tensor, groups: int, classes: Size | None
 ) -> tuple[Size, Size]:
-    """The number of rows, and of those in a block: as many of each group."""
+    """Return the number of rows, and per block: a multiple of `groups`."""
     rows, width = ops.shape(like)
     if is_name(rows):
-        # No size of a block is known to be at most that of all.
+        # No block size is known to be at most the number of rows.
         return rows, rows
     classes = width if classes is None else classes
     most = larger(_BLOCK_ELEMENTS // (classes * groups), _BLOCK_ROWS)
     each = rows // groups
-    # Rather a block of up to twice the size than a loop over two.
+    # A block of up to twice the size is better than a loop over two.
     blocks = larger(each // most, 1)
     return rows, -(-each // blocks) * groups
 
@@ -56,25 +56,24 @@ def for_blocks(
     results: Tensors,
     classes: Size | None = None,
 ) -> Tensors:
-    """`results` after `step` has filled in every block of their rows.
+    """Return `results`, with every block of rows filled in by `step`.
 
     Args:
-        like: A matrix of as many rows.
-        groups: So many rows stay together.
-        step: From a block and the results to these with the block filled in.
-        results: Of as many rows, to be filled in.
-        classes: Elements of a row of the working copies. `None`: as many as
-            `like` has.
+        like: A matrix with the same number of rows.
+        groups: Integer, the number of rows that stay together.
+        step: Function that fills in a block: of the block and the results.
+        results: Tensors with the same number of rows, to fill in.
+        classes: Elements per row of the working copies. `None`: as in `like`.
     """
     rows, size = _sizes(like, groups, classes)
     count = -(-rows // larger(size, 1))
 
     def body(i: Tensor, *results: Tensor) -> Tensors:
-        # XLA takes a size that comes from a shape for a constant; not always
-        # one that comes from outside the loop.
+        # XLA treats a size as constant if it comes from a shape, but not
+        # always if it comes from outside the loop.
         rows, size = _sizes(like, groups, classes)
-        # The last block reaches back rather than over the end: what it does
-        # a second time comes out the same.
+        # The last block reaches back, not over the end: rows computed a
+        # second time come out the same.
         block = Block(ops.minimum(i * size, rows - size), size)
         return i + 1, *step(block, results)
 

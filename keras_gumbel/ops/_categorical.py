@@ -16,7 +16,7 @@ from keras_gumbel.ops._op import Op
 def op_for(
     estimator: Estimator | None, arguments: Arguments, *, index: bool = False
 ) -> tuple[Op, Arguments]:
-    """The hard sample of an estimator, or without one the relaxed; of what."""
+    """Return the op, hard or (without estimator) relaxed, and its arguments."""
     if estimator is None:
         return _Relaxed(index), arguments
     estimator, arguments = _program.at_its_temperature(estimator, arguments)
@@ -25,17 +25,17 @@ def op_for(
 
 @dataclasses.dataclass(frozen=True)
 class _Categorical(Op):
-    """A sample as it is, or as the index that it stands for."""
+    """Base class: a sample, as it is or as its index."""
 
     index: bool
 
     @property
     def own_dtype(self) -> bool:
-        """Float32, where half precision cannot hold the indices."""
+        """Use float32 for indices: half precision cannot hold them."""
         return self.index
 
     def of_sample(self, dy: Tensor, like: Tensor, axis: int) -> Tensor:
-        """The gradient `dy` at the result, taken back to the sample."""
+        """Take the gradient `dy` at the result back to the sample."""
         dy = ops.cast(dy, like.dtype)
         if not self.index:
             return dy
@@ -56,7 +56,7 @@ class _Relaxed(_Categorical):
     def backward(
         self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
     ) -> Tensors:
-        # By the logits second derivatives reach them.
+        # This lets second derivatives reach the logits.
         x = backend.straight_through(*kept, draw.logits())
         dy = self.of_sample(dy, x, draw.axis)
         return numerics.relaxed_vjp(x, tau, dy, draw.axis)
@@ -80,7 +80,7 @@ class _Hard(_Categorical):
         choice, *moved = kept
         x = draw.logits()
         if moved:
-            # By the logits second derivatives reach them.
+            # This lets second derivatives reach the logits.
             x = backend.straight_through(*moved, x)
         dy = self.of_sample(dy, x, draw.axis)
         return self.estimator.scaled_backward(draw, x, choice, tau, dy)

@@ -1,4 +1,4 @@
-"""Several axes of classes as one: a class is a cell, as one of an image."""
+"""Several axes of classes as one: a class is a cell, such as a pixel."""
 
 from typing import Any
 
@@ -18,9 +18,9 @@ from keras_gumbel.numerics.sizes import product
 
 
 class Cells:
-    """What goes with logits, with their cells on one axis behind all others.
+    """Logits and other arguments, with the cells on one new last axis.
 
-    Cells are numbered in row-major order of `axes`, as these are given.
+    Cells are numbered in row-major order of `axes`, in the order given.
     """
 
     def __init__(self, logits: Any, axes: tuple[int, ...]) -> None:
@@ -35,7 +35,7 @@ class Cells:
     def merged(
         self, temperature: Any, class_mask: Any
     ) -> tuple[Tensor, Any, Tensor | None]:
-        """The logits, the temperature and the mask, checked."""
+        """Check and merge the logits, the temperature and the mask."""
         if temperature is not None:
             check_temperature(temperature)
             if len(getattr(temperature, "shape", ())):
@@ -49,9 +49,9 @@ class Cells:
         return self._merge(self.logits, self._sizes), temperature, class_mask
 
     def split(self, y: Tensor) -> Tensor:
-        """What was made of the cells, in the axes of the logits.
+        """Return a result over cells in the axes of the logits.
 
-        There may be others before them, as of several samples.
+        Other axes may come first, such as an axis of samples.
         """
         order = [*self._rest, *self._axes]
         more = len(y.shape) - len(self._rest) - 1
@@ -61,7 +61,7 @@ class Cells:
         return ops.transpose(y, [*range(more), *places])
 
     def coordinates(self, y: Tensor) -> Tensor:
-        """sum_c c * y_c, c the place of a cell along each axis: last axis."""
+        """Return sum_c c * y_c, c the coordinates of a cell (last axis)."""
         place, found = numerics.classes(y, -1), []
         for axis in reversed(self._axes):
             size = ops.cast(self._sizes[axis], "int32")
@@ -75,7 +75,7 @@ class Cells:
         return tuple(1 if axis in self._axes else n for axis, n in pairs)
 
     def _merge(self, x: Tensor, sizes: tuple[Any, ...]) -> Tensor:
-        """`x`, which broadcasts to these sizes, with the axes as one."""
+        """Broadcast `x` to these sizes, and merge the axes into one."""
         x = ops.transpose(
             ops.broadcast_to(x, sizes), [*self._rest, *self._axes]
         )

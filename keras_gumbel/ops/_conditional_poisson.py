@@ -20,20 +20,20 @@ def arguments_of(
     axis: int,
     class_mask: Tensor | None,
 ) -> tuple[Arguments, Tensor, int]:
-    """What a subset is made of, how many classes it has, and at most."""
+    """Return the arguments of a subset, k, and the most that k can be."""
     found = categorical_arguments(logits, 1.0, axis, class_mask)
     logits, k, most = of_sizes(found, k, max_k, minimum=0)
     return found._replace(logits=logits), k, max(most, 1)
 
 
 class _Table:
-    """The chances of logits, and what they tell, in the rows of the logits."""
+    """The table of chances, and its results in the shape of the logits."""
 
     def __init__(self, draw: Draw, k: Tensor, most: int) -> None:
         x = draw.logits()
         self._rows = Rows(x, draw.axis)
         x = ops.cast(self._rows.of(x), "float64")
-        # A row with NaN or +inf, or of no size that there is.
+        # A row with NaN or +inf, or with `k` out of range.
         bad = ops.any(ops.isnan(x) | (x == float("inf")), axis=1, keepdims=True)
         k = ops.broadcast_to(self._rows.of_number(k), ops.shape(bad))
         self._bad = bad | (k < 0)
@@ -52,17 +52,17 @@ class _Table:
         )
 
     def sample(self, unit: Tensor) -> Tensor:
-        """Return a subset, by a uniform number for each of the logits."""
+        """Draw a subset, with one uniform number per logit."""
         unit = ops.transpose(self._rows.of(unit))
         found = conditional_poisson.sample(self._chance, unit, self._k)
         return self._back(found[:, 0])
 
     def vjp(self, dy: Tensor) -> Tensor:
-        """Return the gradient at the marginals, taken back to the logits."""
+        """Take the gradient at the marginals back to the logits."""
         visit = self._visit()
         v = ops.transpose(ops.cast(self._rows.of(dy), "float64"))
-        # What is certain has no gradient, and takes part in none: not even by
-        # an infinite one, which is that of a log at 0.
+        # A certain class gets no gradient and adds to none, even if its own
+        # is infinite, such as the gradient of a log at 0.
         p = conditional_poisson.marginals(self._chance, visit)
         v = ops.where((p > 0.0) & (p < 1.0), v, 0.0)
         return self._back(
@@ -96,7 +96,7 @@ class Marginals(OfSizes):
         *others: Tensor,
     ) -> Tensors:
         (k,) = others
-        # There is no temperature, and of an integer there is no gradient.
+        # There is no temperature, and an integer has no gradient.
         return _Table(draw, k, self.most).vjp(dy), None, None
 
 
@@ -109,7 +109,7 @@ class Subset(Marginals):
     def forward(self, draw: Draw, tau: Tensor, *others: Tensor) -> Tensors:
         (k,) = others
         shape = ops.shape(draw.logits())
-        # In one dimension, where compilers vectorise even for two classes.
+        # In one dimension compilers vectorise even for two classes.
         flat = ops.shape(ops.reshape(draw.logits(), (-1,)))
         unit = numerics.random_unit(
             flat, draw.key, "float64", draw.places((-1,))

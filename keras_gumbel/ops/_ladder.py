@@ -1,9 +1,9 @@
-"""Any size by programs of few: what is forbidden comes along, and goes.
+"""Few programs for all sizes: forbidden logits fill the difference.
 
-A compiled program is of one size. Sizes go up to the next rung of a ladder,
-rows and classes alike, and forbidden logits fill what is between. No sample
-depends on them: they have no weight, and the noise of an element is that of
-its place among those that there really are.
+A compiled program has one size. We pad rows and classes with forbidden logits
+to the next rung of a ladder of sizes, and cut the padding off the result. No
+sample depends on it: it has no weight, and the noise of an element depends on
+its place among the real elements.
 """
 
 import functools
@@ -20,9 +20,9 @@ from keras_gumbel.ops._op import Op
 
 Size = Tensor | int
 
-# Rungs are a quarter apart at most; where that is much, an eighth.
+# Rungs are at most a quarter apart; from this many elements on, an eighth.
 _LARGE = 2**16
-# From here on a program of its own costs less than copies do.
+# From this many elements on, a new program costs less than copies.
 _LARGEST = 2**24
 
 
@@ -33,14 +33,14 @@ def by_rungs(
     noise: Tensors,
     others: Tensors,
 ) -> Any:
-    """`sample(arguments, noise, *others)`, of arguments that fill a rung.
+    """Return `sample(arguments, noise, *others)`, padded to fill a rung.
 
     Args:
-        op: What is sampled.
-        sample: By a program for each size. Its results have the logits' rows.
-        arguments: Of any shape.
+        op: The op to sample.
+        sample: Function with a program per size; results have the logits' rows.
+        arguments: The arguments, of any shape.
         noise: Key and noise scale, or nothing.
-        others: What the op has besides.
+        others: The op's other tensors.
     """
     first = op.first_axis_of_a_row(arguments)
     if _is_settled(op, tuple(arguments.logits.shape), first):
@@ -61,7 +61,7 @@ def by_rungs(
         flat = (_in_rows(x, sizes, first) for x in others)
         others = tuple(_enlarged(x, goal, 0) for x in flat)
     if vary and noise:
-        # Places are counted by what there really is.
+        # Places are counted among the real elements.
         noise = *noise, ops.convert_to_tensor(shape[1:], "int")
     results = sample(
         rows._replace(
@@ -74,8 +74,8 @@ def by_rungs(
     )
 
     def back(result: Tensor, stays: int) -> Tensor:
-        """Return its real part, in the axes of the arguments."""
-        behind = len(shape) - 2  # axes behind that of the classes
+        """Return the real part of a result, in the arguments' axes."""
+        behind = len(shape) - 2  # axes behind the class axis
         own = [-1] * (len(result.shape) - 1 - max(behind, 0))
         size = [shape[0], *own, *shape[2:]]
         for axis in range(max(len(own) - stays, 0), len(own)):
@@ -88,15 +88,15 @@ def by_rungs(
     return tuple(map(back, results, op.classes_stay))
 
 
-# Where programs that are told how many classes there really are stand ready:
-# in eager code these serve the rung itself, too.
+# Rungs that have a program which is told the real number of classes: in eager
+# code it serves arguments of the full rung, too.
 _ready: set[tuple[Op, Shape]] = set()
 
 
 def _is_settled(op: Op, shape: Shape, first: int) -> bool:
-    """Whether the program is of this size, as the logits are."""
+    """Return whether the logits already have the size of a program."""
     if not backend.programs_are_sized():
-        # What is known when a graph is traced, its programs are compiled for.
+        # A graph's programs are compiled for the sizes known at tracing.
         return None not in shape
     if first > 1:
         return False
@@ -108,9 +108,9 @@ def _is_settled(op: Op, shape: Shape, first: int) -> bool:
 def _rungs(
     op: Op, shape: tuple[Size, ...], known: Shape
 ) -> tuple[tuple[Size, ...], bool]:
-    """The next rungs, and whether other than rows may have been added.
+    """Return the next rungs, and whether more than rows may be padded.
 
-    In a graph a size that is known, but for that of rows, stays.
+    In a graph, known sizes stay, except the number of rows.
     """
     if not backend.programs_are_sized():
         goal = _up(shape, op.unit, op.copies)
@@ -127,7 +127,7 @@ def _rungs(
 
 
 def _up(shape: tuple[Size, ...], unit: int, copies: int) -> tuple[Size, ...]:
-    """The next rung of each axis."""
+    """Return the next rung of each axis."""
     elements = copies * math.prod(
         size if isinstance(size, int) else ops.cast(size, "int64")
         for size in shape
@@ -140,7 +140,7 @@ _known_up = functools.lru_cache(maxsize=2**12)(_up)
 
 
 def rung(size: Size, elements: Size) -> Size:
-    """The next rung from a `size` on, that of one axis of so many elements."""
+    """Return the next rung from `size` on, given the number of elements."""
     if isinstance(size, int) and isinstance(elements, int):
         if elements >= _LARGEST:
             return size
@@ -157,9 +157,9 @@ def rung(size: Size, elements: Size) -> Size:
 
 
 def in_rows(arguments: Arguments, first: int) -> Arguments:
-    """The same with one axis in place of those before `first`, of rows.
+    """Merge the axes before `first` into one axis of rows.
 
-    Temperature and mask have as many, or one for all of them.
+    Temperature and mask get as many rows, or one for all of them.
     """
     logits, temperature, class_mask, axis, learned = arguments
     sizes = tuple(ops.shape(logits))
@@ -174,14 +174,13 @@ def in_rows(arguments: Arguments, first: int) -> Arguments:
 
 
 def _in_rows(x: Tensor, sizes: tuple[Size, ...], first: int) -> Tensor:
-    """The same of what broadcasts to logits of these sizes; a number stays."""
+    """Merge a tensor that broadcasts to these sizes; a number stays."""
     if not len(x.shape):
         return x
     added = (1,) * (len(sizes) - len(x.shape))
     x = ops.reshape(x, (*added, *ops.shape(x)))
     known = (*added, *x.shape[len(added) :])
-    # A size that is not known may be 1, and go up with the others all the
-    # same.
+    # An unknown size may be 1; then it is broadcast, which is right too.
     tail = tuple(
         1 if size == 1 else goal
         for size, goal in zip(known[first:], sizes[first:], strict=True)
@@ -195,7 +194,7 @@ def _in_rows(x: Tensor, sizes: tuple[Size, ...], first: int) -> Tensor:
 def _enlarged(
     x: Tensor | None, goal: tuple[Size, ...], filler: float | bool
 ) -> Tensor | None:
-    """`x` of the sizes of the goal, where it does not have one for all."""
+    """Pad `x` to the sizes of the goal, except where its size is 1."""
     if x is None or not len(x.shape):
         return x
     shape = (

@@ -20,7 +20,7 @@ def noiseless_softmax(
     axis: int,
     class_mask: Tensor | None = None,
 ) -> Tensor:
-    """softmax(logits / temperature), forbidden classes exactly 0."""
+    """Return softmax(logits / temperature), forbidden classes exactly 0."""
     logits, temperature, axis = _prepare(logits, temperature, axis, class_mask)
 
     def soft(x: Tensor) -> Tensor:
@@ -37,9 +37,9 @@ def mode(
     axis: int,
     class_mask: Tensor | None = None,
 ) -> Tensor:
-    """One-hot of the likeliest class, the first on ties.
+    """Return the one-hot of the likeliest class, the first on ties.
 
-    Its gradient is that of `noiseless_softmax`, straight through.
+    Its gradient is `noiseless_softmax`'s, straight through.
     """
     logits, temperature, axis = _prepare(logits, temperature, axis, class_mask)
 
@@ -70,7 +70,7 @@ def _prepare(
 def noiseless_sigmoid(
     logits: Tensor, temperature: Tensor, *, class_mask: Tensor | None = None
 ) -> Tensor:
-    """sigmoid(logits / temperature), of gates."""
+    """Return sigmoid(logits / temperature), for gates."""
     return _relaxed_gates(*_prepare_gates(logits, temperature, class_mask))
 
 
@@ -78,9 +78,9 @@ def noiseless_sigmoid(
 def gate_mode(
     logits: Tensor, temperature: Tensor, *, class_mask: Tensor | None = None
 ) -> Tensor:
-    """1 where the logit is positive, else 0: the likelier state of a gate.
+    """Return the likelier state of gates: 1 for positive logits, else 0.
 
-    Its gradient is that of `noiseless_sigmoid`, straight through.
+    Its gradient is `noiseless_sigmoid`'s, straight through.
     """
     logits, temperature = _prepare_gates(logits, temperature, class_mask)
     soft = _relaxed_gates(logits, temperature)
@@ -88,7 +88,7 @@ def gate_mode(
 
 
 def _relaxed_gates(logits: Tensor, temperature: Tensor) -> Tensor:
-    # Infinite logits have no gradient, to the temperature neither.
+    # Infinite logits give no gradient, not even to the temperature.
     certain = ops.isinf(logits)
     x = ops.where(certain, 0.0, logits) / temperature
     soft = ops.sigmoid(moderate(x))

@@ -1,4 +1,4 @@
-"""An op: the formulas of a sample, and what they are for."""
+"""An op: the formulas of a sample, and how a program uses them."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -9,63 +9,63 @@ from keras_gumbel.numerics import Draw
 
 
 class Op(ABC):
-    """The formulas of a sample, of its two passes.
+    """Base class of ops: the formulas of a sample's two passes.
 
     A subclass is a frozen dataclass: its fields are numbers and rules that a
-    program is compiled for. Masks, wider types, the temperature's checks and
-    the sum of its gradient are not its business, nor are compilation and the
+    program is compiled for. `_program` handles masks, wider types, the
+    temperature's checks and the sum of its gradient, compilation and the
     gradient rule.
     """
 
     # How many results there are; those after the first have no gradient.
     outputs: ClassVar[int] = 1
-    # Whether these are numbers for each row, or for all, as the temperature.
+    # Whether the other tensors, as the temperature, are per row or one for all.
     others_are_of_rows: ClassVar[bool] = False
-    # How many axes of each result, its last but for those behind the classes,
-    # have a place for each class.
+    # How many axes of each result have a place per class: its last axes before
+    # those behind the classes.
     classes_stay: ClassVar[tuple[int, ...]] = (1,)
-    # Its name, in the error for a second derivative, where there is none.
+    # The op's name in the error for a second derivative, if it has none.
     trained_once: ClassVar[str | None] = None
 
     @property
     def others(self) -> int:
-        """How many tensors it has besides logits, temperature and mask."""
+        """Count its tensors besides logits, temperature and mask."""
         return 0
 
     @property
     def own_dtype(self) -> bool:
-        """Whether the first result has a dtype that is not the logits'."""
+        """Return whether the first result's dtype differs from the logits'."""
         return False
 
     @property
     def forward_is_compiled(self) -> bool:
-        """Whether the forward pass is a program, and not plain operations."""
+        """Return whether the forward pass is a program, or plain operations."""
         return True
 
     @property
     def unit(self) -> int:
-        """How many rows stay together."""
+        """Return how many rows stay together."""
         return 1
 
     @property
     def copies(self) -> int:
-        """How many elements of the result there are for one of the logits."""
+        """Return how many elements the result has per logit."""
         return 1
 
     def with_classes(
         self, others: Tensors, count: Tensor | int
     ) -> Tensors | None:
-        """Return its other tensors for so many classes; None if too dear."""
+        """Return its other tensors for `count` classes; None if too costly."""
         del count
         return others
 
     def first_axis_of_a_row(self, arguments: Arguments) -> int:
-        """The axes before it are rows, each with a sample of its own."""
+        """Return the first axis of one sample; axes before it are rows."""
         return arguments.axis
 
     @abstractmethod
     def forward(self, draw: Draw, tau: Tensor, *others: Tensor) -> Tensors:
-        """The results, and after them what the backward pass is to have."""
+        """Return the results, then the residuals for the backward pass."""
 
     @abstractmethod
     def backward(
@@ -76,9 +76,8 @@ class Op(ABC):
         dy: Tensor,
         *more: Tensor,
     ) -> Tensors:
-        """The gradient to the logits, and the parts of the temperature's.
+        """Return the gradient to the logits, and parts of the temperature's.
 
-        These broadcast to the logits, and are summed to the temperature. A
-        gradient follows for each of `more`, which are what the op has
-        besides.
+        The parts broadcast to the logits, and are summed to the temperature.
+        A gradient follows for each of `more`, the op's other tensors.
         """

@@ -1,6 +1,6 @@
-"""The program of a sample: what every op has between call and gradient."""
+"""The program of a sample: the steps that all ops share."""
 
-# A program that traces this would evaluate the types of what is nested.
+# Without this, tracing would evaluate annotations of nested functions.
 from __future__ import annotations
 
 import functools
@@ -31,7 +31,7 @@ def run(
     seed: Seed,
     *others: Tensor,
 ) -> Any:
-    """The sample of an op, by a draw of its own."""
+    """Sample an op, with a new key from `seed`."""
     check_noise_scale(noise_scale)
     check_seed(seed)
     scale = backend.to_tensor(noise_scale, arguments.temperature.dtype)
@@ -41,7 +41,7 @@ def run(
 def run_by_key(
     op: Op, arguments: Arguments, noise: Tensors, *others: Tensor
 ) -> Any:
-    """The same, of a key and a noise scale; or of neither, without noise."""
+    """Sample an op by a key and a noise scale, or by neither: no noise."""
     sample = functools.partial(_by_program, op)
     if not op.forward_is_compiled or portable_format():
         return sample(arguments, noise, *others)
@@ -54,8 +54,8 @@ def _by_program(
     logits, temperature, class_mask, axis, learned = arguments
     mask = () if class_mask is None else (class_mask,)
     tensors = (logits, temperature, *mask, *others)
-    # What TensorFlow would generalise, and lose speed by, if one program were
-    # called with several.
+    # If one program were called with several of these, TensorFlow would
+    # generalise it, and lose speed.
     signature = (
         backend.static_shape(logits)[axis] if axis >= 0 else None,
         *(len(x.shape) for x in tensors),
@@ -67,11 +67,10 @@ def _by_program(
 def at_its_temperature(
     estimator: Estimator, arguments: Arguments
 ) -> tuple[Estimator, Arguments]:
-    """The arguments of a hard sample, at the temperature of its rule.
+    """Return rule and arguments, at the rule's own temperature if it has one.
 
-    One that the rule has of its own takes the place of the call's, which
-    nothing else of a hard sample depends on; it is a number for the program,
-    and not one more program.
+    It replaces the call's temperature, which affects only the gradient of a
+    hard sample. The program takes it as a number, so no new one is compiled.
     """
     own = estimator.backward_temperature
     if own is None:
@@ -91,11 +90,11 @@ def _rule(
     mask: int,
     signature: tuple[int | None, ...],
 ) -> Callable[..., Any]:
-    """An op between its arguments and its results, compiled.
+    """Return the compiled function of an op, with its gradient.
 
-    These are logits and temperature; of `noise` the key, the scale and perhaps
-    the sizes that there really are; perhaps a `mask`; and what the op has
-    besides. One rule serves any number of rows.
+    Its arguments are logits and temperature; `noise` tensors: the key, the
+    scale and perhaps the real sizes; perhaps a `mask`; and the op's other
+    tensors. One function serves any number of rows.
     """
     del signature
 

@@ -1,8 +1,8 @@
 """Several samples of one distribution, on a new first axis.
 
-They are those of logits repeated along an axis before that of the classes,
-which is the last here. Where a class is drawn without noise the logits are
-not repeated: a row's probabilities are summed once for all of its samples.
+They equal samples of logits repeated along an axis before the classes, which
+are on the last axis here. If a class is drawn without noise, the logits are
+not repeated: a row's probabilities are summed once for all its samples.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ def samples(
     *,
     index: bool = False,
 ) -> Tensor:
-    """One-hots, relaxed without a rule; or indices, which have no last axis."""
+    """Draw one-hots, relaxed without a rule; or indices, with no last axis."""
     lead = ops.shape(arguments.logits)[:-1]
     if rule is not None and rule.draws_the_class:
         rule, arguments = _program.at_its_temperature(rule, arguments)
@@ -48,11 +48,11 @@ def samples(
 
 
 def _repeated(arguments: Arguments, count: int) -> Arguments:
-    """With an axis of copies before that of the classes."""
+    """Repeat the logits along a new axis before the classes."""
     logits, temperature, class_mask, axis, learned = arguments
     *lead, classes = ops.shape(logits)
     logits = ops.expand_dims(logits, -2)
-    # Shorter ones already broadcast to any axes before theirs.
+    # Tensors of lower rank already broadcast to the new axis.
     if len(temperature.shape) > 1:
         temperature = ops.expand_dims(temperature, -2)
     if class_mask is not None and len(class_mask.shape) > 1:
@@ -63,21 +63,21 @@ def _repeated(arguments: Arguments, count: int) -> Arguments:
 
 @dataclasses.dataclass(frozen=True)
 class _Several(Op):
-    """`count` choices of an estimator, of logits (rows, classes)."""
+    """Base class: `count` choices of an estimator per row of the logits."""
 
     count: int
     estimator: Estimator
 
     def choices(self, draw: Draw) -> Tensor:
-        """(rows, count)."""
+        """Draw the choices, (rows, count)."""
         return categorical.several(draw, self.count)
 
     def vjp(
         self, draw: Draw, choices: Tensor, tau: Tensor, dy: Tensor
     ) -> Tensors:
-        """The estimator's rule for each of them, with one gradient of all.
+        """Apply the estimator's rule to each choice, and sum the gradients.
 
-        `dy` is that at the one-hots, (rows, count, classes).
+        `dy` is the gradient at the one-hots, (rows, count, classes).
         """
 
         def repeated() -> Tensor:
@@ -101,7 +101,7 @@ class _OneHots(_Several):
 
     @property
     def copies(self) -> int:
-        """As many."""
+        """Return the number of choices."""
         return self.count
 
     def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
@@ -122,7 +122,7 @@ class _Indices(_Several):
 
     @property
     def own_dtype(self) -> bool:
-        """Float32, where half precision cannot hold the indices."""
+        """Use float32: half precision cannot hold the indices."""
         return True
 
     def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:

@@ -1,4 +1,4 @@
-"""What a random order is shown as: a matrix, sorted scores, or ranks."""
+"""Ways to show a random order: a matrix, sorted scores, or ranks."""
 
 import dataclasses
 from abc import abstractmethod
@@ -18,10 +18,10 @@ from keras_gumbel.ops._rows import Rows
 
 @dataclasses.dataclass(frozen=True)
 class Order(Op):
-    """The order of perturbed scores, or its relaxation.
+    """Base class: the order of perturbed scores, or its relaxation.
 
-    A subclass says what is shown of it. Rows are those of a matrix there, and
-    a result has the same first axis.
+    A subclass says how to show it. It takes matrices, with one order per row,
+    and its result has the same first axis.
     """
 
     hard: bool
@@ -32,7 +32,7 @@ class Order(Op):
 
     @property
     def forward_is_compiled(self) -> bool:
-        """Without noise it is in operations that every format has."""
+        """Return False without noise: every format has those operations."""
         return not self.noiseless
 
     def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
@@ -50,7 +50,7 @@ class Order(Op):
         else:
             y = self.relax(finite, scores, places, tau)
         deep = len(y.shape) > 2
-        # Where there is a format that loses infinity, NaN is still NaN here.
+        # These still hold NaN, even in a format that loses infinity.
         given = scores if self.noiseless else flat
         given = ops.expand_dims(given, 1) if deep else given
         if portable_format():
@@ -83,7 +83,7 @@ class Order(Op):
         return tuple(rows.back(marked(d, flat, 1)) for d in found)
 
     def perturbed(self, draw: Draw) -> Tensor:
-        """What is sorted: +inf in place of NaN."""
+        """Return the numbers to sort, with +inf in place of NaN."""
         if not self.noiseless:
             return numerics.perturb(draw, numerics.less)
         x = draw.logits()
@@ -91,19 +91,19 @@ class Order(Op):
         return numerics.nan_to_inf(numerics.less(x, far))
 
     def entries(self, x: Tensor, places: Places) -> Tensor:
-        """The entry at each place, -1 where there is none."""
+        """Return the entry at each place, -1 where there is none."""
         bad = numerics.maximum(x, 1) == float("inf")
         return ops.where(bad | (places.real == 0.0), -1, places.order)
 
     @abstractmethod
     def show(self, x: Tensor, scores: Tensor, places: Places) -> Tensor:
-        """The hard sample, from what was sorted and the scores."""
+        """Return the hard sample, from perturbed and original scores."""
 
     @abstractmethod
     def relax(
         self, x: Tensor, scores: Tensor, places: Places, tau: Tensor
     ) -> Tensor:
-        """The soft one."""
+        """Return the soft sample."""
 
     @abstractmethod
     def vjp(
@@ -114,10 +114,10 @@ class Order(Op):
         tau: Tensor,
         dy: Tensor,
     ) -> Tensors:
-        """The gradients of that, to the scores and to the temperature."""
+        """Return the soft sample's gradients to scores and temperature."""
 
     def mean(self, values: Tensor, places: Places, tau: Tensor) -> Tensor:
-        """Of values at places, by the weights at each place."""
+        """Return the mean of `values`, by the weights at each place."""
         if self.noiseless:
             return sorting.mean_by_matrix(values, places, tau)
         return sorting.mean(values, places, tau)[0]
@@ -181,7 +181,7 @@ class Sorted(Order):
         return numerics.select(places.real > 0.0, values, 0.0)
 
     def _near(self, scores: Tensor, places: Places) -> Tensors:
-        """One number for all, and how far the others are from it."""
+        """Return one value per row, and the distance of the others to it."""
         values = self._in_order(scores, places)
         one = values[:, :1]
         return one, numerics.less(values, one)
@@ -193,7 +193,7 @@ class Ranks(Order):
 
     @property
     def own_dtype(self) -> bool:
-        """Float32, where half precision cannot hold the places."""
+        """Use float32: half precision cannot hold the places."""
         return True
 
     def show(self, x: Tensor, scores: Tensor, places: Places) -> Tensor:

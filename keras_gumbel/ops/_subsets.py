@@ -1,4 +1,4 @@
-"""How many classes a subset has: as many in each row, or each its own."""
+"""The number of classes of a subset: one for all rows, or one per row."""
 
 import dataclasses
 from typing import ClassVar
@@ -19,7 +19,7 @@ from keras_gumbel.ops._op import Op
 
 @dataclasses.dataclass(frozen=True)
 class OfSizes(Op):
-    """Base of the ops of k classes, which is a tensor besides the logits.
+    """Base class of ops of k classes, where k is another tensor.
 
     Args:
         most: The most that any row has, as `of_sizes` returns it.
@@ -30,7 +30,7 @@ class OfSizes(Op):
 
     @property
     def others(self) -> int:
-        """How many classes, k."""
+        """Count one other tensor: k."""
         return 1
 
 
@@ -43,15 +43,15 @@ def of_sizes(
     """Check how many classes a subset has.
 
     Args:
-        arguments: Of the sample.
+        arguments: The sample's arguments.
         k: An integer, or with `max_k` integers for the rows.
-        max_k: The most, where these have values of their own.
-        minimum: Of an integer `k`.
+        max_k: The most classes of any row, if `k` differs per row.
+        minimum: The least integer `k`.
 
     Returns:
-        The logits, of which there are enough when a program runs; `k`, int32,
-        a number or with size 1 along the axis, and -1 where it is out of
-        range; and the most.
+        The logits, with a check that they have enough classes; `k`, int32, a
+        number or with size 1 along the axis, -1 where it is out of range; and
+        the most.
     """
     logits, axis = arguments.logits, arguments.axis
     check_sizes(k, max_k, minimum)

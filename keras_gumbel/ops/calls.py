@@ -1,4 +1,4 @@
-"""What a call of a layer leaves behind: counts, states and losses."""
+"""Lasting effects of a layer's call: counts, states and losses."""
 
 from keras_gumbel.backend import (
     fetch_and_add as fetch_and_add,

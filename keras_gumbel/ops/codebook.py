@@ -1,8 +1,8 @@
-"""Codes and what they stand for, in several codebooks at once.
+"""Codes and their vectors, in several codebooks at once.
 
 Plain `keras.ops`, so that a model in inference mode exports to every format;
-`codes_of`, for samples, is a compiled program. A code of -1 says that there is
-none: where no class is allowed, and where a logit is NaN.
+`codes_of`, for samples, is a compiled program. A code of -1 means that there is
+none: no class is allowed, or a logit is NaN.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from keras_gumbel.numerics import categorical
 
 @backend.unchecked
 def likeliest(logits: Tensor) -> Tensor:
-    """The likeliest code of each row, the first on ties, int32."""
+    """Return the likeliest code of each row, the first on ties, int32."""
     codes = backend.argmax(logits, -1)
-    # Not by the peak, of which no two formats think alike: `ops.portable`.
+    # The peak cannot tell: formats differ on it, see `numerics.portable`.
     some = ops.any(logits > numerics.FORBIDDEN, axis=-1)
     bad = ops.isnan(logits) | (logits >= float("inf"))
     known = some & ~ops.any(bad, axis=-1)
@@ -27,7 +27,7 @@ def likeliest(logits: Tensor) -> Tensor:
 
 
 def codes_of(y: Tensor) -> Tensor:
-    """The code of a relaxed sample: its largest entry, int32."""
+    """Return the code of a relaxed sample: its largest entry, int32."""
     size = y.shape[-1]
     codes = _codes_of_rows(size)(ops.reshape(y, (-1, size)))
     return ops.reshape(codes, ops.shape(y)[:-1])
@@ -35,11 +35,11 @@ def codes_of(y: Tensor) -> Tensor:
 
 @backend.cached
 def _codes_of_rows(size: int) -> Callable[[Tensor], Tensor]:
-    """Compiled once for each number of codes, of which `choices` makes use."""
+    """Compile once per number of codes, which `first_argmax` must know."""
 
     def codes_of_rows(y: Tensor) -> Tensor:
         codes = categorical.first_argmax(ops.reshape(y, (-1, size)), 1)
-        # What is not above 0 is a row of zeros, or of NaN.
+        # If no entry is above 0, the row is all zeros or NaN.
         known = categorical.entry(y, codes, 1) > 0
         return ops.where(known, codes, -1)
 
@@ -48,9 +48,9 @@ def _codes_of_rows(size: int) -> Callable[[Tensor], Tensor]:
 
 @backend.unchecked
 def look_up(codes: Tensor, tables: Tensor) -> Tensor:
-    """The rows `(..., groups, dim)` of codes `(..., groups)`, NaN for none.
+    """Return the rows of `tables` for codes `(..., groups)`, NaN for none.
 
-    Of `tables`, `(groups, num_codes, dim)`.
+    `tables` are `(groups, num_codes, dim)`, the rows `(..., groups, dim)`.
     """
     groups, num_codes, dim = tables.shape
     codes = ops.cast(codes, "int")
@@ -62,9 +62,9 @@ def look_up(codes: Tensor, tables: Tensor) -> Tensor:
 
 
 def plus(total: Tensor | None, rows: Tensor) -> Tensor:
-    """`total + rows`, rounded to the same bits everywhere.
+    """Return `total + rows`, rounded to the same bits everywhere.
 
-    A chain of plain sums TensorFlow's graphs add up in an order of their own.
+    TensorFlow's graphs would reorder a chain of plain sums.
     """
     if total is None:
         return rows
@@ -72,13 +72,13 @@ def plus(total: Tensor | None, rows: Tensor) -> Tensor:
 
 
 def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
-    """How often each code is among `(..., groups)`, float64.
+    """Count how often each code is among `(..., groups)`, in float64.
 
-    Of all groups one after the other, those of -1 left out.
+    The counts of all groups follow one another; codes of -1 are left out.
 
     Args:
         codes: As `likeliest` and `codes_of` give them.
-        counted: Optional bool tensor `(...)`, False for what is left out.
+        counted: Optional bool tensor `(...)`, False to leave a position out.
         num_codes: Integer, the codes of each group.
     """
     place, size = _places(codes, counted, num_codes)
@@ -92,14 +92,14 @@ def uses_and_sums(
     counted: Tensor | None,
     num_codes: int,
 ) -> tuple[Tensor, Tensor | None]:
-    """How often each code is used, and the sum of the vectors that use it.
+    """Return how often each code is used, and the sum of its vectors.
 
-    Float32 `(groups, num_codes)`, and `(groups, num_codes, dim)`.
+    Both are float32: `(groups, num_codes)` and `(groups, num_codes, dim)`.
 
     Args:
-        codes: `(rows, groups)`; those of -1 are left out.
+        codes: `(rows, groups)`; codes of -1 are left out.
         vectors: `(rows, groups, dim)`, float32, or None.
-        counted: Optional bool tensor `(rows,)`, False for what is left out.
+        counted: Optional bool tensor `(rows,)`, False to leave a row out.
         num_codes: Integer, the codes of each group.
     """
     groups = codes.shape[-1]
@@ -117,22 +117,22 @@ def uses_and_sums(
 def _places(
     codes: Tensor, counted: Tensor | None, num_codes: int
 ) -> tuple[Tensor, int]:
-    """Where each code is among those of all groups, and how many there are.
+    """Return each code's place among the codes of all groups, and their number.
 
-    Those left out have a place of their own, behind the others.
+    Codes that are left out share one more place behind the others.
     """
     groups = codes.shape[-1]
     known = codes >= 0
     if counted is not None:
         known = ops.logical_and(known, counted[..., None])
     first = ops.arange(groups, dtype="int32") * num_codes
-    # A place of its own for those left out, which then goes.
+    # Callers drop this extra place.
     place = ops.where(known, codes + first, groups * num_codes)
     return ops.reshape(place, (-1,)), groups * num_codes
 
 
 def for_each_position(mask: Tensor, inputs: Tensor) -> Tensor:
-    """A mask `(...)` of all but the last axis; later axes share theirs."""
+    """Broadcast a mask to all but the last axis; later axes share a value."""
     mask = dense(mask, "mask")
     check_mask(mask, inputs)
     trailing = (1,) * (len(inputs.shape) - 1 - len(mask.shape))
@@ -141,7 +141,7 @@ def for_each_position(mask: Tensor, inputs: Tensor) -> Tensor:
 
 
 def mix(y: Tensor, tables: Tensor) -> Tensor:
-    """y @ table, for each group: `(..., groups, dim)`."""
-    # One product a group: of a batched one, ONNX loses the shape.
+    """Return y @ table for each group, `(..., groups, dim)`."""
+    # One product per group: ONNX loses the shape of a batched product.
     groups = zip(ops.unstack(y, axis=-2), ops.unstack(tables), strict=True)
     return ops.stack([numerics.matmul(*group) for group in groups], axis=-2)

@@ -13,19 +13,19 @@ def conditional_poisson_marginals(
     axis: int = -1,
     class_mask: Tensor | None = None,
 ) -> Tensor:
-    """The probability of each class to be in a conditional Poisson subset.
+    """Return each class's probability to be in a conditional Poisson subset.
 
         p_i = P(i in subset) = d log e_k(exp(logits)) / d logits_i
         P(subset) = exp(sum of its logits) / e_k(exp(logits))
 
-    The mean of `conditional_poisson_subset`, exactly: use it in place of a
-    sample for a relaxed choice of k classes whose entries stay between 0 and
+    This is the exact mean of `conditional_poisson_subset`. Use it in place of
+    a sample for a relaxed choice of k classes whose entries stay between 0 and
     1, for a regulariser, or at inference. e_k is the kth elementary symmetric
-    polynomial. The probabilities are not those of `gumbel_top_k`, which draws
-    one class after another: of k = 2 classes with weights exp(logits) of 1, 2,
-    4 they are 0.429, 0.714, 0.857 here, and 0.390, 0.714, 0.895 there.
-    For k = 1 both are softmax(logits). `tf.vectorized_map` cannot take the loop
-    apart: give it all rows as one tensor.
+    polynomial. `gumbel_top_k` has other probabilities, since it draws one class
+    after another: for k = 2 and weights exp(logits) of 1, 2, 4 they are 0.390,
+    0.714, 0.895 there, and 0.429, 0.714, 0.857 here. For k = 1 both are
+    softmax(logits). `tf.vectorized_map` cannot vectorise the loop: pass all
+    rows as one tensor.
 
     Args:
         logits: Float tensor, log-odds of the independent choices, in nats.
@@ -39,19 +39,19 @@ def conditional_poisson_marginals(
 
     Returns:
         A tensor of the shape and dtype of `logits`, between 0 and 1, whose
-        rows along `axis` sum to `k`; computed in float64 within. A logit of
-        NaN or +inf gives a NaN row, and so does a `k` out of range that is
-        only known when the program runs.
+        rows along `axis` sum to `k`; computed in float64. A logit of NaN or
+        +inf gives a NaN row, and so does a `k` that turns out to be out of
+        range only when the program runs.
 
     Gradient:
-        Exact: `Cov(z) dy`, of the covariance of the subset's law. Classes that
-        are certain get none. To differentiate it again raises a LookupError.
+        Exact: `Cov(z) dy`, where Cov(z) is the covariance of the subset.
+        Certain classes get none. A second derivative raises a LookupError.
 
     Raises:
         ValueError: For a `k`, `max_k`, axis or mask out of range.
-        InvalidArgumentError: Of TensorFlow, for a `k` above a number of
+        InvalidArgumentError: On TensorFlow, for a `k` above a number of
             classes that is known only when the program runs.
-        TypeError: For arguments of another type, integer logits among them.
+        TypeError: For arguments of another type, such as integer logits.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""A subset of k classes, of independent choices that are told their sum."""
+"""A subset of k classes: independent choices, given that they are k."""
 
 from keras_gumbel._typing import Seed, Tensor
 from keras_gumbel.ops import _program
@@ -18,31 +18,31 @@ def conditional_poisson_subset(
 
         P(subset) = exp(sum of its logits) / e_k(exp(logits))
 
-    Use it where the gradient is to be as right as can be, or where the
-    marginals, which `conditional_poisson_marginals` gives, are wanted too. It
-    is what independent choices, each of probability sigmoid(logits), are once
-    they are known to be k (e_k, the kth elementary symmetric polynomial, makes
-    the probabilities sum to 1). Of all laws of k classes with the same
-    marginals it has the largest entropy. A number added to a whole row changes
-    nothing.
+    Use it if the gradient must be as accurate as possible, or if you also need
+    the marginals, which `conditional_poisson_marginals` returns. Choose each
+    class independently, with probability sigmoid(logits): given that k are
+    chosen, they follow this distribution. (e_k, the kth elementary symmetric
+    polynomial, makes the probabilities sum to 1.) It has the largest entropy
+    of all distributions of k classes with the same marginals. A number added
+    to a whole row changes nothing.
 
-    This is not the law of `gumbel_top_k`, which draws one class after another
-    (Plackett-Luce). Of k = 2 classes with weights exp(logits) of 1, 2, 4:
+    `gumbel_top_k` has another distribution: it draws one class after another
+    (Plackett-Luce). For k = 2 and weights exp(logits) of 1, 2, 4:
 
         classes                     0 and 1  0 and 2  1 and 2
         conditional_poisson_subset    0.143    0.286    0.571
         gumbel_top_k                  0.105    0.286    0.610
 
     For k = 1 both are softmax(logits). The classes of a subset have no order
-    here. Computed in float64 within, from the last class to the first: n
-    steps, each of all rows at once, O(n k) a row. `tf.vectorized_map` cannot
-    take this loop apart: give it all rows as one tensor.
+    here. Computed in float64, from the last class to the first: n steps, each
+    over all rows at once, O(n k) per row. `tf.vectorized_map` cannot vectorise
+    this loop: pass all rows as one tensor.
 
     Args:
         logits: Float tensor, log-odds of the independent choices, in nats.
             -inf forbids a class.
-        k: Integer from 0 to the number of classes; or with `max_k` an integer
-            tensor of 0 to `max_k`, how many each row has, as for
+        k: Integer from 0 to the number of classes. With `max_k`, an integer
+            tensor with values from 0 to `max_k`, one per row, as for
             `gumbel_top_k`.
         max_k: Positive integer, the most classes of any row. None where `k` is
             an integer for all rows.
@@ -60,24 +60,24 @@ def conditional_poisson_subset(
     Returns:
         A tensor of the shape and dtype of `logits`, exactly 0 and 1, whose
         rows along `axis` sum to `k`. A logit of NaN or +inf gives a NaN row,
-        and so does a `k` out of range that is only known when the program
-        runs.
+        and so does a `k` that turns out to be out of range only when the
+        program runs.
 
     Gradient:
-        That of the marginals, straight through:
+        The gradient of the marginals, straight through:
 
             d logits = Cov(z) dy
 
-        where Cov is the exact covariance of the law. For a loss that is linear
-        in the sample this is the exact gradient of its mean, without noise;
-        for others it is biased, by how far the loss is from linear over the
-        subsets. To differentiate it again raises a LookupError.
+        where Cov(z) is the exact covariance of the subset. If the loss is
+        linear in the sample, this is the exact gradient of its mean, without
+        noise. Otherwise it is biased, the more the farther the loss is from
+        linear over the subsets. A second derivative raises a LookupError.
 
     Raises:
         ValueError: For a `k`, `max_k`, axis, mask or seed out of range.
-        InvalidArgumentError: Of TensorFlow, for a `k` above a number of
+        InvalidArgumentError: On TensorFlow, for a `k` above a number of
             classes that is known only when the program runs.
-        TypeError: For arguments of another type, integer logits among them.
+        TypeError: For arguments of another type, such as integer logits.
 
     Example:
 

@@ -30,7 +30,7 @@ def gumbel_sigmoid(
         soft:  sigmoid(perturbed / temperature)
         hard:  1 where perturbed > 0, else 0
 
-    Every element is a variable of its own, a gate: there is no category axis.
+    Every element is a gate of its own: there is no category axis.
     A hard sample is 1 with probability sigmoid(logits) at any temperature (for
     `noise_scale` 1). A soft sample, also called binary Concrete, approaches it
     as the temperature tends to 0, and 1/2 as it tends to infinity. It is above
@@ -68,11 +68,11 @@ def gumbel_sigmoid(
 
     Gradient:
         Soft: exact for the relaxed sample, to `logits` and to `temperature`
-        where that is a tensor. Hard: biased, see the estimator.
+        if it is a tensor. Hard: biased, see the estimator.
 
     Raises:
         ValueError: For a temperature, mask or seed out of range.
-        TypeError: For arguments of another type, integer logits among them.
+        TypeError: For arguments of another type, such as integer logits.
 
     Example:
 
@@ -98,10 +98,10 @@ def gumbel_sigmoid(
 
 
 class _Gates(Op):
-    """A function of perturbed logits, each by itself."""
+    """Base class: a function of each perturbed logit by itself."""
 
     def first_axis_of_a_row(self, arguments: Arguments) -> int:
-        """Each is a row."""
+        """Return the rank: each gate is a row."""
         return len(arguments.logits.shape)
 
     def backward(
@@ -109,11 +109,11 @@ class _Gates(Op):
     ) -> Tensors:
         (perturbed,) = kept
         x = draw.logits()
-        # Certain gates have no gradient. A formula of infinity might be NaN.
+        # Certain gates have no gradient; a formula could give NaN there.
         certain = ops.isinf(x)
         finite = ops.where(certain, 0.0, x)
         draw = draw._replace(logits=lambda: finite)
-        # By `finite` second derivatives reach the logits.
+        # Through `finite`, second derivatives reach the logits.
         perturbed = backend.straight_through(
             ops.where(certain, 0.0, perturbed), finite
         )
@@ -124,7 +124,7 @@ class _Gates(Op):
     def vjp(
         self, draw: Draw, perturbed: Tensor, tau: Tensor, dy: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The gradient `dy` taken back, of finite logits."""
+        """Take `dy` back to finite logits and to the temperature."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,7 +66,7 @@ def gumbel_sinkhorn(
     In a soft sample each row sums to 1 approximately; more iterations and
     higher temperatures bring rows closer. Each column sums to 1 if n = m, and
     to at most 1 otherwise. With many iterations it tends to the one matrix
-    P >= 0 with such sums that has the largest
+    P >= 0 with these sums that maximises
 
         sum(P * perturbed) - temperature * (sum(P * log(P))
                                             + sum(empty * log(empty)))
@@ -85,8 +85,8 @@ def gumbel_sinkhorn(
             j, in nats. -inf forbids a pair. If n = m, a row or column whose
             entries are all farther from 0 than 2**8 noise scales is first
             moved towards 0, where float32 can hold the noise; if n < m, a row
-            whose largest entry is. That changes neither the distribution of
-            hard samples nor the limit of the iterations.
+            whose largest entry is that far. This changes neither the
+            distribution of hard samples nor the limit of the iterations.
         temperature: Positive number, or float tensor of positive numbers
             that broadcasts to the logits with size 1 along the last two axes
             (such as `(batch, 1, 1)`). If a value turns out not to be positive
@@ -97,10 +97,10 @@ def gumbel_sinkhorn(
         class_mask: Optional bool tensor, True where a pair is allowed, that
             broadcasts to the logits. Forbidden pairs get exactly 0 and no
             gradient, and so do rows and columns with no pair allowed. If the
-            allowed pairs hold no column for some row, a hard sample matches as
-            many rows as possible, with the largest sum among such matchings,
-            and leaves the other rows zero; a soft sample stays finite, and its
-            rows do not sum to 1.
+            allowed pairs cannot match all rows, a hard sample matches as many
+            as possible, with the largest sum among such matchings, and leaves
+            the other rows zero; a soft sample stays finite, and its rows do
+            not sum to 1.
         noise_scale: Number >= 0, or a scalar float tensor, that multiplies
             the noise; 0 leaves it out.
         seed: An integer in [0, 2**32) for the same sample at every call (hard
@@ -115,14 +115,14 @@ def gumbel_sinkhorn(
 
     Gradient:
         Soft: exact for the relaxed sample, to `logits` and to `temperature`
-        where that is a tensor. Hard: biased, that of the soft sample of the
-        same noise, straight through. A second derivative is a LookupError,
-        and so is `tf.autodiff.ForwardAccumulator`.
+        if it is a tensor. Hard: the gradient of the soft sample with the same
+        noise, straight through, hence biased. A second derivative raises a
+        LookupError, and so does `tf.autodiff.ForwardAccumulator`.
 
     Raises:
         ValueError: For logits with more rows than columns, a temperature,
             number of iterations, mask or seed out of range.
-        TypeError: For arguments of another type, integer logits among them.
+        TypeError: For arguments of another type, such as integer logits.
 
     Example:
 
@@ -166,7 +166,7 @@ def noiseless_sinkhorn(
     """Return the best matching, or its relaxation, without noise."""
     check_integer(num_iterations, "num_iterations", minimum=1)
     target = portable_format()
-    # OpenVINO alone has the loops of the best permutation.
+    # Only OpenVINO has loops to find the best permutation.
     if target and not (hard and target == "openvino"):
         return _portable(
             logits, temperature, num_iterations, hard, class_mask, target
@@ -194,7 +194,7 @@ def _portable(
     class_mask: Tensor | None,
     target: str,
 ) -> Tensor:
-    """The relaxation in operations that every format has."""
+    """Return the relaxation, in operations that every format has."""
     if hard:
         backend.refuse_export(
             f"the format {target!r} has no loop for the best permutation: "
@@ -217,8 +217,8 @@ def _portable(
 class _Permutation(Op):
     """The best matching of the perturbed logits, or its relaxation.
 
-    Whether there are more columns than rows, it is told where that is not
-    known.
+    If a size is unknown, another tensor tells whether there are more columns
+    than rows.
     """
 
     num_iterations: int
@@ -228,11 +228,11 @@ class _Permutation(Op):
 
     @property
     def others(self) -> int:
-        """Whether it is wide, where that is not known."""
+        """Count that tensor: 1 if a size is unknown, else 0."""
         return int(self.wide is None)
 
     def first_axis_of_a_row(self, arguments: Arguments) -> int:
-        """A row is a matrix."""
+        """Return the first axis of a matrix: each matrix is a row."""
         return arguments.axis - 1
 
     def forward(self, draw: Draw, tau: Tensor, *wide: Tensor) -> Tensors:
@@ -264,7 +264,7 @@ class _Permutation(Op):
         ), *(None for _ in wide)
 
     def _wide(self, told: Tensors) -> Tensor | bool:
-        """Whether there are more columns than rows."""
+        """Return whether there are more columns than rows."""
         return told[0] if self.wide is None else self.wide
 
     def perturbed(self, draw: Draw, wide: Tensor | bool) -> Tensor:
@@ -291,7 +291,7 @@ class _NoiselessPermutation(_Permutation):
 def _near(
     x: Tensor, noise_scale: Tensor | float, wide: Tensor | bool
 ) -> Tensor:
-    """`near_matrices` in float64, where rows and columns add up exactly."""
+    """Run `near_matrices` in float64, where rows and columns add up exactly."""
     near = numerics.near_matrices(ops.cast(x, "float64"), noise_scale, wide)
     largest = float(np.finfo(keras.backend.standardize_dtype(x.dtype)).max)
     near = ops.cast(ops.clip(near, -largest, largest), x.dtype)

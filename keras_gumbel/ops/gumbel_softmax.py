@@ -47,10 +47,10 @@ def gumbel_softmax(
             the program runs, soft samples and all gradients are NaN.
         hard: True for an exactly one-hot result whose gradient is the
             `estimator`'s.
-        axis: Integer, the category axis; or several integers, whose cells
-            are the classes, as `(1, 2)` of images `(batch, height, width)`.
-            Rows are then all else, and the sample is that of logits with the
-            cells on one last axis, in row-major order of `axis`.
+        axis: Integer, the category axis. Or several integers, whose cells
+            are the classes, such as `(1, 2)` for images `(batch, height,
+            width)`: the sample equals a sample of logits with the cells on
+            one last axis, in row-major order of `axis`.
         estimator: Name or object of `keras_gumbel.estimators`: the backward
             rule of a hard sample, `"st_gumbel"`, `"gumbel_rao"`, `"st"`,
             `"reinmax"` or `"gapped_st"`. A soft one has its own exact
@@ -64,12 +64,11 @@ def gumbel_softmax(
             estimator that is unbiased at temperature 1 is then unbiased at
             temperature `noise_scale`. If a value turns out to be negative
             only when the program runs, the result is NaN.
-        num_samples: Positive integer: so many samples of each distribution,
-            on a new first axis. They are the samples of logits that are
-            repeated along an axis of that size before the classes, which are
-            behind all else. A hard sample by `st`, `reinmax` or `gapped_st`
-            sums the probabilities of each row once. `None`: one sample,
-            without the axis.
+        num_samples: Positive integer, the number of samples per row, on a new
+            first axis. They equal samples of logits repeated along an axis of
+            that size just before the classes, which are on the last axis. Hard
+            samples by `st`, `reinmax` or `gapped_st` sum the probabilities of
+            each row once. `None`: one sample, without the axis.
         seed: An integer in [0, 2**32) for the same sample at every call
             (`st_gumbel` and soft then share their noise), a
             `keras.random.SeedGenerator` for its stream, None for fresh noise
@@ -78,16 +77,16 @@ def gumbel_softmax(
 
     Returns:
         A tensor of the shape and dtype of `logits`, whose rows along `axis`
-        sum to 1; with `num_samples` first, if that is given. A logit of NaN
-        or +inf gives a NaN row.
+        sum to 1; with a first axis of size `num_samples`, if given. A logit
+        of NaN or +inf gives a NaN row.
 
     Gradient:
         Soft: exact for the relaxed sample, to `logits` and to `temperature`
-        where that is a tensor. Hard: biased, see the estimator.
+        if it is a tensor. Hard: biased, see the estimator.
 
     Raises:
         ValueError: For a temperature, axis, mask or seed out of range.
-        TypeError: For arguments of another type, integer logits among them.
+        TypeError: For arguments of another type, such as integer logits.
 
     Example:
 
@@ -129,7 +128,7 @@ def gumbel_softmax(
 def one_hot_by_key(
     logits: Tensor, temperature: Tensor, estimator: Estimator, key: Tensor
 ) -> Tensor:
-    """`gumbel_softmax` with `hard=True`, of a key in place of a seed.
+    """Run `gumbel_softmax` with `hard=True`, by a key in place of a seed.
 
     Args:
         logits: As for `gumbel_softmax`, the classes on the last axis.

@@ -27,7 +27,7 @@ def gumbel_sort(
     noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> tuple[Tensor, Tensor]:
-    """A random order of scores, and its matrix, which a network trains by.
+    """Draw a random order of scores, and its matrix with a gradient.
 
         perturbed = scores + noise_scale * gumbel
         order:  the entries by their perturbed scores, the largest first
@@ -35,30 +35,30 @@ def gumbel_sort(
         soft:   P_ij = softmax over j of -|perturbed[order[i]] - perturbed[j]|
                        / temperature
 
-    Row i of the matrix is place i and column j entry j, so that
-    `permutation @ scores` is the sorted vector. A hard order has the law of
-    drawing one entry after another from softmax(scores), each time without
-    those drawn before (Plackett-Luce), whatever the temperature; where not
-    `descending`, the last is drawn first. Its first k are those of
-    `gumbel_top_k` with the same seed. The soft matrix approaches the hard one
-    of the same seed as temperature -> 0. Its rows sum to 1 and have their
-    largest entry where the hard one has its 1; its columns do not sum to 1.
-    All is computed in float32, in float64 for float64 scores.
+    Row i of the matrix is place i and column j is entry j, so
+    `permutation @ scores` is the sorted vector. A hard order draws one entry
+    after another from softmax(scores), each time without the entries drawn
+    before (the Plackett-Luce distribution), at any temperature. Its first k
+    entries are the indices of `gumbel_top_k` with the same seed; if
+    `descending` is False, the last entry is drawn first. The soft matrix
+    approaches the hard one of the same seed as the temperature tends to 0. Its
+    rows sum to 1 and have their largest entry where the hard one has its 1; its
+    columns do not sum to 1. Computed in float32, or float64 for float64 scores.
 
     Args:
         scores: Float tensor `(..., n)`, unnormalised log-probabilities of
-            coming first, in nats. -inf is an entry that is not there.
+            coming first, in nats. -inf marks an absent entry.
         temperature: Positive number, or float tensor of positive numbers
             that broadcasts to the scores with size 1 along the last axis
-            (such as `(batch, 1)`). A value that is not positive and is only
-            known when the program runs gives NaN: a soft sample, and the
-            gradient of either.
-        hard: True for a permutation matrix, of exactly 0 and 1.
+            (such as `(batch, 1)`). If a value turns out not to be positive
+            only when the program runs, soft samples and all gradients are
+            NaN.
+        hard: True for a permutation matrix of exactly 0 and 1.
         descending: False for the smallest first.
-        class_mask: Optional bool tensor, True where an entry is there, that
-            broadcasts to the scores. The others have no place: their columns
-            are exactly 0 and they get no gradient; places behind the last
-            entry have rows of zeros, and -1 in the order.
+        class_mask: Optional bool tensor, True where an entry is present, that
+            broadcasts to the scores. Absent entries have no place: their
+            columns are exactly 0 and they get no gradient; places behind the
+            last entry have rows of zeros, and -1 in the order.
         noise_scale: Number >= 0, dimensionless, or a scalar float tensor, as
             for `gumbel_softmax`; 0 leaves the noise out.
         seed: An integer in [0, 2**32) for the same sample at every call (hard
@@ -73,18 +73,17 @@ def gumbel_sort(
         and its order -1.
 
     Gradient:
-        Of the matrix, to `scores`, and to `temperature` where that is a
-        tensor. Soft: exact for the relaxed sample; where two perturbed scores
-        are equal, from the side of the order that is shown. Hard: that of the
-        soft one of the same noise, straight through, and so biased. Between
-        the passes the perturbed scores and their order are kept, nothing of
-        the size of the matrix. To differentiate it again, as
-        `tf.autodiff.ForwardAccumulator` does too, raises a LookupError. The
-        order has no gradient.
+        The matrix has a gradient to `scores`, and to `temperature` if it is a
+        tensor. Soft: exact for the relaxed sample; if two perturbed scores are
+        equal, from the side of the returned order. Hard: the gradient of the
+        soft sample with the same noise, straight through, hence biased. The
+        residuals are the perturbed scores and their order, nothing of the size
+        of the matrix. A second derivative raises a LookupError, and so does
+        `tf.autodiff.ForwardAccumulator`. The order has no gradient.
 
     Raises:
         ValueError: For a temperature, mask or seed out of range.
-        TypeError: For arguments of another type, integer scores among them.
+        TypeError: For arguments of another type, such as integer scores.
 
     Example:
 
@@ -123,15 +122,15 @@ def sample_order(
     noise_scale: Tensor,
     seed: Seed,
 ) -> Tensor:
-    """What `output` shows of a random order.
+    """Draw a random order, and return it as `output` says.
 
-    With the weights w_ij = exp(-|perturbed[order[i]] - perturbed[j]| /
-    temperature) of `gumbel_sort`, soft:
+    Soft results use the weights w_ij = exp(-|perturbed[order[i]] -
+    perturbed[j]| / temperature) of `gumbel_sort`:
 
         sorted:  sum_j w_ij scores_j / sum_j w_ij, (..., n)
         ranks:   sum_i i w_ij / sum_i w_ij, float32 (..., n)
 
-    Neither pass of these two holds a matrix.
+    For these two, neither pass holds a matrix.
     """
     arguments = categorical_arguments(scores, temperature, -1, class_mask)
     op = _op(output, arguments.logits, hard, descending, noiseless=False)
@@ -148,10 +147,9 @@ def noiseless_order(
     descending: bool,
     class_mask: Tensor | None = None,
 ) -> Tensor:
-    """The same of the order of the scores themselves: no noise.
+    """Return the order of the scores without noise, as `output` says.
 
-    Plain `keras.ops` but for the gradient, which is that of the relaxation
-    either way.
+    Plain `keras.ops`, except for the gradient: always the relaxation's.
     """
     arguments = categorical_arguments(scores, temperature, -1, class_mask)
     op = _op(output, arguments.logits, hard, descending, noiseless=True)

@@ -43,20 +43,20 @@ def gumbel_top_k(
     temperature. The soft k-hot approaches the hard one of the same seed as the
     temperature tends to 0. It sums to k; unless the temperature is small,
     single entries can exceed 1, since a class far above the others is counted
-    up to k times. For `k=1` both are those of `gumbel_softmax` with
+    up to k times. For `k=1` both equal the samples of `gumbel_softmax` with
     `st_gumbel`. Computed in float32, or float64 for float64 logits.
 
     Args:
         logits: Float tensor, unnormalised log-probabilities in nats. -inf
             forbids a class.
-        k: Positive integer, at most the number of classes. Where that is not
-            known before the program runs, and is below `k` then, the program
-            stops with an error. With `max_k`, an integer tensor of 0 to
-            `max_k` that broadcasts to the rows, which are the logits without
-            `axis` (such as `(batch,)`; or with size 1 along it): how many
-            each row has. The first of them are those that the same seed gives
-            for any greater k. A value out of range that is only known when
-            the program runs gives a NaN row, and indices of -1.
+        k: Positive integer, at most the number of classes. If that number is
+            known only when the program runs, and is below `k`, the program
+            stops with an error. With `max_k`, an integer tensor with values
+            from 0 to `max_k`, one per row: it broadcasts to the logits without
+            `axis` (such as `(batch,)`), or with size 1 along it. A greater k
+            with the same seed starts with the same classes. If a value turns
+            out to be out of range only when the program runs, its row is NaN
+            and its indices are -1.
         temperature: Positive number, or float tensor of positive numbers
             that broadcasts to the logits with size 1 along `axis`.
         max_k: Positive integer, the most classes of any row, for which a
@@ -73,33 +73,33 @@ def gumbel_top_k(
             remaining indices are -1.
         noise_scale: Number >= 0, or a scalar float tensor, that multiplies
             the noise; 0 leaves it out.
-        seed: An integer for the same sample at every call, with the noise that
-            `gumbel_softmax` draws with it; a `keras.random.SeedGenerator` for
-            its stream; None to follow `keras.utils.set_random_seed`. On JAX
-            also a key, on torch also a `torch.Generator`.
+        seed: An integer for the same sample at every call, with the same noise
+            as in `gumbel_softmax`; a `keras.random.SeedGenerator` for its
+            stream; None to follow `keras.utils.set_random_seed`. On JAX also a
+            key, on torch also a `torch.Generator`.
 
     Returns:
         The k-hot, a tensor of the shape and dtype of `logits` whose rows
         along `axis` sum to `k`; and the indices, an int32 tensor with `k` in
-        place of the size of `axis`, the first drawn first. With `max_k` they
-        are as many, and -1 behind the k of the row. A logit of NaN or +inf
-        gives a NaN row, and indices -1.
+        place of the size of `axis`, the first drawn first. With `max_k` there
+        are `max_k` indices per row, -1 after its first k. A logit of NaN or
+        +inf gives a NaN row, and indices of -1.
 
     Gradient:
-        Of the k-hot, to `logits`, and to `temperature` where that is a
-        tensor. Soft: exact for the relaxed sample. Hard: that of the soft
-        one of the same noise, straight through, and so biased. The backward
-        pass holds k (or `max_k`) tensors of the logits' size; between the
-        passes only the perturbed logits are kept. To differentiate it again,
-        as `tf.autodiff.ForwardAccumulator` does too, raises a LookupError.
-        The indices have no gradient.
+        The k-hot has a gradient to `logits`, and to `temperature` if it is a
+        tensor. Soft: exact for the relaxed sample. Hard: the gradient of the
+        soft sample with the same noise, straight through, hence biased. The
+        only residual is the perturbed logits; the backward pass holds k (or
+        `max_k`) tensors of their size. A second derivative raises a
+        LookupError, and so does `tf.autodiff.ForwardAccumulator`. The indices
+        have no gradient.
 
     Raises:
         ValueError: For a `k`, `max_k`, temperature, axis, mask or seed out of
             range.
-        InvalidArgumentError: Of TensorFlow, for a `k` above a number of
+        InvalidArgumentError: On TensorFlow, for a `k` above a number of
             classes that is known only when the program runs.
-        TypeError: For arguments of another type, integer logits among them.
+        TypeError: For arguments of another type, such as integer logits.
 
     Example:
 
@@ -145,9 +145,9 @@ def sample_subset(
     noise_scale: Tensor,
     seed: Seed,
 ) -> Tensor:
-    """The k-hot of `gumbel_top_k` alone.
+    """Return the k-hot of `gumbel_top_k` alone.
 
-    Without the indices a soft sample has nothing to search for.
+    Without the indices, a soft sample needs no search.
     """
     arguments, k, most = _arguments(
         logits, k, max_k, temperature, axis, class_mask
@@ -165,10 +165,9 @@ def noiseless_subset(
     axis: int,
     class_mask: Tensor | None = None,
 ) -> Tensor:
-    """The k-hot of the likeliest classes, or its relaxation: no noise.
+    """Return the k-hot of the likeliest classes, or its relaxation.
 
-    Plain `keras.ops` but for the gradient, which is that of the relaxation
-    either way.
+    Plain `keras.ops`, except for the gradient: always the relaxation's.
     """
     arguments, k, most = _arguments(
         logits, k, max_k, temperature, axis, class_mask
@@ -184,7 +183,7 @@ def _arguments(
     axis: int,
     class_mask: Tensor | None,
 ) -> tuple[Arguments, Tensor, int]:
-    """What a sample of subsets is made of, how many classes, and at most."""
+    """Return the arguments of the sample, k, and the most that k can be."""
     found = categorical_arguments(logits, temperature, axis, class_mask)
     logits, k, most = of_sizes(found, k, max_k)
     return found._replace(logits=logits), k, most
@@ -229,14 +228,14 @@ class _Subset(OfSizes):
 
     def perturbed(self, draw: Draw, k: Tensor) -> Tensor:
         """Return the scores to search, with +inf in place of NaN."""
-        # Of k classes any may be chosen, however far below the largest.
+        # With k classes, one far below the largest may be chosen too.
         x = numerics.perturb(draw, numerics.less)
         return ops.where(k < 0, float("inf"), x)
 
 
 @dataclasses.dataclass(frozen=True)
 class _SubsetInOrder(_Subset):
-    """And the classes, in the order of drawing."""
+    """The subset, and its classes in the order of drawing."""
 
     outputs: ClassVar[int] = 2
     classes_stay: ClassVar[tuple[int, ...]] = (1, 0)
@@ -248,7 +247,7 @@ class _NoiselessSubset(_Subset):
 
     @property
     def forward_is_compiled(self) -> bool:
-        """It is in every format."""
+        """Return False: every format has its operations."""
         return False
 
     def forward(self, draw: Draw, tau: Tensor, *others: Tensor) -> Tensors:
@@ -276,5 +275,5 @@ class _NoiselessSubset(_Subset):
 
 
 def _near(x: Tensor, axis: int) -> Tensor:
-    """Rows to which log(1 - a) can be added: far from 0 it would be lost."""
+    """Move rows near 0, where adding log(1 - a) is not lost in rounding."""
     return numerics.less(x, numerics.offset(x, 1.0, axis))

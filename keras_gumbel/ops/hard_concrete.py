@@ -32,8 +32,8 @@ def hard_concrete(
     """Draw gates in [0, 1] that are exactly 0 or 1 with some probability.
 
     Use it to prune: multiply features, channels or weights by gates, train
-    `log_alpha` with a penalty on open gates, and remove what a gate of exactly
-    0 closes. `HardConcreteGate` is the layer that does all of it.
+    `log_alpha` with a penalty on open gates, and remove the parts whose gate is
+    exactly 0. `HardConcreteGate` is the layer that does all of it.
 
         x = log_alpha + noise_scale * logistic
         z = clip(sigmoid(x / temperature) * (zeta - gamma) + gamma, 0, 1)
@@ -45,15 +45,15 @@ def hard_concrete(
         P(z = 1)  = sigmoid(log_alpha
                             - temperature * log((1 - gamma) / (zeta - 1)))
 
-    For other scales the arguments of both sigmoids are divided by it. Computed
-    in float32, or float64 for float64 `log_alpha`.
+    For other scales, divide the arguments of both sigmoids by it. Computed in
+    float32, or float64 for float64 `log_alpha`.
 
     Args:
         log_alpha: Float tensor, the location of each gate in nats; a larger
             one opens the gate. -inf forbids a gate, which is then 0.
         temperature: Positive number, or float tensor of positive numbers that
-            broadcasts to `log_alpha`. A value that is not positive and is
-            only known when the program runs gives NaN.
+            broadcasts to `log_alpha`. If a value turns out not to be positive
+            only when the program runs, the result is NaN.
         stretch: Two numbers, gamma < 0 and zeta > 1, between which the gate
             lies before it is clipped.
         class_mask: Optional bool tensor, True where a gate may open, that
@@ -67,8 +67,7 @@ def hard_concrete(
             torch also a `torch.Generator`.
 
     Returns:
-        A tensor of the shape and dtype of `log_alpha`. Where that is NaN, so
-        is the gate.
+        A tensor of the shape and dtype of `log_alpha`. NaN gives NaN.
 
     Gradient:
         To `log_alpha`, and to `temperature` if it is a tensor: exact for the
@@ -76,8 +75,8 @@ def hard_concrete(
 
     Raises:
         ValueError: For a temperature, stretch, mask or seed out of range.
-        TypeError: For arguments of another type, integer `log_alpha` among
-            them.
+        TypeError: For arguments of another type, such as an integer
+            `log_alpha`.
 
     Example:
 
@@ -110,15 +109,15 @@ def sample_gates(
     noise_scale: Tensor,
     seed: Seed,
 ) -> Tensor:
-    """`hard_concrete` of arguments that were checked."""
+    """Run `hard_concrete` on checked arguments."""
     op = _Stretched(float(stretch[0]), float(stretch[1]))
     return _program.run(op, arguments, noise_scale, seed)
 
 
 def noiseless_gates(log_alpha: Tensor, stretch: tuple[float, float]) -> Tensor:
-    """clip(sigmoid(log_alpha) * (zeta - gamma) + gamma, 0, 1), eq. 13."""
+    """Apply eq. 13: clip(sigmoid(log_alpha) * (zeta - gamma) + gamma, 0, 1)."""
     z = _clip(_stretched(ops.sigmoid(moderate(log_alpha)), stretch))
-    # To OpenVINO NaN is at least 1.
+    # OpenVINO takes NaN to be at least 1.
     return ops.where(ops.isnan(log_alpha), log_alpha, z)
 
 
@@ -128,7 +127,7 @@ def open_probability(
     stretch: tuple[float, float],
     noise_scale: Tensor,
 ) -> Tensor:
-    """The probability that a gate is not 0; without noise, whether it is."""
+    """Return the probability that a gate is not 0; without noise, 0 or 1."""
     temperature = numerics.positive_or_nan(temperature, log_alpha.dtype)
     x = log_alpha - temperature * math.log(-stretch[0] / stretch[1])
     scale = numerics.scale_or_nan(backend.to_tensor(noise_scale), x)
@@ -143,8 +142,8 @@ def _stretched(s: Tensor, stretch: tuple[float, float]) -> Tensor:
 
 
 def _clip(x: Tensor) -> Tensor:
-    """`x` between 0 and 1, and NaN where that is NaN."""
-    # Whatever a compiler makes of minimum and maximum.
+    """Clip `x` to [0, 1], and leave NaN as it is."""
+    # Compilers differ on minimum and maximum of NaN.
     return ops.where(x <= 0, 0.0, ops.where(x >= 1, 1.0, x))
 
 
@@ -156,7 +155,7 @@ class _Stretched(Op):
     high: float
 
     def first_axis_of_a_row(self, arguments: Arguments) -> int:
-        """Each is a row."""
+        """Return the rank: each gate is a row."""
         return len(arguments.logits.shape)
 
     def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
@@ -167,7 +166,7 @@ class _Stretched(Op):
     def backward(
         self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
     ) -> Tensors:
-        # By the logits second derivatives reach them.
+        # This lets second derivatives reach the logits.
         x = backend.straight_through(*kept, draw.logits())
         s = ops.sigmoid(x / tau)
         z = _stretched(s, (self.low, self.high))

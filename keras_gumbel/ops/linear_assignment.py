@@ -28,7 +28,7 @@ def linear_assignment(logits: Tensor) -> Tensor:
         logits: Float tensor `(..., n, m)`, n <= m. -inf forbids a pair.
 
     Returns:
-        An int32 tensor `(..., n)`, different numbers of 0, 1, ..., m - 1; -1
+        An int32 tensor `(..., n)`, different numbers from 0 to m - 1; -1
         for a row without a partner, and for every row of a matrix with NaN or
         +inf in it. It has no gradient.
 
@@ -59,7 +59,7 @@ def linear_assignment(logits: Tensor) -> Tensor:
 
 @backend.cached
 def _program(*signature: int | None) -> Callable[[Tensor], Tensor]:
-    """One for each size and rank, which TensorFlow would generalise."""
+    """Compile one per size and rank, since TensorFlow would generalise it."""
     del signature
 
     @backend.compiled
@@ -70,14 +70,14 @@ def _program(*signature: int | None) -> Callable[[Tensor], Tensor]:
 
 
 def assign(scores: Tensor) -> Tensor:
-    """`linear_assignment` of scores that hold +inf in place of NaN.
+    """Run `linear_assignment` on scores with +inf in place of NaN.
 
-    Inside a compiled program only.
+    Call it only inside a compiled program.
     """
     shape = ops.shape(scores)
     bad = is_bad(scores)
     matrices = ops.where(bad, 0.0, scores)
-    # A number to each side: of an empty batch -1 tells nothing.
+    # Every size is a number: -1 is ambiguous for an empty batch.
     count = product(shape[:-2])
     columns = assignment.best_columns(
         ops.reshape(matrices, (count, *shape[-2:]))
@@ -86,5 +86,5 @@ def assign(scores: Tensor) -> Tensor:
 
 
 def is_bad(scores: Tensor) -> Tensor:
-    """Whether a matrix holds +inf, which stands for NaN: (..., 1, 1)."""
+    """Return whether a matrix holds +inf, which stands for NaN: (..., 1, 1)."""
     return ops.any(scores == float("inf"), axis=(-2, -1), keepdims=True)

@@ -14,7 +14,7 @@ from keras_gumbel.ops._blocks import Block, for_blocks
 from keras_gumbel.ops._ladder import rung
 from keras_gumbel.ops.codebook import likeliest
 
-# So many codes at once: a block of scores stays in cache.
+# Codes per block: few enough that a block of scores stays in cache.
 _BLOCK_CODES = 1024
 
 
@@ -23,17 +23,17 @@ def nearest_code(vectors: Tensor, table: Tensor) -> Tensor:
 
         argmin_k |vector - table_k|**2
 
-    The distances are computed in float64, block by block: nothing of the
-    size (rows, num_codes) is kept. (LiteRT and ONNX files compute them in
-    float32, and all at once.)
+    The distances are computed in float64, block by block, so no tensor has
+    the size (rows, num_codes). (LiteRT and ONNX files compute them in float32,
+    and all at once.)
 
     Args:
         vectors: Float tensor `(..., dim)`.
         table: Float tensor `(num_codes, dim)`, one row a code.
 
     Returns:
-        An int32 tensor `(...)`, -1 for a vector that is not finite, and for
-        all where a code is NaN. It has no gradient.
+        An int32 tensor `(...)`, -1 for a non-finite vector, and for all
+        vectors if a code is NaN. It has no gradient.
 
     Raises:
         ValueError: For a `table` whose shape does not fit.
@@ -62,7 +62,7 @@ def nearest_code(vectors: Tensor, table: Tensor) -> Tensor:
 
 
 def nearest_codes(vectors: Tensor, tables: Tensor) -> Tensor:
-    """`nearest_code` of several tables at once.
+    """Run `nearest_code` on several tables at once.
 
     Args:
         vectors: Float tensor `(..., groups, dim)`.
@@ -79,7 +79,7 @@ def nearest_codes(vectors: Tensor, tables: Tensor) -> Tensor:
     rows = ops.shape(x)[0]
     goal = rung(rows, rows * groups * dim)
     if backend.programs_are_sized() or None in vectors.shape:
-        # As all programs, it serves a range of sizes.
+        # As every program, it serves a range of sizes.
         x = backend.enlarged(x, (goal, groups * dim), 0.0)
     codes = _program((groups, tables.shape[1], dim))(x, tables)
     codes = backend.corner(codes, (rows, groups))
@@ -87,9 +87,9 @@ def nearest_codes(vectors: Tensor, tables: Tensor) -> Tensor:
 
 
 def minus_distances(vectors: Tensor, tables: Tensor) -> Tensor:
-    """Minus the squared distances, `(..., groups, num_codes)`.
+    """Return minus the squared distances, `(..., groups, num_codes)`.
 
-    Plain operations, in the dtype of the two, with their gradient.
+    Plain operations with their gradient, in the dtype of the arguments.
     """
     products = ops.einsum("...gd,gkd->...gk", vectors, tables)
     of_codes = ops.sum(ops.square(tables), axis=-1)
@@ -99,7 +99,7 @@ def minus_distances(vectors: Tensor, tables: Tensor) -> Tensor:
 
 @functools.cache
 def _program(shape: tuple[int, int, int]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Compiled once for each shape of the tables, and any number of rows."""
+    """Compile once per shape of the tables, for any number of rows."""
     groups, codes, dim = shape
 
     def forward(x: Tensor, tables: Tensor) -> Tensors:
@@ -123,7 +123,7 @@ def _program(shape: tuple[int, int, int]) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _of_block(rows: Tensor, tables: Tensor) -> Tensor:
-    """The nearest codes, int32 (groups, rows), of rows (groups, rows, dim)."""
+    """Find the nearest codes, int32 (groups, rows), of (groups, rows, dim)."""
     groups, codes, dim = tables.shape
     blocks = -(-codes // _BLOCK_CODES)
     if blocks == 1:
@@ -131,7 +131,7 @@ def _of_block(rows: Tensor, tables: Tensor) -> Tensor:
     size = -(-codes // blocks)
 
     def step(n: Tensor, score: Tensor, best: Tensor) -> Tensors:
-        # The last block reaches back: what it finds again is no better.
+        # The last block reaches back: a code found again is no better.
         first = ops.minimum(n * size, codes - size)
         zero = ops.zeros_like(first)
         run = ops.slice(tables, (zero, first, zero), (groups, size, dim))
@@ -147,7 +147,7 @@ def _of_block(rows: Tensor, tables: Tensor) -> Tensor:
 
 
 def _best(rows: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest x . c - |c|**2 / 2, infinity for NaN; and its place."""
+    """Return the largest x . c - |c|**2 / 2, infinity for NaN; its place."""
     scores = numerics.matmul(rows, ops.transpose(tables, (0, 2, 1)))
     scores = scores - ops.sum(ops.square(tables), axis=-1)[:, None] / 2
     scores = numerics.nan_to_inf(scores)
@@ -156,5 +156,5 @@ def _best(rows: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _known(score: Tensor, place: Tensor) -> Tensor:
-    """The place, or -1 where there is no distance to tell by."""
+    """Return the place, or -1 where the score is infinite."""
     return ops.where(ops.isinf(score), -1, place)

@@ -1,4 +1,4 @@
-"""Noise."""
+"""Gumbel, logistic and uniform noise."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -32,9 +32,9 @@ def sample_gumbel(
         dtype: A float dtype. Noise is drawn in float32, in float64 for
             `"float64"`, and rounded to `dtype` at the end.
         seed: An integer in [0, 2**32) for the same noise at every call, a
-            `keras.random.SeedGenerator` for the next of its stream, None for
-            fresh noise that follows `keras.utils.set_random_seed`. On JAX also
-            a key, on torch also a `torch.Generator`.
+            `keras.random.SeedGenerator` for its stream, None for fresh noise
+            that follows `keras.utils.set_random_seed`. On JAX also a key, on
+            torch also a `torch.Generator`.
 
     Returns:
         A tensor of the given shape and dtype. It has no gradient.
@@ -64,12 +64,12 @@ def sample_logistic(
     dtype: str = "float32",
     seed: Seed = None,
 ) -> Tensor:
-    """Draw standard logistic noise, with both its tails whole.
+    """Draw standard logistic noise, with both tails whole.
 
         l = +-log((1 - t) / t),  t uniform in (0, 1/2) from 63 random bits,
                                  the sign from one
 
-    The distribution is Logistic(location 0, scale 1), as of a difference of two
+    The distribution is Logistic(location 0, scale 1), like a difference of two
     Gumbel variables: mean 0, variance pi**2 / 3, P(l <= x) = sigmoid(x).
     Values lie in about [-45.7, 45.7]; none is infinite or NaN. The bits depend
     on the seed alone, in row-major order: the same in eager, `tf.function` and
@@ -105,7 +105,7 @@ def sample_logistic(
 
 
 def sample_uniform(shape: Sequence[int] | Tensor, seed: Seed) -> Tensor:
-    """Float32 numbers, uniform in the open interval (0, 1)."""
+    """Draw float32 numbers, uniform in the open interval (0, 1)."""
     return _sample(_uniform, shape, "float32", seed)
 
 
@@ -130,7 +130,7 @@ def _sample(
         if not backend.programs_are_sized():
             return draw(shape, key, dtype)
         size = math.prod(shape)
-    # One program for many sizes: the first numbers of a longer run.
+    # One program serves many sizes: take the first numbers of a longer run.
     numbers = draw((_ladder.rung(size, size),), key, dtype)
     return ops.reshape(backend.corner(numbers, (size,)), shape)
 
@@ -153,11 +153,11 @@ def _uniform(shape: Tensor, key: Tensor, dtype: str) -> Tensor:
 def _drawn_once(
     noise: Callable[..., Tensor], shape: Tensor, key: Tensor, dtype: str
 ) -> Tensor:
-    """The noise, behind a branch that is always taken.
+    """Return the noise, behind a branch that is always taken.
 
-    A user's own program holds this one. Without the branch XLA fuses the
-    generator into what reads the noise there, and into a reduction with two
-    operands, an argmax, so that it compiles for minutes.
+    Without the branch, XLA fuses the generator into the user's code that reads
+    the noise. Fused into a reduction with two operands, an argmax, it compiles
+    for minutes.
     """
     wide = "float64" if dtype == "float64" else "float32"
     return backend.unfused_unless_zero(

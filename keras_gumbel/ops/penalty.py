@@ -12,6 +12,6 @@ from keras_gumbel.backend import (
 
 @backend.unchecked
 def zero_or_nan(weight: Tensor) -> Tensor:
-    """0 as long as a loss that is left out has no weight, from then on NaN."""
+    """Return 0 if an omitted loss has weight 0, else NaN."""
     weight = backend.to_tensor(weight)
     return ops.where(weight == 0, ops.zeros_like(weight), float("nan"))

@@ -1,7 +1,7 @@
-"""Vectors of the batch, for codes that are to be set or moved.
+"""Vectors of the batch, for codes to set or move.
 
-Over replicas a batch is one: each has a part of its rows, and all choose the
-same. Plain `keras.ops`.
+Replicas share one batch: each has a part of its rows, and all choose the same.
+Plain `keras.ops`.
 """
 
 from typing import NamedTuple
@@ -15,11 +15,11 @@ from keras_gumbel.ops.noise import sample_uniform
 
 
 class Moves(NamedTuple):
-    """Where codes that are due are moved to.
+    """New places for the codes that are due.
 
     Attributes:
-        due: Bool `(groups, num_codes)`, the codes that are to be moved.
-        settled: Bool, those of them that get a row which no other gets.
+        due: Bool `(groups, num_codes)`, the codes to move.
+        settled: Bool, the due codes that share their row with no other.
         row: Int32, the row of the batch that each would get.
         is_here: Bool, whether this replica has that row.
     """
@@ -30,7 +30,7 @@ class Moves(NamedTuple):
     is_here: Tensor
 
     def of(self, vectors: Tensor, before: Tensor) -> Tensor:
-        """`before` with the codes that are due in their new places.
+        """Return `before` with the due codes in their new places.
 
         Args:
             vectors: Float tensor `(rows, groups, dim)`, or of one group for
@@ -42,19 +42,19 @@ class Moves(NamedTuple):
         first = ops.arange(of_groups, dtype="int32")[:, None]
         place = self.row * of_groups + first
         flat = ops.reshape(ops.stop_gradient(vectors), (-1, dim))
-        # A batch without rows has one to be read, and not used.
+        # An empty batch reads this row, and does not use it.
         flat = ops.concatenate([flat, ops.zeros((1, dim), flat.dtype)], axis=0)
         found = ops.take(flat, ops.reshape(place, (-1,)), axis=0)
         found = ops.reshape(found, (groups, codes, dim))
         found = ops.where(self.is_here[..., None], found, 0.0)
         found = backend.sum_over_replicas(found)
-        # No code becomes what is not a number, or too large for one.
+        # No code becomes non-finite.
         fits = ops.all(ops.isfinite(found), axis=-1) & self.due
         return ops.where(fits[..., None], found, before)
 
 
 def uniform(shape: tuple[int, ...], seed: Seed) -> Tensor:
-    """Numbers in (0, 1), the same on every replica."""
+    """Draw numbers in (0, 1), the same on every replica."""
     number, count = backend.replica()
     drawn = sample_uniform(shape, seed)
     if count == 1:
@@ -67,14 +67,14 @@ def choose(
 ) -> Moves:
     """Choose a row of the batch for each code that is due.
 
-    Of N rows and D codes, every (N // D)th row from a random one on: no two
-    codes get the same. Where there are more codes than rows, the first of
-    them are settled, and the others get copies.
+    For N rows and D codes, take every (N // D)th row from a random one on: no
+    two codes get the same. If there are more codes than rows, the first codes
+    are settled, and the others get copies.
 
     Args:
         due: Bool tensor `(groups, num_codes)`.
-        counted: Optional bool tensor `(rows,)`, False for what is padding.
-        rows: How many the batch has here.
+        counted: Optional bool tensor `(rows,)`, False for padding.
+        rows: How many rows this replica has.
         unit: Float tensor `(groups,)`, uniform in (0, 1): where to begin.
     """
     here = ops.cast(rows, "int32")
@@ -85,7 +85,7 @@ def choose(
     wanted = ops.sum(ops.cast(due, "int32"), axis=-1, keepdims=True)
     most = ops.maximum(ops.minimum(wanted, total), 1)
     step = ops.maximum(total, 1) // most
-    # Which one of those that are due it is.
+    # The number of the code among the due ones.
     rank = ops.cumsum(ops.cast(due, "int32"), axis=-1) - 1
     start = ops.cast(unit[:, None] * ops.cast(total, "float32"), "int32")
     row = ops.mod(rank, most) * step + start
@@ -100,7 +100,7 @@ def choose(
 
 
 def _over_replicas(here: Tensor) -> tuple[Tensor, Tensor | int]:
-    """How many rows all replicas have, and how many those before this one."""
+    """Count the rows of all replicas, and of the replicas before this one."""
     number, count = backend.replica()
     if count == 1:
         return here, 0

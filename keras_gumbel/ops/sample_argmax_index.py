@@ -41,36 +41,36 @@ def sample_argmax_index(
         temperature: Positive number, or float tensor of positive numbers
             that broadcasts to the logits with size 1 along `axis`.
         hard: True for a whole index whose gradient is the `estimator`'s.
-        axis: Integer, the category axis; the result is without it. Or
-            several integers, whose cells are the classes, as for
-            `gumbel_softmax`: the result is without them and has the
-            coordinates of the cell on a new last axis, one for each integer,
-            in their order. Soft, they are mean coordinates.
+        axis: Integer, the category axis, which the result lacks. Or several
+            integers, whose cells are the classes, as for `gumbel_softmax`: the
+            result lacks these axes and has the coordinates of the cell on a
+            new last axis, one per integer, in their order. Soft coordinates
+            are means.
         estimator: Name or object of `keras_gumbel.estimators`, the backward
             rule of a hard sample.
         class_mask: Optional bool tensor, True where a class is allowed, that
             broadcasts to the logits. A row with no class allowed gives 0.
         noise_scale: Number >= 0, or a scalar float tensor, that multiplies
             the noise; 0 leaves it out.
-        num_samples: Positive integer: so many samples of each distribution,
-            on a new first axis. 10,000 of 10,000 classes by `st` are 10,000
+        num_samples: Positive integer, the number of samples per row, on a new
+            first axis. By `st`, 10,000 samples of 10,000 classes are 10,000
             numbers, and no matrix.
-        seed: An integer for the same sample at every call, the one that
-            `gumbel_softmax` draws with it; a `keras.random.SeedGenerator` for
-            its stream; None to follow `keras.utils.set_random_seed`. On JAX
-            also a key, on torch also a `torch.Generator`.
+        seed: An integer for the same sample at every call, shared with
+            `gumbel_softmax`; a `keras.random.SeedGenerator` for its stream;
+            None to follow `keras.utils.set_random_seed`. On JAX also a key, on
+            torch also a `torch.Generator`.
 
     Returns:
-        A float32 tensor of the shape of `logits` less `axis` (and with the
-        coordinates last, if there are several; `(num_samples, ...)` if that
-        is given), whatever the dtype of the logits: float16 cannot hold an
-        index above 2048. NaN for more than 2**24 classes, where their number
-        is only known when the program runs.
+        A float32 tensor of the shape of `logits` without `axis`, whatever the
+        dtype of the logits: float16 cannot hold an index above 2048. With
+        several axes, the coordinates are on the last axis; with
+        `num_samples`, the samples are on the first. If more than 2**24 classes
+        are found only when the program runs, the result is NaN.
 
     Gradient:
         The gradient of `gumbel_softmax`, weighted by the class numbers. It
-        helps only where the order of the classes has a meaning, as that of
-        the positions of an array.
+        helps only if the order of the classes has a meaning, such as positions
+        in an array.
 
     Raises:
         ValueError: As `gumbel_softmax`, and for more than 2**24 classes, whose

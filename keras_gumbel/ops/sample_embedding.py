@@ -1,6 +1,6 @@
 """The sampled row of a table, for codebooks and vocabularies."""
 
-# A program that traces this would evaluate the types of what is nested.
+# Without this, tracing would evaluate annotations of nested functions.
 from __future__ import annotations
 
 import dataclasses
@@ -23,7 +23,7 @@ from keras_gumbel.ops._blocks import Block, for_blocks
 from keras_gumbel.ops._ladder import in_rows
 from keras_gumbel.ops._op import Op
 
-# Elements of a table of which a copy costs little beside a new program.
+# Up to this many elements, copying a table costs less than a new program.
 _SMALL_TABLE = 2**18
 
 
@@ -45,10 +45,10 @@ def sample_embedding(
     The result equals `gumbel_softmax(logits, hard=True, ...) @ table` in value
     and in every gradient, without the product: it gathers the row, and sums
     the table's gradient over the rows that were picked. Beyond 2**19 logits it
-    works block by block and draws the noise again in the backward pass, so
-    that it keeps nothing of the logits' size in between. There are no second
-    derivatives and no forward mode: `tf.autodiff.ForwardAccumulator` raises a
-    LookupError. The product above has both.
+    works block by block and draws the noise again in the backward pass, so no
+    residual has the logits' size. There are no second derivatives and no
+    forward mode: `tf.autodiff.ForwardAccumulator` raises a LookupError. The
+    product above has both.
 
     Args:
         logits: Float tensor `(..., num_classes)`, unnormalised
@@ -62,10 +62,10 @@ def sample_embedding(
             broadcasts to the logits. A row with no class allowed gives zeros.
         noise_scale: Number >= 0, or a scalar float tensor, that multiplies
             the noise; 0 leaves it out.
-        seed: An integer for the same sample at every call, the one that
-            `gumbel_softmax` draws with it; a `keras.random.SeedGenerator` for
-            its stream; None to follow `keras.utils.set_random_seed`. On JAX
-            also a key, on torch also a `torch.Generator`.
+        seed: An integer for the same sample at every call, shared with
+            `gumbel_softmax`; a `keras.random.SeedGenerator` for its stream;
+            None to follow `keras.utils.set_random_seed`. On JAX also a key, on
+            torch also a `torch.Generator`.
 
     Returns:
         A tensor `(..., dim)` in the dtype of `table`.
@@ -109,7 +109,7 @@ def sample_codebooks(
     noise_scale: Tensor = 1.0,
     seed: Seed = None,
 ) -> tuple[Tensor, Tensor]:
-    """`sample_embedding` of several tables at once, and what was sampled.
+    """Run `sample_embedding` on several tables; return rows and classes.
 
     Args:
         logits: Float tensor `(..., groups, num_classes)`.
@@ -120,9 +120,8 @@ def sample_codebooks(
         seed: As for `sample_embedding`; for one group, the same sample.
 
     Returns:
-        The rows `(..., groups, dim)`; and of which classes they are,
-        `(..., groups)` int32, -1 where there is none: where no class is
-        allowed, and where a logit is NaN.
+        The rows `(..., groups, dim)`; and their classes, int32
+        `(..., groups)`, -1 where no class is allowed or a logit is NaN.
     """
     rule = estimators.get(estimator)
     arguments = categorical_arguments(logits, temperature, -1, None)
@@ -138,7 +137,7 @@ def _sample(
     noise_scale: Tensor,
     seed: Seed,
 ) -> tuple[Tensor, Tensor]:
-    """The rows, and of which classes they are."""
+    """Return the rows, and their classes."""
     rule, arguments = _program.at_its_temperature(op.estimator, arguments)
     op = dataclasses.replace(op, estimator=rule)
     lead = ops.shape(arguments.logits)[:-1]
@@ -150,10 +149,10 @@ def _sample(
 
 @dataclasses.dataclass(frozen=True)
 class _Rows(Op):
-    """Sampled rows of a table, of logits (rows, classes); and the choices.
+    """Sampled rows of a table, for logits (rows, classes); and the choices.
 
-    -1 where there is none. Where there are groups, row i is of group i modulo
-    their number, and the table holds one after the other.
+    A choice is -1 where there is none. With groups, row i belongs to group i
+    modulo their number, and the table holds one group after the other.
     """
 
     estimator: Estimator
@@ -164,23 +163,23 @@ class _Rows(Op):
 
     @property
     def others(self) -> int:
-        """The table."""
+        """Count one other tensor: the table."""
         return 1
 
     @property
     def own_dtype(self) -> bool:
-        """That of the table."""
+        """Return True: the result has the table's dtype."""
         return True
 
     @property
     def unit(self) -> int:
-        """A row of each group."""
+        """Return the number of groups: a row of each stays together."""
         return self.groups
 
     def with_classes(
         self, others: Tensors, count: Tensor | int
     ) -> Tensors | None:
-        """Tables with rows for these, if they are small."""
+        """Return tables padded to `count` classes, if they are small."""
         (table,) = others
         size, dim = table.shape
         if None in (size, dim) or size * dim > _SMALL_TABLE:
@@ -244,7 +243,7 @@ def _of_block(draw: Draw, block: Block) -> Draw:
 
 
 def _place(choice: Tensor, table: Tensor, groups: int) -> Tensor:
-    """The choice among the rows of all groups, with the same marks."""
+    """Return the choice among all groups' rows, with the same marks."""
     if groups == 1:
         return choice
     size = ops.shape(table)[0]
@@ -254,9 +253,9 @@ def _place(choice: Tensor, table: Tensor, groups: int) -> Tensor:
 
 
 def _to_one_hot(d_rows: Tensor, table: Tensor, groups: int) -> Tensor:
-    """The gradient at rows one_hot @ table, taken back to the one-hots.
+    """Take the gradient at rows one_hot @ table back to the one-hots.
 
-    Wide, as is the sum over the rows' entries.
+    It is in the wide dtype, as is the sum over the rows' entries.
     """
     d_rows, table = numerics.widen(d_rows), numerics.widen(table)
     if groups == 1:
@@ -273,6 +272,6 @@ def _to_one_hot(d_rows: Tensor, table: Tensor, groups: int) -> Tensor:
 
 
 def _kept_again(estimator: Estimator, draw: Draw) -> Tensor:
-    """Compute again what the forward pass did not keep, noise included."""
+    """Recompute the residual of the forward pass, noise included."""
     _, kept = estimator.forward(draw)
     return draw.logits() if kept is None else kept

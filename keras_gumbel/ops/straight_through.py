@@ -6,10 +6,10 @@ from keras_gumbel._validation import dense
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The value of `hard` with the gradient of `soft`.
+    """Return the value of `hard` with the gradient of `soft`.
 
         forward:  hard, bit for bit
-        backward: the gradient goes to `soft` as it comes, and not to `hard`
+        backward: the gradient goes to `soft` unchanged, and not to `hard`
 
     Args:
         hard: Tensor, the value to use.
@@ -17,12 +17,12 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
 
     Returns:
         A tensor equal to `hard`, in its dtype. The gradient is biased unless
-        what follows is linear in it.
+        the loss is linear in it.
 
     Raises:
         ValueError: If the shapes differ.
         TypeError: For ragged or sparse tensors.
-        TypeError: For the inputs of a Functional model, which are no tensors
+        TypeError: For the inputs of a Functional model, which are not tensors
             yet: call it in a layer.
 
     Example:

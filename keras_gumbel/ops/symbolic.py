@@ -1,3 +1,3 @@
-"""Raise what a call with symbolic tensors would, if these had values."""
+"""Errors of a call with symbolic tensors, raised without values."""
 
 from keras_gumbel.backend import trace as trace

@@ -1,4 +1,4 @@
-"""Gradient rules: of a program's own, and of what it is made of."""
+"""Backward rules of programs and of their parts."""
 
 import functools
 from collections.abc import Callable
@@ -18,18 +18,18 @@ def with_gradient(
     run_backward: Callable[..., tuple[Tensor | None, ...]],
     outputs: int = 1,
 ) -> Callable[..., Any]:
-    """A function with a gradient rule of its own.
+    """Return a function with its own backward rule.
 
     Args:
-        run_forward: `(*args) -> (*outputs, *residuals)`, the residuals being
-            what is kept for the backward pass. Compiled, or never.
+        run_forward: `(*args) -> (*outputs, *residuals)`; the residuals go to
+            the backward pass. It is compiled by itself, or not at all.
         run_backward: `(d_output, *residuals, *args) -> gradients`, one or
-            None for each of these arguments, from that of the first output.
-        outputs: How many there are; those after the first have no gradient.
+            None for each of `args`, from the first output's gradient.
+        outputs: Their number; those after the first have no gradient.
 
     Returns:
-        `(*args) -> output`, a tuple where there are several. Higher
-        derivatives are those of `run_backward`.
+        `(*args) -> output`, a tuple if there are several. Higher
+        derivatives come from `run_backward`.
     """
 
     def split(args: Tensors) -> tuple[Any, Tensors]:
@@ -43,7 +43,7 @@ def with_gradient(
 
     def forward(*args: Tensor) -> Any:
         given, residuals = split(args)
-        # Second derivatives are those of the backward pass alone.
+        # Second derivatives come from the backward pass alone.
         return given, (lax.stop_gradient(residuals), args)
 
     def backward(saved: Any, dy: Any) -> tuple[Tensor | None, ...]:
@@ -63,9 +63,9 @@ def with_gradient(
 def once_only(
     backward: Callable[..., tuple[Tensor | None, ...]], what: str
 ) -> Callable[..., tuple[Tensor | None, ...]]:
-    """A backward pass of `what`, compiled, that is not to be differentiated.
+    """Compile `backward`, and raise LookupError if it is differentiated.
 
-    That is a LookupError, and not before a second derivative is asked for.
+    The error comes only when a second derivative is asked for.
     """
     run_backward = compiled(backward)
 
@@ -94,15 +94,15 @@ def once_only(
 def traced_gradient(
     function: Callable[[Tensor], Tensor],
 ) -> Callable[[Tensor], Tensor]:
-    """`x -> d sum(function(x)) / dx`, as one program.
+    """Return `x -> d sum(function(x)) / dx`, as one program.
 
-    What `function` draws moves the streams that it draws from.
+    The draws of `function` move their streams.
     """
     return Pure(jax.grad(lambda x: jnp.sum(function(x)))).compiled
 
 
 def materialize(x: Tensor) -> Tensor:
-    """`x` as it stands. Inside `compiled` only.
+    """Return `x` behind a barrier. Inside `compiled` only.
 
     XLA would otherwise fold a reduction in two steps into one.
     """
@@ -115,9 +115,9 @@ def sum_over(
     zeros: Tensors,
     *args: Tensor,
 ) -> Tensors:
-    """`zeros` and `term(n, *args)` over n < count, one n held at a time.
+    """Sum `zeros` and `term(n, *args)` over n < count, one n at a time.
 
-    In the derivatives to `args` too, for which each term is computed again.
+    So do the derivatives to `args`, which compute each term again.
     """
 
     @jax.checkpoint
@@ -131,7 +131,7 @@ def sum_over(
 
 @jax.custom_jvp
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """Forward: `hard`, bit for bit. Backward: identity to `soft`."""
+    """Return `hard`, bit for bit; pass the gradient unchanged to `soft`."""
     del soft
     return hard
 

@@ -1,4 +1,4 @@
-"""Compiled programs, and what XLA is to leave as it stands in them."""
+"""Compiled programs, and barriers to XLA's simplification in them."""
 
 import functools
 from collections.abc import Callable
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def unchecked(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` as it is: `jax_debug_nans` looks at results alone."""
+    """Return `function` unchanged: `jax_debug_nans` checks results only."""
     return function
 
 
@@ -25,26 +25,26 @@ cached = functools.cache
 
 
 def is_known_zero(x: Tensor) -> bool:
-    """Whether all of it is known to be 0: nothing is, in a program."""
+    """Return False: in a program, nothing is known to be 0."""
     del x
     return False
 
 
 def fuses() -> bool:
-    """Whether what is done to each element is one loop: XLA sees to it."""
+    """Return True: XLA makes one loop of elementwise operations."""
     return True
 
 
 def native(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` as it is: of all of them XLA makes programs."""
+    """Return `function` unchanged: XLA compiles all of them."""
     return function
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as one XLA program; what is no array is static.
+    """Return `function` as one XLA program; non-arrays are static.
 
-    In it there are numbers of 64 bits, whatever JAX is set to: places in a
-    stream have as many, and sums of probabilities.
+    It has 64-bit numbers, whatever JAX is set to: places in a stream and
+    sums of probabilities need them.
     """
     programs: dict[tuple[tuple[int, ...], str | None], Any] = {}
 
@@ -54,7 +54,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         is_traced = any(isinstance(x, jax.core.Tracer) for x in args)
         target = frames.export_format({}) if is_traced else None
         if (static, target) not in programs:
-            # JAX keeps what it has traced by the function, not by `jit`.
+            # JAX caches traces by the function, not by `jit`.
             own = functools.partial(function)
             programs[static, target] = jax.jit(own, static_argnums=static)
         with jax.enable_x64(True):
@@ -64,19 +64,19 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_array(x: Any) -> bool:
-    """Whether it is an array, or stands for one."""
+    """Return whether `x` is an array, or stands for one."""
     return isinstance(x, jax.Array | np.ndarray | np.generic)
 
 
 def unfused_unless_zero(
     scale: Tensor, noisy: Callable[[], Tensor], quiet: Callable[[], Tensor]
 ) -> Tensor:
-    """`noisy()`, or `quiet()` where `scale` is 0. Inside `compiled` only.
+    """Return `noisy()`, or `quiet()` if `scale` is 0. In `compiled` only.
 
     The result is computed once and stored. XLA would otherwise fuse the
     random generator into every reader of the noise and run it once for each.
     On CPUs it never fuses across a branch; elsewhere a branch may make the
-    host wait, and a barrier does.
+    host wait, but a barrier works.
     """
     scale = lax.optimization_barrier(jnp.asarray(scale))
 

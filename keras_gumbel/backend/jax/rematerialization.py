@@ -11,9 +11,9 @@ from keras_gumbel.backend.jax.states import Pure
 
 
 def remat(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, run again in the backward pass with what it decided before.
+    """Make `function` run again in the backward pass, by the same decisions.
 
-    A stream's place is a value that both runs begin with.
+    Both runs begin with the same place of each stream.
     """
 
     def run(*args: Any, **kwargs: Any) -> Any:

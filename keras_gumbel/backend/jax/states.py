@@ -1,4 +1,4 @@
-"""Functions that change variables of Keras, made functions of their values."""
+"""Pure versions of functions that change Keras variables."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import keras
 
-# Keras keeps this to itself.
+# Keras keeps this private.
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from keras_gumbel._typing import Tensor
@@ -14,7 +14,7 @@ from keras_gumbel.backend.jax.tensors import read
 
 
 class _Scope(keras.StatelessScope):
-    """One that begins as the scope around it, and notes what is used."""
+    """A copy of the scope around it that records the variables used."""
 
     def __init__(self, values: Iterable[tuple[Any, Tensor]]) -> None:
         super().__init__(collect_losses=True, initialize_variables=False)
@@ -36,9 +36,9 @@ class _Scope(keras.StatelessScope):
 
 
 class Pure:
-    """A function that uses variables, such as streams, as a pure one.
+    """The pure version of a function of variables, such as streams.
 
-    It is compiled once for all their values.
+    It is compiled once for all values of the variables.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -47,7 +47,7 @@ class Pure:
         self._program = jax.jit(self._run)
 
     def _run(self, values: list[Tensor], *args: Any) -> Any:
-        """The result, and the values of what has changed."""
+        """Return the result, and the values of the changed variables."""
         with _Scope(zip(self._used or [], values, strict=True)) as scope:
             result = self._function(*args)
             self._changed = list(scope.changed.values())
@@ -56,18 +56,18 @@ class Pure:
         return result, after
 
     def compiled(self, *args: Any) -> Any:
-        """The function as a program, which leaves variables changed."""
+        """Run the function as a program, and change its variables."""
         return self._with_changes(self._program, args)
 
     def checkpointed(self, *args: Any) -> Any:
-        """The same, not compiled, of which a gradient computes all again."""
+        """Do the same uncompiled; a gradient computes all of it again."""
         return self._with_changes(jax.checkpoint(self._run), args)
 
     def _with_changes(
         self, run: Callable[..., Any], args: tuple[Any, ...]
     ) -> Any:
         if self._used is None:
-            # Which they are, shows when it is run: here without values.
+            # A run without values shows which variables it uses.
             jax.eval_shape(self._run, [], *args)
             self._used = self._found
         result, after = run([read(x) for x in self._used], *args)

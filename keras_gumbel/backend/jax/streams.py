@@ -11,8 +11,8 @@ import keras
 import numpy as np
 from jax import lax
 
-# Keras keeps these to itself. The generator behind `seed=None` must be its
-# own, so that `keras.utils.set_random_seed` reaches it.
+# Keras keeps these private. `seed=None` must use its own generator, so that
+# `keras.utils.set_random_seed` reaches it.
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.random.seed_generator import global_seed_generator
 
@@ -23,15 +23,15 @@ from keras_gumbel.backend.jax.tensors import bitcast
 from keras_gumbel.backend.jax.tracing import is_eager, is_in_inner_graph
 
 _PART = "_keras_gumbel_part"
-# What JAX calls the generator, whole and in short.
+# JAX's names of the generator, full and short.
 _THREEFRY = ("threefry2x32", "fry")
 
 
 def next_key(seed: Seed) -> Tensor:
-    """The key of the next draw: uint32, shape (2,).
+    """Return the next draw's key: uint32, shape (2,).
 
-    The words are the seed and the count of draws. A key of JAX's own has
-    them in the other order: `jax.random.key(7)` draws what the seed 7 does.
+    The words are the seed and the count of draws. A key of JAX's own has them
+    in the other order: `jax.random.key(7)` draws the same as the seed 7.
     """
     if isinstance(seed, int | np.integer):
         return np.asarray((seed, 0), np.uint32)
@@ -45,7 +45,7 @@ def next_key(seed: Seed) -> Tensor:
 
 
 def is_key(seed: Any) -> bool:
-    """Whether it is a key of JAX's, by Threefry; an error for another."""
+    """Return whether it is a Threefry key of JAX; raise for another key."""
     if not isinstance(seed, jax.Array):
         return False
     if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
@@ -61,17 +61,17 @@ def is_key(seed: Any) -> bool:
 
 
 def integer_seed(seed: Seed) -> Seed:
-    """`seed`; an integer in place of a key of JAX's."""
+    """Return `seed`, or an integer in place of a JAX key."""
     return int(jax.random.bits(seed)) if is_key(seed) else seed
 
 
 def stream(seed: int | None) -> keras.random.SeedGenerator:
-    """One that begins with a seed below 2**32."""
+    """Return a generator that begins with a seed below 2**32."""
     return keras.random.SeedGenerator(seed)
 
 
 def state_of(generator: keras.random.SeedGenerator) -> keras.Variable:
-    """Where a stream is, for a file: two words without a sign."""
+    """Return a stream's state for a file: two words without a sign."""
     return generator.state
 
 
@@ -82,7 +82,7 @@ def _words_of_key(key: Tensor) -> Tensor:
 
 
 def check_can_change(variable: keras.Variable) -> None:
-    """Raise where a change would hold a tracer for ever."""
+    """Raise where a change would leave a tracer in the variable."""
     if is_in_inner_graph():
         raise ValueError(
             "A stream of noise, or a count, cannot move on inside a loop that "
@@ -111,7 +111,7 @@ def _part_key(key: Tensor, part: int) -> Tensor:
 def fetch_and_add(
     variable: keras.Variable, amount: int | tuple[int, ...]
 ) -> Tensor:
-    """What a `variable` is, and add `amount` to it."""
+    """Return the value of `variable` and add `amount` to it."""
     check_can_change(variable)
     before = variable.value
     variable.assign(before + np.asarray(amount, before.dtype))
@@ -119,48 +119,48 @@ def fetch_and_add(
 
 
 def value_once(variable: keras.Variable) -> Tensor:
-    """What `variable` holds: a block of `remat` is a function of values."""
+    """Return its value: a block of `remat` is a function of values."""
     return variable.value
 
 
 def replica() -> tuple[int, int]:
-    """The number of this replica, and how many: one program has all data."""
+    """Return replica 0 of 1: one program has all data."""
     return 0, 1
 
 
 def sum_over_replicas(x: Tensor) -> Tensor:
-    """The sum over replicas, of which there is one."""
+    """Return `x`: there is one replica."""
     return x
 
 
 def set_apart(generator: keras.random.SeedGenerator, name: str) -> None:
-    """Have its draws be others than those of any other name, or of none.
+    """Give it draws different from any other name's, or no name's.
 
-    Whatever its state is, which files hold: two generators that are apart may
-    be in one state.
+    Files hold only its state, which does not depend on the name: two
+    generators that are apart may be in one state.
     """
     setattr(generator, _PART, zlib.crc32(name.encode()))
 
 
 def is_set_apart(generator: keras.random.SeedGenerator) -> bool:
-    """Whether `set_apart` was called with it."""
+    """Return whether `set_apart` was called with it."""
     return hasattr(generator, _PART)
 
 
 def random_bits(
     shape: Sequence[int], key: Tensor, start: Tensor | int = 0
 ) -> tuple[Tensor, Tensor]:
-    """64 random bits for each number: two words, the low one first, int32.
+    """Return 64 random bits per number: two int32 words, the low one first.
 
     Inside `compiled` only.
 
     Args:
         shape: Integers.
-        key: What `next_key` gave.
-        start: The first number's place among the 2**64 of the key.
+        key: The key from `next_key`.
+        start: The first number's place among the key's 2**64.
     """
-    # A constant key would have small draws computed by the compiler itself,
-    # whose arithmetic differs in the last digit.
+    # With a constant key the compiler would compute small draws itself, by
+    # arithmetic that differs in the last digit.
     key = lax.optimization_barrier(jnp.asarray(key))
     shape = tuple(shape)
     place = lax.iota("int64", math.prod(shape)) + start

@@ -1,4 +1,4 @@
-"""Operations on arrays that `keras.ops` is without."""
+"""Operations on arrays that `keras.ops` lacks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from keras.ops import (
     minimum as minimum,
 )
 
-# Keras keeps these to itself.
+# Keras keeps these private.
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.variables import AutocastScope
 
@@ -26,24 +26,24 @@ from keras_gumbel.backend import frames
 
 
 def bitcast(x: Tensor, dtype: str) -> Tensor:
-    """The same bits as another type of the same width."""
+    """Return the same bits as another type of the same width."""
     return lax.bitcast_convert_type(x, np.dtype(dtype))
 
 
 def unsigned(word: Tensor, dtype: str) -> Tensor:
-    """An int32 as the number that its bits are without a sign."""
+    """Return an int32, read without a sign, as a float."""
     return bitcast(word, "uint32").astype(dtype)
 
 
 def argmax(x: Tensor, axis: int) -> Tensor:
-    """The place of the first largest entry, int32."""
+    """Return the place of the first largest entry, int32."""
     return lax.argmax(x, axis % x.ndim, np.int32)
 
 
 def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The largest entries of each row in order, and their places."""
+    """Return the largest entries per row, in order, and their places."""
     if not isinstance(x.shape[-1], int):
-        # JAX must know that there are as many.
+        # JAX must know that a row has `k` entries.
         x = jnp.pad(x, ((0, 0), (0, k)), constant_values=-jnp.inf)
     if frames.export_format({}) != "saved_model":
         values, places = lax.top_k(x, k)
@@ -54,33 +54,33 @@ def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def log_gamma(x: Tensor) -> Tensor:
-    """log((x - 1)!)."""
+    """Return log((x - 1)!)."""
     return lax.lgamma(x)
 
 
 def enlarged(x: Tensor, shape: Sequence[int], filler: float | bool) -> Tensor:
-    """`x` of at least the `shape`: with entries of the `filler` at the ends."""
+    """Pad `x` to the `shape`, with `filler` at the end of each axis."""
     more = [(0, goal - size) for goal, size in zip(shape, x.shape, strict=True)]
     return jnp.pad(x, more, constant_values=filler)
 
 
 def corner(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """The first entries of `x`, so that it has the `shape`; all for -1."""
+    """Return the first entries of `x`, of the `shape`; -1 keeps an axis."""
     return x[tuple(slice(None if n == -1 else n) for n in shape)]
 
 
 def run_of_rows(x: Tensor, start: Tensor, size: int) -> Tensor:
-    """Rows of a matrix, as many as `size`, from `start` on."""
+    """Return `size` rows of a matrix, from `start` on."""
     return lax.dynamic_slice_in_dim(x, start, size, 0)
 
 
 def with_rows(x: Tensor, start: Tensor, rows: Tensor) -> Tensor:
-    """`x` with as many of its first axis, from `start` on, replaced."""
+    """Return `x` with `rows` in place of its rows from `start` on."""
     return lax.dynamic_update_slice_in_dim(x, rows, start, 0)
 
 
 def sum_to_shape(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """`x` summed to `shape`: the transpose of broadcasting from it."""
+    """Sum `x` to `shape`: the transpose of broadcasting from it."""
     lead = x.ndim - len(shape)
     axes = (n for n, size in enumerate(shape, lead) if size == 1)
     total = jnp.sum(x, (*range(lead), *axes))
@@ -88,70 +88,70 @@ def sum_to_shape(x: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def widest_float() -> str:
-    """The dtype that sums are exact in as far as they can be."""
+    """Return the dtype in which sums are most exact."""
     return "float64" if jax.config.jax_enable_x64 else "float32"
 
 
 def trains_by_values() -> bool:
-    """Whether Keras trains by values of variables, and not by these."""
+    """Return whether Keras trains by values, not by variables."""
     return True
 
 
 def rank(x: Tensor) -> int | None:
-    """How many axes it has."""
+    """Return the number of axes."""
     found: int = x.ndim
     return found
 
 
 def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
-    """`x` as an array; a variable is read."""
+    """Return `x` as an array; read a variable."""
     if isinstance(x, keras.Variable):
-        # Not by way of the dtype that a layer computes in.
+        # A given dtype must not pass through the layer's compute dtype.
         x = x.value if dtype is None else read(x)
     wide = isinstance(x, np.ndarray) and x.dtype in (np.int64, np.uint64)
     if wide and not jax.config.jax_enable_x64:
-        # JAX would keep the low 32 bits, another number.
+        # JAX would keep the low 32 bits, a different number.
         x = np.clip(x, -(2**31), 2**31 - 1).astype("int32")
     return keras.ops.convert_to_tensor(x, dtype)
 
 
 def read(variable: keras.Variable) -> Tensor:
-    """What is behind `variable`, in its own dtype.
+    """Return the value of `variable`, in its own dtype.
 
-    Inside a layer of a mixed policy Keras would cast it to half precision.
+    In a layer with a mixed policy Keras would cast it to half precision.
     """
     with AutocastScope(None):
         return variable.value
 
 
 def static_shape(x: Tensor | Shape) -> Shape:
-    """The sizes of `x`, each None where a trace has a symbol for it."""
+    """Return the sizes of `x`, each None where a trace has a symbol."""
     shape = getattr(x, "shape", x)
     return tuple(size if isinstance(size, int) else None for size in shape)
 
 
 def has_numbers(x: Tensor) -> bool:
-    """Whether there are numbers, now or when a program runs: always."""
+    """Return True: it has numbers, now or when a program runs."""
     del x
     return True
 
 
 def static_value(x: Tensor) -> np.ndarray | None:
-    """`x` as an array where its value is known now, otherwise None."""
+    """Return `x` as an array if its value is known now, else None."""
     if isinstance(x, keras.Variable | jax.core.Tracer):
         return None
     return np.asarray(x)
 
 
 def layout(x: Any) -> str:
-    """`"dense"` or `"sparse"`."""
+    """Return `"dense"` or `"sparse"`."""
     is_sparse = isinstance(x, sparse.JAXSparse)
     is_sparse |= isinstance(x, keras.KerasTensor) and x.sparse
     return "sparse" if is_sparse else "dense"
 
 
 def with_at_least(x: Tensor, size: int, axis: int, message: str) -> Tensor:
-    """`x`; an error where its `axis` is known to be below `size`."""
+    """Return `x`; raise if its `axis` is known to be below `size`."""
     known = all(isinstance(n, int) for n in (size, x.shape[axis]))
     if known and x.shape[axis] < size:
         raise ValueError(f"{message} {x.shape[axis]}")
@@ -161,10 +161,10 @@ def with_at_least(x: Tensor, size: int, axis: int, message: str) -> Tensor:
 def checkpoint_with(
     layer: keras.Layer, name: str, variable: keras.Variable
 ) -> None:
-    """Nothing: a checkpoint is of `layer.variables`, in which all is."""
+    """Do nothing: a checkpoint holds all of `layer.variables`."""
 
 
 def shares_objects() -> bool:
-    """Whether Keras reads or writes a file, in which what is one stays one."""
+    """Return whether Keras reads or writes a file, which shares objects."""
     shared = get_global_attribute("shared_objects/id_to_obj_map")
     return shared is not None

@@ -1,4 +1,4 @@
-"""What is being traced, as far as JAX and Keras let it be known."""
+"""The trace in progress, as far as JAX and Keras reveal it."""
 
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-# Keras keeps these to itself.
+# Keras keeps these private.
 from keras.src.backend import compute_output_spec
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.export.export_utils import get_input_signature
 
 from keras_gumbel.backend import frames
 
-# Where JAX traces loops and branches.
+# JAX traces loops and branches in these modules.
 _CONTROL_FLOW = (
     "jax._src.lax.control_flow.loops",
     "jax._src.lax.control_flow.conditionals",
@@ -23,12 +23,12 @@ _CONTROL_FLOW = (
 
 
 def is_eager() -> bool:
-    """Whether operations run as they are called."""
+    """Return whether operations run as they are called."""
     return not isinstance(jnp.zeros(()), jax.core.Tracer)
 
 
 def trace(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Run `function` for its errors alone, with symbolic arguments.
+    """Run `function` with symbolic arguments, for its errors alone.
 
     Nothing is drawn, assigned or added.
     """
@@ -36,33 +36,33 @@ def trace(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
 
 
 def input_signature(model: keras.Model) -> Any:
-    """One structure of specs for what a model is called with."""
+    """Return one structure of specs for a model's inputs."""
     (signature,) = get_input_signature(model)
     return signature
 
 
 def export_format() -> str | None:
-    """What a call is traced for by an exporter, None if it is not."""
+    """Return the format that an exporter traces a call for, or None."""
     return None if is_eager() else frames.export_format({})
 
 
 def exports_xor() -> bool:
-    """Whether a file has XOR of integers: exporters begin with it."""
+    """Return True: exporters have XOR of integers from the start."""
     return True
 
 
 def is_in_inner_graph() -> bool:
-    """Whether a layer up the stack traces a loop or a branch, and this in it.
+    """Return whether this is in a loop or a branch that a layer traces.
 
-    What is computed in there, that layer's caller cannot have.
+    That layer's caller cannot use the values computed there.
     """
     return not is_eager() and frames.is_in_a_layers(_CONTROL_FLOW)
 
 
 def has_value(variable: keras.Variable) -> bool:
-    """Whether it can be read here.
+    """Return whether a variable can be read here.
 
-    While Keras trains by values, a variable has none of its own.
+    While Keras trains by values, it has no value of its own.
     """
     scope = get_stateless_scope()
     mapped = scope is not None and scope.get_current_value(variable) is not None
@@ -70,12 +70,12 @@ def has_value(variable: keras.Variable) -> bool:
 
 
 def value_now(variable: keras.Variable) -> np.ndarray | None:
-    """What a variable holds while a program is traced."""
+    """Return a variable's value while a program is traced, None if unknown."""
     value = variable._value
     unknown = value is None or isinstance(value, jax.core.Tracer)
     return None if unknown else np.asarray(value)
 
 
 def refuse_export(reason: str) -> NoReturn:
-    """Raise a ValueError to whoever exports."""
+    """Raise a ValueError that the exporter shows."""
     raise ValueError(reason)

@@ -1,4 +1,4 @@
-"""Gradient rules: of a program's own, and of what it is made of."""
+"""Backward rules of programs and of their parts."""
 
 import functools
 from collections.abc import Callable
@@ -6,8 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# The optimization barrier has no name under `tf.`, nor has the pause of every
-# tape.
+# `tf` exports neither the optimization barrier nor the pause of all tapes.
 from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.eager import record
 
@@ -26,26 +25,26 @@ def with_gradient(
     run_backward: Callable[..., tuple[Tensor | None, ...]],
     outputs: int = 1,
 ) -> Callable[..., Any]:
-    """A function with a gradient rule of its own.
+    """Return a function with its own backward rule.
 
     Args:
-        run_forward: `(*args) -> (*outputs, *residuals)`, the residuals being
-            what is kept for the backward pass. Compiled, or never.
+        run_forward: `(*args) -> (*outputs, *residuals)`; the residuals go to
+            the backward pass. It is compiled by itself, or not at all.
         run_backward: `(d_output, *residuals, *args) -> gradients`, one or
-            None for each of these arguments, from that of the first output.
-        outputs: How many there are; those after the first have no gradient.
+            None for each of `args`, from the first output's gradient.
+        outputs: Their number; those after the first have no gradient.
 
     Returns:
-        `(*args) -> output`, a tuple where there are several. Higher
-        derivatives are those of `run_backward`.
+        `(*args) -> output`, a tuple if there are several. Higher
+        derivatives come from `run_backward`.
     """
 
     def with_rule(*args: Any) -> Any:
         results = tuple(run_forward(*args))
         given, residuals = results[:outputs], results[outputs:]
         if not tf.executing_eagerly():
-            # Or a graph that is differentiated as a whole would look for a
-            # derivative of the forward pass, and not every one has it.
+            # Otherwise the derivative of a whole graph would need one of the
+            # forward pass, which may have none.
             residuals = tuple(map(tf.stop_gradient, residuals))
 
         def grad(dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
@@ -53,8 +52,8 @@ def with_gradient(
 
         return given if outputs > 1 else given[0], grad
 
-    # Two compiled functions in a gradient rule, and not a rule in one: there
-    # TensorFlow has the function return its arguments too, a copy of each.
+    # The rule holds two compiled functions. If it were inside one, TensorFlow
+    # would have that return a copy of each argument, too.
     of_tensors = custom_gradient(with_rule)
 
     def call(*args: Any) -> Any:
@@ -80,14 +79,14 @@ def with_gradient(
 
 
 def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`tf.custom_gradient`, right in forward mode too.
+    """Apply `tf.custom_gradient`, correctly in forward mode, too.
 
-    TensorFlow's lets accumulators see the operations within, and what they
-    make of these goes before the rule: another number, or 0.
+    TensorFlow's own lets accumulators see the operations within. Their result
+    then overrides the rule: a wrong number, or 0.
 
     Args:
-        function: `(*tensors) -> (tensor or several, rule)`. These are new
-            tensors, and `rule` takes their gradients to the arguments.
+        function: `(*tensors) -> (tensor or several, rule)`. The results are
+            new tensors; `rule` maps their gradients to the arguments.
     """
 
     @unchecked
@@ -108,8 +107,8 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
             if eager:
                 results, _ = noted(*args)
             else:
-                # By this the graph is differentiated, by what follows the
-                # tapes and accumulators within it.
+                # Gradients of the whole graph use this rule; tapes and
+                # accumulators within it use the record below.
                 results = tf.custom_gradient(noted)(*args)
         if record.could_possibly_record():
             record.record_operation(
@@ -124,10 +123,10 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _by_expression(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """`custom_gradient` without one, where rules get lost.
+    """Apply `function` by an expression, where rules get lost.
 
-    The rule is linear in the gradients that it is given. So its transpose, at
-    x - x, is an expression of value 0 which is differentiated to the rule.
+    The rule is linear in its gradients. So its transpose at x - x is an
+    expression with value 0, and its derivative is the rule.
     """
     args = tuple(map(tf.convert_to_tensor, args))
     results, rule = function(*args)
@@ -148,10 +147,10 @@ def _by_expression(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 
 def _inside(x: Any) -> Tensor:
-    """`x` as a tensor of the graph that is being made.
+    """Return `x` as a tensor of the graph being traced.
 
-    It enters before the pause, or no tape of this graph would see whence it
-    came; and the rule knows it by this name, in derivatives of the graph too.
+    It enters before the pause, so that tapes of this graph see its origin.
+    The rule uses this tensor, in derivatives of the graph too.
     """
     x = tf.convert_to_tensor(x)
     here = getattr(x, "graph", None) is tf.compat.v1.get_default_graph()
@@ -175,14 +174,14 @@ def once_only(
 
     def run(*args: Tensor) -> tuple[Tensor | None, ...]:
         if is_vectorised():
-            # By the gradient that it is given alone: see `_by_expression`.
+            # Differentiate by the given gradient alone: see `_by_expression`.
             dy, *fixed = args
             return run_backward(dy, *map(tf.stop_gradient, fixed))
         wanted: list[bool] = []
 
         @custom_gradient
         def call(*args: Tensor) -> Any:
-            # An outer tape may have no use for second derivatives.
+            # An outer tape may need no second derivatives, so do not raise yet.
             found = run_backward(*args)
             wanted.extend(x is not None for x in found)
 
@@ -200,10 +199,10 @@ def once_only(
 def traced_gradient(
     function: Callable[[Tensor], Tensor],
 ) -> Callable[[Tensor], Tensor]:
-    """`x -> d sum(function(x)) / dx`, as one graph.
+    """Return `x -> d sum(function(x)) / dx`, as one graph.
 
-    0 where nothing connects the two. Not compiled by XLA, which not every
-    function of a user's can be.
+    The result is 0 where nothing connects the two. XLA does not compile the
+    graph, since it cannot compile every user's function.
     """
 
     @tf.function(autograph=False)
@@ -218,7 +217,7 @@ def traced_gradient(
 
 @custom_gradient
 def materialize(x: Tensor) -> Any:
-    """`x` as it stands. Inside `compiled` only.
+    """Return `x` behind a barrier. Inside `compiled` only.
 
     XLA would otherwise fold a reduction in two steps into one.
     """
@@ -233,21 +232,20 @@ def sum_over(
     zeros: Tensors,
     *args: Tensor,
 ) -> Tensors:
-    """`zeros` and `term(n, *args)` over n < count, one n held at a time.
+    """Sum `zeros` and `term(n, *args)` over n < count, one n at a time.
 
-    In the derivatives to `args` too, for which each term is computed again:
-    they are such sums as well. All tensors that a term depends on are among
-    its arguments.
+    The derivatives to `args` are such sums too, and compute each term again.
+    A term must depend on no tensors but its arguments.
     """
 
     def add(n: Tensor, sums: Any) -> tuple[Tensor, Any]:
-        # The loop's own tensors, by which `slope` can differentiate.
+        # `slope` can differentiate by these, the loop's own tensors.
         found = term(n, *map(tf.identity, args))
         return n + 1, tuple(map(tf.add, sums, found))
 
     def slope(n: Tensor, *given: Tensor) -> Any:
         args, dys = given[: -len(zeros)], given[-len(zeros) :]
-        # No tape: while an accumulator is at work, none records.
+        # A tape would record nothing while an accumulator is active.
         return tf.gradients(
             term(n, *args), args, dys, unconnected_gradients="zero"
         )
@@ -255,7 +253,7 @@ def sum_over(
     @custom_gradient
     def call(*args: Tensor) -> Any:
         def grad(*dys: Tensor) -> Tensors:
-            # TensorFlow has None for a sum that nothing is made of.
+            # TensorFlow gives None for a sum that nothing uses.
             given = (
                 tf.zeros_like(zero) if dy is None else dy
                 for zero, dy in zip(zeros, dys, strict=True)
@@ -268,14 +266,14 @@ def sum_over(
     def total() -> Any:
         return tf.while_loop(lambda n, _: n < count, add, (0, zeros))[1]
 
-    # A rule whose derivative is such a rule has no expression.
+    # `_by_expression` cannot express a rule whose derivative is a rule.
     sums: Tensors = total() if is_vectorised() else call(*args)
     return sums
 
 
 @custom_gradient
 def straight_through(hard: Tensor, soft: Tensor) -> Any:
-    """Forward: `hard`, bit for bit. Backward: identity to `soft`."""
+    """Return `hard`, bit for bit; pass the gradient unchanged to `soft`."""
 
     def grad(dy: Tensor) -> tuple[None, Tensor]:
         return None, tf.cast(dy, soft.dtype)

@@ -1,4 +1,4 @@
-"""Compiled programs, and what XLA is to leave as it stands in them."""
+"""Compiled programs, and barriers to XLA's simplification in them."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -6,11 +6,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import tensorflow as tf
 
-# The optimization barrier has no name under `tf.`; this module is where
-# jax2tf takes it from too.
+# `tf` does not export the optimization barrier; jax2tf imports it from here,
+# too.
 from tensorflow.compiler.tf2xla.python import xla
 
-# Nor has the list of what looks at each operation.
+# `tf` does not export the callbacks on operations and the tapes, either.
 from tensorflow.python.eager import context, record
 
 from keras_gumbel._typing import Tensor
@@ -21,11 +21,11 @@ R = TypeVar("R")
 
 
 def unchecked(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, at which `tf.debugging.enable_check_numerics` does not look.
+    """Exempt `function` from `tf.debugging.enable_check_numerics`.
 
-    For what makes infinity and NaN on purpose, such as a mask, and for what
-    XLA compiles, which has no kernel for such a look. Nothing of it is left in
-    a graph that is traced meanwhile.
+    This is for code that makes infinity and NaN on purpose, such as a mask,
+    and for XLA, which has no kernel for the checks. A graph traced meanwhile
+    has no checks.
     """
 
     @functools.wraps(function)
@@ -47,28 +47,28 @@ cached = functools.cache
 
 
 def is_known_zero(x: Tensor) -> bool:
-    """Whether all of it is known to be 0: nothing is, in a program."""
+    """Return False: in a program, nothing is known to be 0."""
     del x
     return False
 
 
 def fuses() -> bool:
-    """Whether what is done to each element is one loop: XLA sees to it."""
+    """Return True: XLA makes one loop of elementwise operations."""
     return True
 
 
 def native(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` as it is: of all of them XLA makes programs."""
+    """Return `function` unchanged: XLA compiles all of them."""
     return function
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as one XLA program, called from eager, graph or XLA code.
+    """Return `function` as one XLA program, for eager, graph or XLA code.
 
     Threefry has an XLA kernel only. Compiling the few lines that draw from
-    it gives every mode the same bits, and eager code the fused speed. Given
-    what `next_key` has not read yet, the program reads it too. Where there
-    can be no program, see `is_vectorised`, it runs as it is.
+    it gives every mode the same bits, and eager code the fused speed. If
+    `next_key` has not read the key yet, the program reads it. Where no
+    program works, see `is_vectorised`, `function` runs as it is.
     """
     program = tf.function(
         function, jit_compile=True, autograph=False, reduce_retracing=True
@@ -101,7 +101,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args)
         if not tf.config.functions_run_eagerly():
             return (_trace(program, traces, args) or program)(*args)
-        # TensorFlow's switch for debugging: what runs uncompiled there has no
+        # TensorFlow's debugging switch would run this uncompiled, without a
         # kernel for Threefry.
         tf.config.run_functions_eagerly(False)
         try:
@@ -115,10 +115,10 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _trace(
     program: Any, traces: dict[Any, Callable[..., Any]], args: tuple[Any, ...]
 ) -> Callable[..., Any] | None:
-    """The trace of `program` for eager tensors like these.
+    """Return the trace of `program` for eager tensors like these.
 
-    TensorFlow finds it too, in a time that small calls are made of. It must
-    do so where the call is to be differentiated.
+    TensorFlow's own lookup dominates the cost of small calls. Only that one
+    works where the call is differentiated: return None there.
     """
     if not tf.executing_eagerly() or record.could_possibly_record():
         return None
@@ -131,7 +131,7 @@ def _trace(
 
 
 def fetch_then_add(handle: Tensor, amount: Tensor) -> Tensor:
-    """What is behind `handle`; and add to it. In a graph only."""
+    """Return the value at `handle`, then add to it. In a graph only."""
     before = tf.raw_ops.ReadVariableOp(resource=handle, dtype=amount.dtype)
     before.set_shape(amount.shape)
     tf.raw_ops.AssignAddVariableOp(resource=handle, value=amount)
@@ -139,13 +139,13 @@ def fetch_then_add(handle: Tensor, amount: Tensor) -> Tensor:
 
 
 class Unread:
-    """A key that the program which draws by it reads, in a graph.
+    """A key in a graph that is read by the program that draws with it.
 
-    A program of its own, which reads a stream and moves it in one step, would
-    cost each run of the graph what a program costs to start.
+    A separate program, to read a stream and move it in one step, would cost
+    each run of the graph the start of one more program.
 
     Attributes:
-        key: What was read, once the program has been called.
+        key: The key, once the program has been called.
     """
 
     def __init__(self, handle: Tensor, amount: Tensor) -> None:
@@ -154,7 +154,7 @@ class Unread:
 
 
 def as_read(args: Sequence[Any]) -> tuple[Any, ...]:
-    """The arguments, with the keys in place of what was read before."""
+    """Return the arguments, with keys in place of those already read."""
     return tuple(
         x.key if isinstance(x, Unread) and x.key is not None else x
         for x in args
@@ -162,7 +162,7 @@ def as_read(args: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def place_of_unread(args: Sequence[Any]) -> int | None:
-    """Where among the arguments one is, None if there is none."""
+    """Return the place of the first `Unread` argument, None without one."""
     unread = (n for n, x in enumerate(args) if isinstance(x, Unread))
     return next(unread, None)
 
@@ -170,7 +170,7 @@ def place_of_unread(args: Sequence[Any]) -> int | None:
 def unfused_unless_zero(
     scale: Tensor, noisy: Callable[[], Tensor], quiet: Callable[[], Tensor]
 ) -> Tensor:
-    """`noisy()`, or `quiet()` where `scale` is 0. Inside `compiled` only.
+    """Return `noisy()`, or `quiet()` if `scale` is 0. In `compiled` only.
 
     The result is computed once and stored. XLA would otherwise fuse the
     random generator into every reader of the noise and run it once for each.
@@ -179,6 +179,6 @@ def unfused_unless_zero(
     """
     if is_vectorised():
         return tf.where(tf.not_equal(scale, 0), noisy(), quiet())
-    # A constant would have the branch decided, and gone, in the compiler.
+    # With a constant scale the compiler would remove the branch.
     (scale,) = xla.optimization_barrier(scale)
     return tf.cond(tf.not_equal(scale, 0), noisy, quiet)

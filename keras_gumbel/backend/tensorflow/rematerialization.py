@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# The pause of every tape has no name under `tf.`.
+# `tf` does not export the pause of all tapes.
 from tensorflow.python.eager import record
 
 from keras_gumbel._typing import Tensor
@@ -15,9 +15,9 @@ from keras_gumbel.backend.tensorflow.streams import graph
 
 
 def remat(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, run again in the backward pass with what it decided before.
+    """Make `function` run again in the backward pass, by the same decisions.
 
-    That and its arguments are all that is kept between the passes.
+    Only its decisions and its arguments are kept between the passes.
     """
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -41,7 +41,7 @@ def remat(function: Callable[..., Any]) -> Callable[..., Any]:
 def _run_twice(
     block: Callable[[Sequence[Tensor]], Any], tensors: Sequence[Tensor]
 ) -> Any:
-    """`block(tensors)`, of which its gradient makes everything again."""
+    """Return `block(tensors)`; its gradient computes everything again."""
     around, first = replay.Surroundings(), replay.Run(graph())
     made: list[Any] = []
 
@@ -88,21 +88,21 @@ def _run_twice(
 
 
 def _is_tensor(x: Any) -> bool:
-    # The gradient to a variable goes by another way.
+    # Variables get their gradients another way.
     return tf.is_tensor(x) and not isinstance(x, tf.Variable)
 
 
 def _after(dys: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors once more, not to be had before `dys`.
+    """Copy the tensors, but only after `dys` exist.
 
-    In a graph, what is made of them would otherwise be found to be there
-    already, and kept from the forward pass.
+    Otherwise a graph would keep the forward pass's results, and reuse them
+    instead of computing them again.
     """
     copies = [tf.identity(x) for x in tensors]
     floats = [dy for dy in dys if dy.dtype.is_floating]
     if floats and not tf.executing_eagerly():
-        # XLA drops dependencies of control, and barriers on a CPU. That a
-        # number is not this one of the NaNs is nothing that it could know.
+        # XLA drops control dependencies, and barriers on a CPU. It cannot know
+        # that a number is not this one NaN.
         number = tf.reduce_max(tf.reshape(floats[0], [-1])[:1])
         bits = tf.bitcast(tf.cast(number, tf.float32), tf.int32)
         always = tf.not_equal(bits, 0x7FC5A5A5)

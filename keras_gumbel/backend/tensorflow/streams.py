@@ -1,4 +1,4 @@
-"""Streams of random numbers, and counts that no two callers read alike."""
+"""Streams of random numbers, and counts that no two callers share."""
 
 import functools
 import zlib
@@ -8,13 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Keras keeps these to itself. The generator behind `seed=None` must be its
-# own, so that `keras.utils.set_random_seed` reaches it.
+# Keras keeps these private. `seed=None` must use its own generator, so that
+# `keras.utils.set_random_seed` reaches it.
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.random.seed_generator import global_seed_generator
 from tensorflow.compiler.tf2xla.python import xla
 
-# The call of a function by its name has no name under `tf.`.
+# `tf` does not export the call of a function by its name.
 from tensorflow.python.eager import context, execute
 
 from keras_gumbel._typing import Seed, Tensor
@@ -29,35 +29,35 @@ from keras_gumbel.backend.tensorflow.tracing import is_vectorised
 
 
 def next_key(seed: Seed) -> Tensor:
-    """The key of the next draw: int64, shape (2,), other on every replica.
+    """Return the next draw's key: int64, shape (2,), different per replica.
 
-    In a graph it is what `compiled` and `with_gradient` read it by, in the
-    program that they call: nothing else can be done with it, and that once.
+    In a graph it may be unread. Then only `compiled` and `with_gradient` take
+    it, once, and the program that they call reads it.
 
-    Threefry's own key is 64 bits: the low words of these two, which are the
-    seed and the count of draws, so that no two draws of a generator share it.
+    The numbers are the seed and the count of draws. Their low words are
+    Threefry's 64-bit key, so no two draws of a generator share one.
     """
     return replay.once(lambda: _drawn_key(seed), graph())
 
 
 def is_key(seed: Any) -> bool:
-    """Whether it is a key of the framework's own, of which this has none."""
+    """Return False: TensorFlow has no keys of its own."""
     del seed
     return False
 
 
 def integer_seed(seed: Seed) -> Seed:
-    """`seed` as it is, which is no key."""
+    """Return `seed` unchanged, since it is no key."""
     return seed
 
 
 def stream(seed: int | None) -> keras.random.SeedGenerator:
-    """One that begins with a seed below 2**32."""
+    """Return a generator that begins with a seed below 2**32."""
     return keras.random.SeedGenerator(seed)
 
 
 def state_of(generator: keras.random.SeedGenerator) -> keras.Variable:
-    """Where a stream is, for a file: two words without a sign."""
+    """Return a stream's state for a file: two words without a sign."""
     return generator.state
 
 
@@ -80,14 +80,14 @@ def _drawn_key(seed: Seed) -> Tensor:
 
 
 def _advance(generator: keras.random.SeedGenerator) -> Tensor:
-    """`generator.next()`, which no other thread reads in between."""
+    """Return `generator.next()`, with no other thread in between."""
     if in_stateless_scope():
         return generator.next()
     return _fetched(generator.state, _ONE_DRAW)
 
 
 def _can_be_read_later(generator: keras.random.SeedGenerator) -> bool:
-    """In a graph, by one program, which XLA lets reach the state."""
+    """Return whether one XLA program of a graph can read the state."""
     if tf.executing_eagerly() or in_stateless_scope() or replay.is_running():
         return False
     if is_vectorised():
@@ -96,33 +96,32 @@ def _can_be_read_later(generator: keras.random.SeedGenerator) -> bool:
 
 
 def _is_elsewhere(state: Any) -> bool:
-    """On a parameter server; or several variables, of each replica one."""
+    """Return whether it is on a parameter server, or one per replica."""
     on_server = "/job:ps" in (state.device or "")
     return on_server or tf.distribute.in_cross_replica_context()
 
 
 def check_can_change(variable: keras.Variable) -> None:
-    """Nothing: a variable can change in any graph."""
+    """Do nothing: a variable can change in any graph."""
 
 
 def fetch_and_add(
     variable: keras.Variable, amount: int | tuple[int, ...]
 ) -> Tensor:
-    """What an int64 `variable` is, and add `amount` to it, in one step.
+    """Return the value of an int64 `variable` and add `amount` in one step.
 
-    Neither other threads nor other runs of a graph find it in between, which
-    XLA locks.
+    XLA locks it against other threads and other runs of a graph.
     """
     return replay.once(lambda: _fetched(variable, amount), graph())
 
 
 def value_once(variable: keras.Variable) -> Tensor:
-    """What `variable` holds; in a block of `remat`, when it runs first."""
+    """Return its value; in a block of `remat`, its value in the first run."""
     return replay.once(lambda: tf.identity(read(variable)), graph())
 
 
 def replica() -> tuple[Tensor | int, int]:
-    """The number of this replica, and how many there are."""
+    """Return the number of this replica, and how many there are."""
     here = tf.distribute.get_replica_context()
     if here is None or here.num_replicas_in_sync == 1:
         return 0, 1
@@ -130,7 +129,7 @@ def replica() -> tuple[Tensor | int, int]:
 
 
 def sum_over_replicas(x: Tensor) -> Tensor:
-    """The sum of what each replica calls this with, which all do."""
+    """Return the sum of the `x` of all replicas; all must call this."""
     if replica()[1] == 1:
         return x
     here = tf.distribute.get_replica_context()
@@ -144,20 +143,20 @@ def _fetched(variable: keras.Variable, amount: int | tuple[int, ...]) -> Tensor:
         return before
     state, added = variable.value, _int64(amount)
     if _is_elsewhere(state):
-        # XLA does not reach it.
+        # XLA cannot reach it.
         before = state.read_value()
         state.assign_add(added, read_value=False)
         return before
     if is_vectorised():
-        # What is read from a variable, all would share. TensorFlow runs a
-        # Python function for one after the other.
+        # All examples would share one read of a variable. TensorFlow runs a
+        # Python function for each in turn.
         before = tf.py_function(
             lambda: _fetched(variable, amount), [], tf.int64
         )
         return tf.ensure_shape(before, added.shape)
     if not tf.executing_eagerly():
         return _fetch_and_add(state.handle, added)
-    # What a call of the trace comes to, in a fraction of its time.
+    # This does what a call of the trace does, in a fraction of its time.
     trace = _fetching(added.shape)
     name, inputs = tf.compat.as_str(trace.name), [state.handle, added]
     return execute.execute(name, 1, inputs, None, context.context())[0]
@@ -174,7 +173,7 @@ _fetch_and_add = compiled(fetch_then_add)
 
 @functools.cache
 def _fetching(shape: tf.TensorShape) -> Any:
-    """The trace of `_fetch_and_add`."""
+    """Return the trace of `_fetch_and_add`."""
     program = tf.function(fetch_then_add, jit_compile=True, autograph=False)
     return program.get_concrete_function(
         tf.TensorSpec((), tf.resource), tf.TensorSpec(shape, tf.int64)
@@ -182,16 +181,16 @@ def _fetching(shape: tf.TensorShape) -> Any:
 
 
 def set_apart(generator: keras.random.SeedGenerator, name: str) -> None:
-    """Have its draws be others than those of any other name, or of none.
+    """Give it draws different from any other name's, or no name's.
 
-    Whatever its state is, which files hold: two generators that are apart may
-    be in one state.
+    Files hold only its state, which does not depend on the name: two
+    generators that are apart may be in one state.
     """
     setattr(generator, _PART, zlib.crc32(name.encode()))
 
 
 def is_set_apart(generator: keras.random.SeedGenerator) -> bool:
-    """Whether `set_apart` was called with it."""
+    """Return whether `set_apart` was called with it."""
     return hasattr(generator, _PART)
 
 
@@ -212,21 +211,21 @@ def _replica_key(key: Tensor, replicas: int, replica: Tensor) -> Tensor:
 
 
 def graph() -> Any:
-    """The graph that is being traced, None in eager code."""
+    """Return the graph being traced, None in eager code."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
 
 def random_bits(
     shape: Tensor, key: Tensor, start: Tensor | int = 0
 ) -> tuple[Tensor, Tensor]:
-    """64 random bits for each number: two words, the low one first, int32.
+    """Return 64 random bits per number: two int32 words, the low one first.
 
     Inside `compiled` only.
 
     Args:
         shape: Integers or an integer tensor.
-        key: What `next_key` gave.
-        start: The first number's place among the 2**64 of the key.
+        key: The key from `next_key`.
+        start: The first number's place among the key's 2**64.
     """
     if is_vectorised():
         return _bits_of_each(shape, key, start)
@@ -239,19 +238,19 @@ def random_bits(
 def _bits_of_each(
     shape: Tensor, key: Tensor, start: Tensor | int
 ) -> tuple[Tensor, Tensor]:
-    """`random_bits` by arithmetic, where there is no generator."""
+    """Compute `random_bits` by arithmetic, where there is no generator."""
     count = tf.reduce_prod(tf.cast(tf.stack(shape), tf.int64))
     place = tf.range(count) + tf.cast(start, tf.int64)
     return threefry.bits_at(key, tf.reshape(place, shape))
 
 
 def _random_bits(shape: Tensor, key: Tensor, start: Tensor | int) -> Tensor:
-    """64 bits for each number, by Threefry."""
-    # A constant key would have small draws computed by the compiler itself,
-    # whose arithmetic differs in the last digit.
+    """Return 64 bits for each number, by Threefry."""
+    # With a constant key the compiler would compute small draws itself, by
+    # arithmetic that differs in the last digit.
     (key,) = xla.optimization_barrier(key)
-    # What `tf.random.stateless_uniform(alg="threefry")` does with a seed,
-    # which always counts from 0.
+    # `tf.random.stateless_uniform(alg="threefry")` does this with a seed, but
+    # always counts from 0.
     bits: Tensor = tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=shape,
         key=tf.reshape(tf.bitcast(tf.cast(key, tf.int32), tf.uint64), [1]),

@@ -1,4 +1,4 @@
-"""Operations on tensors that `keras.ops` is without."""
+"""Operations on tensors that `keras.ops` lacks."""
 
 import functools
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from keras.ops import (
     minimum as minimum,
 )
 
-# Keras keeps these to itself.
+# Keras keeps these private.
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.utils.tracking import DotNotTrackScope
@@ -26,32 +26,32 @@ from keras_gumbel.backend.tensorflow.tracing import is_vectorised
 
 
 def bitcast(x: Tensor, dtype: str) -> Tensor:
-    """The same bits as another type of the same width."""
-    # `keras.ops.view` cannot where a size is unknown.
+    """Return the same bits as another type of the same width."""
+    # `keras.ops.view` fails where a size is unknown.
     return tf.bitcast(x, dtype)
 
 
 def unsigned(word: Tensor, dtype: str) -> Tensor:
-    """An int32 as the number that its bits are without a sign."""
+    """Return an int32, read without a sign, as a float."""
     return tf.cast(bitcast(word, "uint32"), dtype)
 
 
 def argmax(x: Tensor, axis: int) -> Tensor:
-    """The place of the first largest entry, int32.
+    """Return the place of the first largest entry, int32.
 
-    Keras's own tells 0 from -0 by their bits, which LiteRT has no way to do.
+    Keras's own tells 0 from -0 by their bits, which LiteRT cannot do.
     """
     return tf.argmax(x, axis, output_type=tf.int32)
 
 
 def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The largest entries of each row in order, and their places."""
+    """Return the largest entries per row, in order, and their places."""
     values, places = keras.ops.top_k(x, k)
     return values, places
 
 
 def log_gamma(x: Tensor) -> Tensor:
-    """log((x - 1)!)."""
+    """Return log((x - 1)!)."""
     return tf.math.lgamma(x)
 
 
@@ -59,7 +59,7 @@ def log_gamma(x: Tensor) -> Tensor:
 def enlarged(
     x: Tensor, shape: Sequence[Tensor | int], filler: float | bool
 ) -> Tensor:
-    """`x` of at least the `shape`: with entries of the `filler` at the ends."""
+    """Pad `x` to the `shape`, with `filler` at the end of each axis."""
     more = (
         goal - size
         for goal, size in zip(shape, keras.ops.shape(x), strict=True)
@@ -68,13 +68,13 @@ def enlarged(
 
 
 def corner(x: Tensor, shape: Sequence[Tensor | int]) -> Tensor:
-    """The first entries of `x`, so that it has the `shape`; all for -1."""
+    """Return the first entries of `x`, of the `shape`; -1 keeps an axis."""
     return tf.slice(x, [0] * len(shape), shape)
 
 
 def run_of_rows(x: Tensor, start: Tensor, size: Tensor | int) -> Tensor:
-    """Rows of a matrix, as many as `size`, from `start` on."""
-    # A run of a vector, where a loop over it reads in one go.
+    """Return `size` rows of a matrix, from `start` on."""
+    # A loop reads a run of the flat vector in one go.
     width = keras.ops.shape(x)[1]
     first = tf.cast(start, tf.int64) * tf.cast(width, tf.int64)
     flat = tf.slice(
@@ -84,7 +84,7 @@ def run_of_rows(x: Tensor, start: Tensor, size: Tensor | int) -> Tensor:
 
 
 def with_rows(x: Tensor, start: Tensor, rows: Tensor) -> Tensor:
-    """`x` with as many of its first axis, from `start` on, replaced."""
+    """Return `x` with `rows` in place of its rows from `start` on."""
     if is_vectorised():
         place = start + tf.range(tf.shape(rows)[0])
         return tf.tensor_scatter_nd_update(x, place[:, None], rows)
@@ -94,44 +94,44 @@ def with_rows(x: Tensor, start: Tensor, rows: Tensor) -> Tensor:
 
 
 def sum_to_shape(x: Tensor, shape: Tensor) -> Tensor:
-    """`x` summed to `shape`: the transpose of broadcasting from it."""
+    """Sum `x` to `shape`: the transpose of broadcasting from it."""
     axes = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(x), s1=shape).r1
     return tf.reshape(tf.reduce_sum(x, axes), shape)
 
 
 def widest_float() -> str:
-    """The dtype that sums are exact in as far as they can be."""
+    """Return the dtype in which sums are most exact."""
     return "float64"
 
 
 def trains_by_values() -> bool:
-    """Whether Keras trains by values of variables, and not by these."""
+    """Return whether Keras trains by values, not by variables."""
     return False
 
 
 def rank(x: Tensor) -> int | None:
-    """How many axes it has, None where that is not known."""
+    """Return the number of axes, None if unknown."""
     found: int | None = x.shape.rank
     return found
 
 
 def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
-    """`x` as a tensor; a variable is read, which Keras leaves to later."""
+    """Return `x` as a tensor; read a variable now, which Keras would delay."""
     if isinstance(x, float):
         number = _number if tf.executing_eagerly() else tf.convert_to_tensor
         return number(x, dtype)
     if isinstance(x, keras.Variable):
-        # Not by way of the dtype that a layer computes in. And in one
-        # operation, where Keras takes three.
+        # A given dtype must not pass through the layer's compute dtype. This
+        # takes one operation, where Keras takes three.
         value = tf.convert_to_tensor(x.value if dtype is None else read(x))
         return tf.cast(value, dtype or value.dtype)
     return tf.convert_to_tensor(keras.ops.convert_to_tensor(x, dtype))
 
 
 def read(variable: keras.Variable) -> Tensor:
-    """What is behind `variable`, in its own dtype.
+    """Return the value of `variable`, in its own dtype.
 
-    Inside a layer of a mixed policy Keras would cast it to half precision.
+    In a layer with a mixed policy Keras would cast it to half precision.
     """
     with AutocastScope(None):
         return variable.value
@@ -139,51 +139,51 @@ def read(variable: keras.Variable) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _number(x: float, dtype: str | None) -> Tensor:
-    """Eager code is called again with the same few settings."""
+    """Convert `x`, cached: eager code repeats the same few settings."""
     return tf.convert_to_tensor(x, dtype)
 
 
 def static_shape(x: Tensor | Shape) -> Shape:
-    """The sizes of `x`, each None where a graph does not know it."""
+    """Return the sizes of `x`, each None where a graph does not know it."""
     return tuple(getattr(x, "shape", x))
 
 
 def has_numbers(x: Tensor) -> bool:
-    """Whether there are numbers, now or when a program runs: always."""
+    """Return True: it has numbers, now or when a program runs."""
     del x
     return True
 
 
 def static_value(x: Tensor) -> np.ndarray | None:
-    """`x` as an array where its value is known now, otherwise None."""
+    """Return `x` as an array if its value is known now, else None."""
     if isinstance(x, keras.Variable | tf.Variable):
         return None
     return tf.get_static_value(x) if tf.is_tensor(x) else np.asarray(x)
 
 
 def layout(x: Any) -> str:
-    """`"dense"`, `"ragged"` or `"sparse"`."""
+    """Return `"dense"`, `"ragged"` or `"sparse"`."""
     if isinstance(x, tf.RaggedTensor):
         return "ragged"
     if isinstance(x, tf.SparseTensor):
         return "sparse"
     if isinstance(x, keras.KerasTensor):
-        # Keras 3.10 has no ragged ones.
+        # Keras 3.10 has no ragged tensors.
         ragged = getattr(x, "ragged", False)
         return "ragged" if ragged else "sparse" if x.sparse else "dense"
     return "dense"
 
 
 def with_at_least(x: Tensor, size: int, axis: int, message: str) -> Tensor:
-    """`x`, or an error when the program runs: its `axis` is below `size`.
+    """Return `x`; raise when the program runs if its `axis` is below `size`.
 
-    The error ends with the `message` and the size that came.
+    The error ends with the `message` and the actual size.
     """
     shape = tf.shape(x)
     given = shape[axis]
     check = tf.debugging.Assert(given >= size, [message, given])
     least = tf.one_hot(axis, len(x.shape), on_value=size, dtype=shape.dtype)
-    # XLA drops the assertion. This slice, which is all of `x`, it refuses.
+    # XLA drops the assertion, but refuses this slice beyond the end of `x`.
     with tf.control_dependencies([check] if check is not None else []):
         start, end = tf.zeros_like(shape), tf.maximum(shape, least)
         whole = tf.slice(x, start, end, name="with_at_least")
@@ -193,17 +193,16 @@ def with_at_least(x: Tensor, size: int, axis: int, message: str) -> Tensor:
 def checkpoint_with(
     layer: keras.Layer, name: str, variable: keras.Variable
 ) -> None:
-    """Have `tf.train.Checkpoint` of `layer` hold `variable`, as `name`.
+    """Make `tf.train.Checkpoint` of `layer` hold `variable`, as `name`.
 
-    It finds the attributes that are variables, and none that hold one.
+    It finds attributes that are variables, but none that hold a variable.
     """
-    # Keras watches the list that TensorFlow notes it in, and would make a
-    # weight of what is none.
+    # Keras watches TensorFlow's list, and would make the variable a weight.
     with DotNotTrackScope():
         layer._track_trackable(variable, name)
 
 
 def shares_objects() -> bool:
-    """Whether Keras reads or writes a file, in which what is one stays one."""
+    """Return whether Keras reads or writes a file, which shares objects."""
     shared = get_global_attribute("shared_objects/id_to_obj_map")
     return shared is not None

@@ -1,4 +1,4 @@
-"""What is being traced, as far as TensorFlow and Keras let it be known."""
+"""The trace in progress, as far as TensorFlow and Keras reveal it."""
 
 import sys
 import types
@@ -9,15 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Keras keeps these to itself.
+# Keras keeps these private.
 from keras.src.backend import compute_output_spec
 from keras.src.export.export_utils import get_input_signature
 
-# Where it is noted which packages AutoGraph leaves as they are.
+# This lists the packages that AutoGraph leaves as they are.
 from tensorflow.python.autograph.core import config
 
-# In a user's `tf.function` AutoGraph would rewrite whatever is called, for
-# seconds, and there is nothing in this package that it is needed for.
+# In a user's `tf.function` AutoGraph would rewrite this package, for seconds,
+# and nothing in it needs that.
 config.CONVERSION_RULES = (
     config.DoNotConvert(__name__.partition(".")[0]),
     *config.CONVERSION_RULES,
@@ -25,24 +25,24 @@ config.CONVERSION_RULES = (
 
 
 def trace(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Run `function` for its errors alone, with symbolic arguments.
+    """Run `function` with symbolic arguments, for its errors alone.
 
-    Where an argument is a `KerasTensor`, one without a value takes its place.
-    Nothing is drawn, assigned or added.
+    A tensor without a value takes the place of each `KerasTensor`. Nothing is
+    drawn, assigned or added.
     """
     compute_output_spec(function, *args, **kwargs)
 
 
 def input_signature(model: keras.Model) -> Any:
-    """One structure of specs for what a model is called with.
+    """Return one structure of specs for a model's inputs.
 
-    By it `model.export` goes.
+    `model.export` uses it.
     """
     (signature,) = get_input_signature(model)
     return signature
 
 
-# Converters that trace a model themselves, and what they write.
+# Converters that trace a model themselves, and the formats they write.
 _LITE = "tensorflow.lite.python.lite"
 
 
@@ -50,11 +50,11 @@ _CONVERTERS = {_LITE: "litert", "tf2onnx.convert": "onnx"}
 
 
 def export_format() -> str | None:
-    """What a call is traced for by an exporter, None if it is not.
+    """Return the format that an exporter traces a call for, or None.
 
-    `"saved_model"`, `"litert"`, `"onnx"` or `"openvino"`: by Keras's `export`,
-    or by a converter that is given the model. They tell layers nothing of it,
-    but their own functions are on the stack, the format's outermost.
+    `"saved_model"`, `"litert"`, `"onnx"` or `"openvino"`: for Keras's `export`
+    or a converter that gets the model. These do not tell layers, but their
+    own functions are on the stack, the format's outermost.
     """
     if tf.executing_eagerly():
         return None
@@ -67,13 +67,13 @@ def export_format() -> str | None:
     return found
 
 
-# The first opset of ONNX with operations on bits, and how exporters call it.
+# ONNX's first opset with bit operations, and the exporters' name for opsets.
 _WITH_XOR = 18
 _OPSETS = {"keras.src.export.onnx": "opset_version", "tf2onnx.convert": "opset"}
 
 
 def exports_xor() -> bool:
-    """Whether the file that is written, if one is, has XOR of integers."""
+    """Return whether the file being written, if any, has XOR of integers."""
     if export_format() != "onnx":
         return True
     given = (
@@ -85,7 +85,7 @@ def exports_xor() -> bool:
 
 
 _VECTORISED = "tensorflow.python.ops.parallel_for.control_flow_ops"
-# Where TensorFlow traces loops and branches into graphs of their own.
+# TensorFlow traces loops and branches into graphs of their own here.
 _CONTROL_FLOW = (
     "tensorflow.python.ops.while_v2",
     "tensorflow.python.ops.cond_v2",
@@ -94,10 +94,10 @@ _CONTROL_FLOW = (
 
 
 def is_in_inner_graph() -> bool:
-    """Whether a layer up the stack traces a loop or a branch, and this in it.
+    """Return whether this is in a loop or a branch that a layer traces.
 
-    What is computed in there, that layer's caller cannot have. (A loop over
-    whole training steps is outside of every layer.)
+    That layer's caller cannot use the values computed there. (A loop
+    over whole training steps is outside of every layer.)
     """
     if tf.executing_eagerly():
         return False
@@ -111,16 +111,16 @@ def is_in_inner_graph() -> bool:
 
 
 def is_eager() -> bool:
-    """Whether operations run as they are called."""
+    """Return whether operations run as they are called."""
     eager: bool = tf.executing_eagerly()
     return eager
 
 
 def is_vectorised() -> bool:
-    """Whether what is traced becomes one operation on many at once.
+    """Return whether the trace is made to work on many examples at once.
 
-    By `tf.vectorized_map`, or for the rows of a Jacobian. No program goes into
-    that, nor a barrier, nor the generator, nor a gradient rule.
+    `tf.vectorized_map` does this, and so does the Jacobian, for its rows. No
+    program, barrier, generator or backward rule works there.
     """
     if tf.executing_eagerly():
         return False
@@ -128,23 +128,23 @@ def is_vectorised() -> bool:
 
 
 def has_value(variable: keras.Variable) -> bool:
-    """Whether it can be read here: always."""
+    """Return True: a variable can always be read."""
     del variable
     return True
 
 
 def value_now(variable: keras.Variable) -> np.ndarray | None:
-    """What a variable holds while a graph is traced; None if out of reach."""
+    """Return a variable's value while a graph is traced, None if unknown."""
     with tf.init_scope():
         return tf.get_static_value(tf.convert_to_tensor(variable.value))
 
 
 def refuse_export(reason: str) -> NoReturn:
-    """Raise a ValueError to whoever exports.
+    """Raise a ValueError that the exporter shows.
 
-    TensorFlow's converter drops what is raised as it traces a model, and
-    tries another way, which fails for a reason of its own, and may leave the
-    model's programs broken. So the other way is made to raise this, too.
+    TensorFlow's converter drops an error raised while it traces a model, and
+    tries another way. That fails for its own reason and may break the model's
+    programs. So make the other way raise this error, too.
     """
     error = ValueError(reason)
 
@@ -160,7 +160,7 @@ def refuse_export(reason: str) -> NoReturn:
 
 
 def _callers() -> Iterator[tuple[str, types.FrameType]]:
-    """The modules on the stack and their frames, the innermost first."""
+    """Yield the modules on the stack and their frames, innermost first."""
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         yield frame.f_globals.get("__name__", ""), frame

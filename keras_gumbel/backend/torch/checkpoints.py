@@ -1,8 +1,8 @@
 """Blocks of `torch.utils.checkpoint`, which torch runs again by itself.
 
-It brings back its own generators before the second run. Streams are not of
-these: what they gave in the first run is kept beside the block, found on the
-stack, and given again.
+Before the second run torch restores its own generators, but no streams. So the
+first run's draws are stored with the block, which is found on the stack, and
+given again.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _KEPT = "_keras_gumbel_decided"
 
 
 def once(decide: Callable[[], Tensor]) -> Tensor:
-    """What `decide` gives, once in the two runs of each block around."""
+    """Return `decide()`, called once in the two runs of each block around."""
     return _once(decide, _blocks())
 
 
@@ -36,7 +36,7 @@ def _once(decide: Callable[[], Tensor], blocks: list[tuple[Any, bool]]) -> Any:
 
 
 def _given_before(block: Any) -> Tensor:
-    """The next of what the first run was given, in this backward pass."""
+    """Return the first run's next decision, in this backward pass."""
     nothing: tuple[list[Tensor], dict[int, int]] = ([], {})
     decided, places = getattr(block, _KEPT, nothing)
     number = torch._C._current_graph_task_id()
@@ -52,7 +52,7 @@ def _given_before(block: Any) -> Tensor:
 
 
 def _blocks() -> list[tuple[Any, bool]]:
-    """Those on the stack, the innermost first; and whether they run again."""
+    """Return the blocks on the stack, innermost first, and if each reruns."""
     found = []
     for module, frame in frames.callers():
         if module != _MODULE:
@@ -64,6 +64,6 @@ def _blocks() -> list[tuple[Any, bool]]:
             inside = values["gen"].gi_frame
             found.append((inside.f_locals["new_frame"], False))
         elif name in ("forward", "backward") and "ctx" in values:
-            # The older kind, with `use_reentrant=True`.
+            # This is the older kind, with `use_reentrant=True`.
             found.append((values["ctx"], name == "backward"))
     return found

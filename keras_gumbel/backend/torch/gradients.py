@@ -1,4 +1,4 @@
-"""Gradient rules: of functions of their own, and of what they are made of."""
+"""Backward rules of functions and of their parts."""
 
 import functools
 from collections.abc import Callable
@@ -18,18 +18,18 @@ def with_gradient(
     run_backward: Callable[..., tuple[Tensor | None, ...]],
     outputs: int = 1,
 ) -> Callable[..., Any]:
-    """A function with a gradient rule of its own.
+    """Return a function with its own backward rule.
 
     Args:
-        run_forward: `(*args) -> (*outputs, *residuals)`, the residuals being
-            what is kept for the backward pass.
+        run_forward: `(*args) -> (*outputs, *residuals)`; the residuals go to
+            the backward pass.
         run_backward: `(d_output, *residuals, *args) -> gradients`, one or
-            None for each of these arguments, from that of the first output.
-        outputs: How many there are; those after the first have no gradient.
+            None for each of `args`, from the first output's gradient.
+        outputs: Their number; those after the first have no gradient.
 
     Returns:
-        `(*args) -> output`, a tuple where there are several. Higher
-        derivatives are those of `run_backward`.
+        `(*args) -> output`, a tuple if there are several. Higher
+        derivatives come from `run_backward`.
     """
 
     @functools.wraps(run_forward)
@@ -45,7 +45,7 @@ def with_gradient(
 
 
 def _is_differentiated(*args: Tensor) -> bool:
-    """Whether a gradient to any of these may be asked for."""
+    """Return whether a gradient to any of these may be asked for."""
     if not torch.compiler.is_compiling() and not is_eager():
         return True  # `torch.func` does not say.
     return torch.is_grad_enabled() and any(x.requires_grad for x in args)
@@ -54,7 +54,7 @@ def _is_differentiated(*args: Tensor) -> bool:
 class _Rule(torch.autograd.Function):
     """A forward and a backward pass.
 
-    As `torch.func` asks, what is kept is a result, and `forward` knows of no
+    As `torch.func` requires, residuals are results, and `forward` has no
     context.
     """
 
@@ -75,7 +75,7 @@ class _Rule(torch.autograd.Function):
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(*output[outputs:], *args)
         if is_eager():
-            # No zeros for what is kept, as large as the logits.
+            # Residuals need no zeros, which are as large as the logits.
             ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -91,9 +91,9 @@ class _Rule(torch.autograd.Function):
 def once_only(
     backward: Callable[..., tuple[Tensor | None, ...]], what: str
 ) -> Callable[..., tuple[Tensor | None, ...]]:
-    """A backward pass of `what` that is not to be differentiated.
+    """Make `backward` raise LookupError if it is differentiated.
 
-    That is a LookupError, and not before a second derivative is asked for.
+    The error comes only when a second derivative is asked for.
     """
 
     def run(*args: Tensor) -> tuple[Tensor | None, ...]:
@@ -107,7 +107,7 @@ def once_only(
 
 
 class _Once(torch.autograd.Function):
-    """A pass without a derivative."""
+    """A backward pass without a derivative."""
 
     generate_vmap_rule = True
 
@@ -137,7 +137,7 @@ class _Once(torch.autograd.Function):
 def traced_gradient(
     function: Callable[[Tensor], Tensor],
 ) -> Callable[[Tensor], Tensor]:
-    """`x -> d sum(function(x)) / dx`; 0 where nothing connects the two."""
+    """Return `x -> d sum(function(x)) / dx`; 0 if nothing connects them."""
 
     def gradient(x: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -152,7 +152,7 @@ def traced_gradient(
 
 
 def materialize(x: Tensor) -> Tensor:
-    """`x` as it stands, which nothing here would change."""
+    """Return `x`: nothing here would simplify it."""
     return x
 
 
@@ -162,9 +162,9 @@ def sum_over(
     zeros: Tensors,
     *args: Tensor,
 ) -> Tensors:
-    """`zeros` and `term(n, *args)` over n < count, one n held at a time.
+    """Sum `zeros` and `term(n, *args)` over n < count, one n at a time.
 
-    In the derivatives to `args` too, for which each term is computed again.
+    So do the derivatives to `args`, which compute each term again.
     """
     if is_plain((*zeros, *args)):
         sums = tuple(x.clone() for x in zeros)
@@ -174,7 +174,7 @@ def sum_over(
         return sums
     sums = zeros
     for n in range(count):
-        # `torch.func` takes no such block.
+        # `torch.func` does not take a checkpoint.
         if torch.is_grad_enabled() and is_eager():
             found = checkpoint(term, n, *args, use_reentrant=False)
         else:
@@ -184,7 +184,7 @@ def sum_over(
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """Forward: `hard`, bit for bit. Backward: identity to `soft`."""
+    """Return `hard`, bit for bit; pass the gradient unchanged to `soft`."""
     if not _is_differentiated(hard, soft):
         return hard
     found: Tensor = _StraightThrough.apply(hard, soft)
@@ -192,7 +192,7 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
 
 
 class _StraightThrough(torch.autograd.Function):
-    """One tensor's value, another's gradient."""
+    """The value of one tensor, with the gradient of another."""
 
     generate_vmap_rule = True
 

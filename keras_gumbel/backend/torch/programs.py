@@ -1,4 +1,4 @@
-"""What runs as it is called, and what is run by a kernel of torch's instead."""
+"""Functions that run as they are called, or by a torch kernel instead."""
 
 import functools
 import threading
@@ -17,12 +17,12 @@ R = TypeVar("R")
 
 
 def unchecked(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` as it is: torch's detection of anomalies sees gradients."""
+    """Return `function` unchanged: torch's anomaly detection sees gradients."""
     return function
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` of tensors; what is to be one program, the user says."""
+    """Return `function` of tensors; users decide what to compile."""
 
     @functools.wraps(function)
     def run(*args: Any) -> Any:
@@ -37,7 +37,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def cached(function: Callable[..., R]) -> Callable[..., R]:
-    """`function`, once for each of its arguments; what traces it, goes in."""
+    """Cache `function` by its arguments, except in a compiler's trace."""
     once = functools.cache(function)
 
     @functools.wraps(function)
@@ -51,41 +51,41 @@ def cached(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def programs_are_sized() -> bool:
-    """Whether a program is compiled for the sizes of each call: never."""
+    """Return False: no program is compiled for a call's sizes."""
     return False
 
 
 def is_known_zero(x: Tensor) -> bool:
-    """Whether all of it is known to be 0."""
+    """Return whether all of `x` is known to be 0."""
     return is_plain((x,)) and not bool(x.any())
 
 
 def fuses() -> bool:
-    """Whether what is done to each element is one loop."""
+    """Return False: elementwise operations do not become one loop."""
     return False
 
 
 def unfused_unless_zero(
     scale: Tensor, noisy: Callable[[], Tensor], quiet: Callable[[], Tensor]
 ) -> Tensor:
-    """`noisy()`, or `quiet()` where `scale` is 0.
+    """Return `noisy()`, or `quiet()` if `scale` is 0.
 
-    Where `scale` has no value yet, both are computed: noise is finite.
+    If `scale` has no value yet, compute both: noise is finite.
     """
     if not is_eager(scale):
         return torch.where(torch.as_tensor(scale) != 0, noisy(), quiet())
     if isinstance(scale, torch.Tensor) and scale.device.type != "cpu":
-        # The host is not to wait.
+        # The host must not wait for the device.
         return torch.where(scale != 0, noisy(), quiet())
     return noisy() if scale != 0 else quiet()
 
 
 def native(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, by a kernel of torch's where there is one and it can.
+    """Run `function` by a kernel of torch's, where one applies.
 
-    A kernel is no formula that torch could differentiate, map or trace: it is
-    for tensors with values, of which no gradient is asked. Elsewhere the
-    function is run as it is written.
+    torch cannot differentiate, map or trace a kernel, so a kernel is only for
+    tensors that have values and need no gradient. Elsewhere `function` runs
+    as it is written.
     """
     name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
 
@@ -99,7 +99,7 @@ def native(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         if not is_plain(args):
             return function(*args, **kwargs)
-        # Kernels come last: they are of what the modules above are made of.
+        # Import kernels late: they import this module.
         from keras_gumbel.backend.torch import kernels
 
         kernel = kernels.BY_NAME[name]
@@ -110,17 +110,17 @@ def native(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-# All of them, by module and name.
+# All functions of `native`, by module and name.
 _NATIVE: dict[str, Callable[..., Any]] = {}
 
 
 def native_function(name: str) -> Callable[..., Any]:
-    """What `native` made of the function of that name."""
+    """Return the function that `native` made, by its name."""
     return _NATIVE[name]
 
 
 def is_plain(args: Any) -> bool:
-    """Whether all tensors have values on the host, and no gradient."""
+    """Return whether all tensors have values on the host and no gradient."""
     if torch.compiler.is_compiling() or not is_eager():
         return False
     return _is_plain(args, torch.is_grad_enabled())
@@ -138,7 +138,7 @@ def _is_plain(args: Any, grad: bool) -> bool:
 
 class _Wanted(threading.local):
     def __init__(self) -> None:
-        # An attribute that comes later would fail a compiler's guard.
+        # An attribute added later would fail a compiler's guard.
         self.others = True
 
 
@@ -146,10 +146,10 @@ _WANTED = _Wanted()
 
 
 class gradients_wanted:
-    """In this context only the first gradient is wanted, or all are.
+    """A context where only the first gradient is wanted, or all are.
 
-    Which a formula does not ask: where programs are compiled, what nobody
-    reads is not computed.
+    Formulas do not ask: where programs are compiled, unread results are not
+    computed.
     """
 
     def __init__(self, others: bool) -> None:
@@ -163,5 +163,5 @@ class gradients_wanted:
 
 
 def others_are_wanted() -> bool:
-    """Whether more than the first gradient is read by anyone."""
+    """Return whether anyone reads more than the first gradient."""
     return _WANTED.others

@@ -9,9 +9,9 @@ from keras_gumbel.backend import replay
 
 
 def remat(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, run again in the backward pass with what it decided before.
+    """Make `function` run again in the backward pass, by the same decisions.
 
-    That and its arguments are all that is kept between the passes.
+    Only its decisions and its arguments are kept between the passes.
     """
 
     def run(*args: Any, **kwargs: Any) -> Any:

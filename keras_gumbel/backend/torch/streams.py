@@ -1,4 +1,4 @@
-"""Streams of random numbers, and counts that no two callers read alike."""
+"""Streams of random numbers, and counts that no two callers share."""
 
 import math
 import threading
@@ -10,14 +10,14 @@ import keras
 import numpy as np
 import torch
 
-# Keras keeps these to itself. The generator behind `seed=None` must be its
-# own, so that `keras.utils.set_random_seed` reaches it.
+# Keras keeps these private. `seed=None` must use its own generator, so that
+# `keras.utils.set_random_seed` reaches it.
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.torch.core import get_device
 from keras.src.random.seed_generator import global_seed_generator
 from torch import distributed
 
-# Nor are these torch's public names.
+# torch keeps these private.
 from torch._C import _functorch
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.distributed.nn.functional import all_reduce
@@ -29,21 +29,21 @@ from keras_gumbel.backend.torch.tensors import read
 
 _PART = "_keras_gumbel_part"
 _ONE_DRAW = (0, 1)
-# Parts are below.
+# Places of keys, above all that `set_apart` uses.
 _REPLICAS, _EXAMPLES = 2**40, 2**50
 _LOCK = threading.Lock()
 
 
 def next_key(seed: Seed) -> Tensor:
-    """The key of the next draw: int64, shape (2,).
+    """Return the next draw's key: int64, shape (2,).
 
-    Threefry's own key is 64 bits: the low words of these two, which are the
-    seed and the count of draws, so that no two draws of a generator share it.
+    The numbers are the seed and the count of draws. Their low words are
+    Threefry's 64-bit key, so no two draws of a generator share one.
     """
     if torch.compiler.is_compiling():
         return _split(_drawn_key(seed))
     maps = _maps()
-    # A function of `torch.func` may change nothing that it does not take.
+    # A function of `torch.func` may change only its arguments.
     with temporarily_clear_interpreter_stack():
         key = _split(_once(lambda: _drawn_key(seed)))
         if maps and not isinstance(seed, int | np.integer):
@@ -52,7 +52,7 @@ def next_key(seed: Seed) -> Tensor:
 
 
 def _maps() -> list[Any]:
-    """The calls of `torch.vmap` around, the innermost last."""
+    """Return the calls of `torch.vmap` around this, innermost last."""
     return [
         _functorch.CVmapInterpreterPtr(x)
         for x in _functorch.get_interpreter_stack() or ()
@@ -61,15 +61,15 @@ def _maps() -> list[Any]:
 
 
 def _once(decide: Callable[[], Tensor]) -> Tensor:
-    """What `decide` gives, once in the two runs of a block that has two."""
+    """Return `decide()`, called once in the two runs of a block."""
     if torch.compiler.is_compiling():
-        # The second run is the compiler's, of what it has traced.
+        # The compiler makes the second run, from its trace.
         return decide()
     return replay.once(lambda: checkpoints.once(decide), None)
 
 
 def _mapped(key: Tensor, vmap: Any) -> Tensor:
-    """One key, or one for each example, as its `randomness` asks for."""
+    """Return one key, or one per example, as its `randomness` asks."""
     if vmap.randomness() == _functorch.RandomnessType.Same:
         return key
     if vmap.randomness() == _functorch.RandomnessType.Error:
@@ -84,7 +84,7 @@ def _mapped(key: Tensor, vmap: Any) -> Tensor:
 
 
 def _split(key: Tensor) -> Tensor:
-    """That of this process, where several train one model."""
+    """Return this process's key, where several train one model."""
     rank, count = replica()
     return key if count == 1 else _part_key(key, _REPLICAS + rank)
 
@@ -92,7 +92,7 @@ def _split(key: Tensor) -> Tensor:
 def _drawn_key(seed: Seed) -> Tensor:
     if isinstance(seed, int | np.integer):
         key = torch.tensor([int(seed), 0], device=get_device())
-        # Inductor would draw by a constant as it compiles, for minutes.
+        # With a constant, Inductor would draw as it compiles, for minutes.
         return _opaque(key) if torch.compiler.is_dynamo_compiling() else key
     if isinstance(seed, torch.Generator):
         return _drawn(seed, 2)
@@ -104,7 +104,7 @@ def _drawn_key(seed: Seed) -> Tensor:
 
 @torch.library.custom_op("keras_gumbel::opaque", mutates_args=())
 def _opaque(x: torch.Tensor) -> torch.Tensor:
-    """`x`, of which a compiler knows the size alone."""
+    """Copy `x`; a compiler knows only the copy's size."""
     return x.clone()
 
 
@@ -114,26 +114,26 @@ def _(x: torch.Tensor) -> torch.Tensor:
 
 
 def _drawn(generator: torch.Generator, count: int) -> Tensor:
-    """As many words of 32 bits, of a generator of torch's own."""
+    """Draw `count` words of 32 bits from a generator of torch's own."""
     return torch.randint(
         2**32, (count,), generator=generator, device=generator.device
     )
 
 
 def is_key(seed: Any) -> bool:
-    """Whether it is a generator of torch's own."""
+    """Return whether it is a generator of torch's own."""
     return isinstance(seed, torch.Generator)
 
 
 def integer_seed(seed: Seed) -> Seed:
-    """`seed`; an integer in place of a generator of torch's own."""
+    """Return `seed`, or an integer in place of a torch generator."""
     return int(_drawn(seed, 1)) if is_key(seed) else seed
 
 
 def stream(seed: int | None) -> keras.random.SeedGenerator:
-    """One that begins with a seed below 2**32.
+    """Return a generator that begins with a seed below 2**32.
 
-    Keras has its state as int32, and refuses half of the seeds.
+    Keras keeps its state as int32, and refuses half of the seeds.
     """
     return keras.random.SeedGenerator(None if seed is None else _signed(seed))
 
@@ -143,19 +143,19 @@ def _signed(word: int) -> int:
 
 
 def state_of(generator: keras.random.SeedGenerator) -> np.ndarray:
-    """Where a stream is, for a file: two words without a sign."""
+    """Return a stream's state for a file: two words without a sign."""
     state = keras.ops.convert_to_numpy(generator.state)
     return state.astype("int64") & 0xFFFFFFFF
 
 
 def check_can_change(variable: keras.Variable) -> None:
-    """Nothing: torch itself says where it cannot."""
+    """Do nothing: torch itself raises where it cannot change."""
 
 
 def fetch_and_add(
     variable: keras.Variable, amount: int | tuple[int, ...]
 ) -> Tensor:
-    """What a `variable` is, and add `amount` to it, in one step."""
+    """Return the value of `variable` and add `amount` in one step."""
     return _once(lambda: _fetched(variable, amount))
 
 
@@ -179,7 +179,7 @@ def _fetched_alone(
         variable.assign(before + added)
         return before
     state = variable.value
-    # A function of `torch.func` may change nothing that it does not take.
+    # A function of `torch.func` may change only its arguments.
     with temporarily_clear_interpreter_stack(), torch.no_grad():
         before = state.detach().clone()
         added = torch.as_tensor(amount, dtype=state.dtype, device=state.device)
@@ -188,7 +188,7 @@ def _fetched_alone(
 
 
 def value_once(variable: keras.Variable) -> Tensor:
-    """What `variable` holds; in a block of `remat`, when it runs first.
+    """Return its value; in a block of `remat`, its value in the first run.
 
     A parameter does not change between the two runs.
     """
@@ -199,28 +199,28 @@ def value_once(variable: keras.Variable) -> Tensor:
 
 
 def replica() -> tuple[int, int]:
-    """The rank of this process, and how many train one model."""
+    """Return this process's rank, and how many train one model."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 
 
 def sum_over_replicas(x: Tensor) -> Tensor:
-    """The sum of what each process calls this with, which all do."""
+    """Return the sum of the `x` of all processes; all must call this."""
     return x if replica()[1] == 1 else all_reduce(x)
 
 
 def set_apart(generator: keras.random.SeedGenerator, name: str) -> None:
-    """Have its draws be others than those of any other name, or of none.
+    """Give it draws different from any other name's, or no name's.
 
-    Whatever its state is, which files hold: two generators that are apart may
-    be in one state.
+    Files hold only its state, which does not depend on the name: two
+    generators that are apart may be in one state.
     """
     setattr(generator, _PART, zlib.crc32(name.encode()))
 
 
 def is_set_apart(generator: keras.random.SeedGenerator) -> bool:
-    """Whether `set_apart` was called with it."""
+    """Return whether `set_apart` was called with it."""
     return hasattr(generator, _PART)
 
 
@@ -231,12 +231,12 @@ def _part_key(key: Tensor, part: int) -> Tensor:
 def random_bits(
     shape: Sequence[int], key: Tensor, start: Tensor | int = 0
 ) -> threefry.Words:
-    """64 random bits for each number: two words, the low one first, int32.
+    """Return 64 random bits per number: two int32 words, the low one first.
 
     Args:
         shape: Integers.
-        key: What `next_key` gave.
-        start: The first number's place among the 2**64 of the key.
+        key: The key from `next_key`.
+        start: The first number's place among the key's 2**64.
     """
     shape = tuple(shape)
     place = torch.arange(math.prod(shape), device=key.device) + start

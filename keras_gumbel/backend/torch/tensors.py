@@ -1,4 +1,4 @@
-"""Operations on tensors that `keras.ops` is without."""
+"""Operations on tensors that `keras.ops` lacks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import torch
 
-# Keras keeps these to itself.
+# Keras keeps these private.
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.backend.common.variables import AutocastScope
@@ -16,26 +16,25 @@ from keras.src.backend.torch.core import to_torch_dtype
 from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel.backend.torch.tracing import is_eager
 
-# The sizes with which Keras traces for those that it does not know.
+# Keras traces with these sizes in place of unknown ones.
 _STAND_INS = (83, 89)
 
 
 def bitcast(x: Tensor, dtype: str) -> Tensor:
-    """The same bits as another type of the same width."""
+    """Return the same bits as another type of the same width."""
     return x.view(to_torch_dtype(dtype))
 
 
 def unsigned(word: Tensor, dtype: str) -> Tensor:
-    """An int32 as the number that its bits are without a sign."""
-    # There is little that torch does with its uint32, and in half of a word
-    # there is no sign.
+    """Return an int32, read without a sign, as a float."""
+    # torch supports little of uint32, and half of a word has no sign.
     wide = to_torch_dtype(dtype)
     high = ((word >> 16) & 0xFFFF).to(wide)
     return high * 2.0**16 + (word & 0xFFFF).to(wide)
 
 
 def argmax(x: Tensor, axis: int) -> Tensor:
-    """The place of the first largest entry, int32."""
+    """Return the place of the first largest entry, int32."""
     return torch.argmax(x, axis).to(torch.int32)
 
 
@@ -46,7 +45,7 @@ def max(
     keepdims: bool = False,
     initial: float,
 ) -> Tensor:
-    """The largest entry along an axis; `initial` of none."""
+    """Return the largest entry along an axis; `initial` if it is empty."""
     if 0 in x.shape:
         return _of_none(x, axis, keepdims, initial)
     return torch.amax(x, axis, keepdims)
@@ -59,7 +58,7 @@ def min(
     keepdims: bool = False,
     initial: float,
 ) -> Tensor:
-    """The smallest entry along an axis; `initial` of none."""
+    """Return the smallest entry along an axis; `initial` if it is empty."""
     if 0 in x.shape:
         return _of_none(x, axis, keepdims, initial)
     return torch.amin(x, axis, keepdims)
@@ -68,23 +67,23 @@ def min(
 def _of_none(
     x: Tensor, axis: int | tuple[int, ...], keepdims: bool, initial: float
 ) -> Tensor:
-    # What nothing is summed to has the shape that it would have.
+    # The sum of nothing has the shape of the result.
     found = torch.sum(x, axis, keepdims, dtype=x.dtype)
     return torch.full_like(found, initial)
 
 
 def matmul(x: Tensor, y: Tensor) -> Tensor:
-    """The product of matrices; Keras would make float32 of float64."""
+    """Return the matrix product; Keras would make float32 of float64."""
     return torch.matmul(x, y)
 
 
 def maximum(x: Tensor, y: Tensor | float) -> Tensor:
-    """The larger of two, NaN of a NaN; Keras would make float32 of float64."""
+    """Return the larger, or NaN; Keras would make float32 of float64."""
     return _of_two(x, y, torch.maximum)
 
 
 def minimum(x: Tensor, y: Tensor | float) -> Tensor:
-    """The smaller of two, NaN of a NaN; Keras would make float32 of float64."""
+    """Return the smaller, or NaN; Keras would make float32 of float64."""
     return _of_two(x, y, torch.minimum)
 
 
@@ -98,9 +97,9 @@ def _of_two(x: Tensor, y: Tensor | float, which: Any) -> Tensor:
 
 
 def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The `k` largest of each row and their places, of ties the first.
+    """Return the `k` largest per row, the first on ties, and their places.
 
-    Which of equal entries `torch.topk` takes, it does not say.
+    `torch.topk` does not say which of equal entries it takes.
     """
     if not has_numbers(x):
         # A size that stands in for another may be too small.
@@ -119,12 +118,12 @@ def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def log_gamma(x: Tensor) -> Tensor:
-    """log((x - 1)!)."""
+    """Return log((x - 1)!)."""
     return torch.lgamma(x)
 
 
 def enlarged(x: Tensor, shape: Sequence[int], filler: float | bool) -> Tensor:
-    """`x` of at least the `shape`: with entries of the `filler` at the ends."""
+    """Pad `x` to the `shape`, with `filler` at the end of each axis."""
     more: list[int] = []
     for goal, size in zip(shape, x.shape, strict=True):
         more = [0, goal - size, *more]
@@ -132,12 +131,12 @@ def enlarged(x: Tensor, shape: Sequence[int], filler: float | bool) -> Tensor:
 
 
 def corner(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """The first entries of `x`, so that it has the `shape`; all for -1."""
+    """Return the first entries of `x`, of the `shape`; -1 keeps an axis."""
     return x[tuple(slice(None if n == -1 else n) for n in shape)]
 
 
 def run_of_rows(x: Tensor, start: Tensor | int, size: int) -> Tensor:
-    """Rows of a matrix, as many as `size`, from `start` on."""
+    """Return `size` rows of a matrix, from `start` on."""
     if is_eager():
         start = int(start)
         return x[start : start + size]
@@ -145,56 +144,56 @@ def run_of_rows(x: Tensor, start: Tensor | int, size: int) -> Tensor:
 
 
 def with_rows(x: Tensor, start: Tensor | int, rows: Tensor) -> Tensor:
-    """`x` with as many of its first axis, from `start` on, replaced."""
+    """Return `x` with `rows` in place of its rows from `start` on."""
     place = torch.as_tensor(start) + torch.arange(rows.shape[0])
     return torch.index_copy(x, 0, place.to(x.device), rows)
 
 
 def sum_to_shape(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """`x` summed to `shape`: the transpose of broadcasting from it."""
+    """Sum `x` to `shape`: the transpose of broadcasting from it."""
     return x.sum_to_size(tuple(shape))
 
 
 def widest_float() -> str:
-    """The dtype that sums are exact in as far as they can be."""
+    """Return the dtype in which sums are most exact."""
     return "float64"
 
 
 def trains_by_values() -> bool:
-    """Whether Keras trains by values of variables, and not by these."""
+    """Return whether Keras trains by values, not by variables."""
     return False
 
 
 def rank(x: Tensor) -> int | None:
-    """How many axes it has."""
+    """Return the number of axes."""
     return len(x.shape)
 
 
 def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
-    """`x` as a tensor; a variable is read."""
+    """Return `x` as a tensor; read a variable."""
     if isinstance(x, keras.Variable):
-        # Not by way of the dtype that a layer computes in.
+        # A given dtype must not pass through the layer's compute dtype.
         x = x.value if dtype is None else read(x)
     if isinstance(x, np.ndarray) and x.dtype == np.uint64:
-        # Keras on torch has no such type.
+        # Keras on torch has no uint64.
         x = np.minimum(x, 2**63 - 1).astype("int64")
     if isinstance(x, np.ndarray) and x.dtype == np.float64:
-        # Of which Keras would make float32, here alone.
+        # Keras would make float32 of it, on torch alone.
         dtype = dtype or "float64"
     return keras.ops.convert_to_tensor(x, dtype)
 
 
 def read(variable: keras.Variable) -> Tensor:
-    """What is behind `variable`, in its own dtype.
+    """Return the value of `variable`, in its own dtype.
 
-    Inside a layer of a mixed policy Keras would cast it to half precision.
+    In a layer with a mixed policy Keras would cast it to half precision.
     """
     with AutocastScope(None):
         return variable.value
 
 
 def static_shape(x: Tensor | Shape) -> Shape:
-    """The sizes of `x`, each None where Keras traces with another for it."""
+    """Return the sizes of `x`, each None where Keras traces a stand-in."""
     shape = tuple(getattr(x, "shape", x))
     if not in_symbolic_scope():
         return shape
@@ -202,12 +201,12 @@ def static_shape(x: Tensor | Shape) -> Shape:
 
 
 def has_numbers(x: Tensor) -> bool:
-    """Whether there are numbers: Keras traces without, or with any."""
+    """Return False in a trace of Keras, with missing or arbitrary numbers."""
     return not (x.is_meta or in_symbolic_scope())
 
 
 def static_value(x: Tensor) -> np.ndarray | None:
-    """`x` as an array where its value is known now, otherwise None."""
+    """Return `x` as an array if its value is known now, else None."""
     if isinstance(x, keras.Variable):
         return None
     if isinstance(x, torch.Tensor):
@@ -217,7 +216,7 @@ def static_value(x: Tensor) -> np.ndarray | None:
 
 
 def layout(x: Any) -> str:
-    """`"dense"`, `"ragged"` or `"sparse"`."""
+    """Return `"dense"`, `"ragged"` or `"sparse"`."""
     if isinstance(x, torch.Tensor):
         if x.is_nested:
             return "ragged"
@@ -227,9 +226,9 @@ def layout(x: Any) -> str:
 
 
 def with_at_least(x: Tensor, size: int, axis: int, message: str) -> Tensor:
-    """`x`; an error where its `axis` is below `size`.
+    """Return `x`; raise if its `axis` is below `size`.
 
-    None where Keras traces, with sizes that stand in for others.
+    Do not raise where Keras traces, with sizes that stand in for others.
     """
     if x.shape[axis] < size and not in_symbolic_scope():
         raise ValueError(f"{message} {x.shape[axis]}")
@@ -239,10 +238,10 @@ def with_at_least(x: Tensor, size: int, axis: int, message: str) -> Tensor:
 def checkpoint_with(
     layer: keras.Layer, name: str, variable: keras.Variable
 ) -> None:
-    """Nothing: a `state_dict` is of `layer.variables`, in which all is."""
+    """Do nothing: a `state_dict` holds all of `layer.variables`."""
 
 
 def shares_objects() -> bool:
-    """Whether Keras reads or writes a file, in which what is one stays one."""
+    """Return whether Keras reads or writes a file, which shares objects."""
     shared = get_global_attribute("shared_objects/id_to_obj_map")
     return shared is not None

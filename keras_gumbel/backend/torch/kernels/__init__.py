@@ -1,8 +1,8 @@
-"""What `backend.native` runs by operations of torch's own, in eager code.
+"""Kernels of `backend.native`: torch's own operations, for eager code.
 
-A kernel is given the function that it stands for, and its arguments: tensors
-on the host of which no gradient is asked. Its results are the function's, to
-the rounding of sums.
+A kernel gets the function that it replaces and its arguments: tensors on the
+host that need no gradient. Its results equal the function's, up to the rounding
+of sums.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ BY_NAME: dict[str, Callable[..., Any]] = {
 }
 
 is_opaque = opaque.is_used
-# What is one operation to a compiler, which would take minutes over it.
+# A compiler sees each as one operation: compiling it would take minutes.
 IN_PROGRAMS: dict[str, Callable[..., Any]] = {
     f"noise.{name}": opaque.noise
     for name in ("gumbel", "exponential", "logistic", "random_unit")

@@ -1,4 +1,4 @@
-"""Which class, and how it is shown."""
+"""The choice of a class, and its one-hot code."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _LONGEST_RUN = 64
 def first_argmax(
     function: Callable[..., Tensor], x: Tensor, axis: int
 ) -> Tensor:
-    """The first largest entry: the peaks of runs, and one run of each row."""
+    """Return the first largest entry, by peaks of runs and one run per row."""
     del function
     size, last = x.shape[axis], axis % x.ndim == x.ndim - 1
     run = math.gcd(size, _LONGEST_RUN)
@@ -34,7 +34,7 @@ def first_argmax(
 def one_hot(
     function: Callable[..., Tensor], choice: Tensor, like: Tensor, axis: int
 ) -> Tensor:
-    """1 at the choice, 0 elsewhere; one row of `like` may have many choices."""
+    """Return 1 at the choice, else 0; a row of `like` may have many choices."""
     del function
     size = like.shape[axis]
     shape = list(torch.broadcast_shapes(choice.shape, like.shape))

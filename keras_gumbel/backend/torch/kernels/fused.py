@@ -1,8 +1,8 @@
 """Uniform numbers by a compiled kernel of any size, where there is a compiler.
 
-Compiling takes seconds, and saves as many once so much has been drawn as
-would have taken them. The numbers are the same to the last bit; logarithms are
-not compiled, since those of two libraries differ in it.
+Compiling takes seconds, and pays once the draws have taken as long. The
+numbers are the same to the last bit. Logarithms are not compiled, since two
+libraries' logarithms differ in that bit.
 """
 
 import contextlib
@@ -18,19 +18,19 @@ import torch
 from keras_gumbel._typing import Tensor
 from keras_gumbel.backend.torch.programs import native_function
 
-# Where Python's and the compiled call's own time is less than what is saved.
+# From here on the kernel saves more time than its call and Python cost.
 _SMALLEST = 2**12
-# What stays in the caches of several threads.
+# Blocks of this size stay in the caches of several threads.
 BLOCK = 2**18
-# What is drawn in about the time that compiling takes.
+# Drawing this many takes about as long as compiling.
 _PAYS_FROM = 2**30
-# "0": never, "1": from the first; otherwise as above.
+# "0": never; "1": from the first draw; otherwise as above.
 SETTING = "KERAS_GUMBEL_COMPILE"
 
 
 class _State(threading.local):
     def __init__(self) -> None:
-        # An attribute that comes later would fail a compiler's guard.
+        # An attribute added later would fail a compiler's guard.
         self.at_once = False
         self.within = False
 
@@ -42,7 +42,7 @@ _LOCK = threading.Lock()
 
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
-    """In this context it is compiled for: what calls this was compiled."""
+    """Use the kernel at once in this context: its caller is compiled, too."""
     before, _STATE.at_once = _STATE.at_once, True
     try:
         yield
@@ -51,12 +51,12 @@ def at_once() -> Iterator[None]:
 
 
 def is_within() -> bool:
-    """Whether what is traced is the noise's own program."""
+    """Return whether the noise's own program is traced."""
     return _STATE.within
 
 
 def pays(count: int) -> bool:
-    """Whether to draw so many by the compiled kernel."""
+    """Return whether to draw `count` numbers by the compiled kernel."""
     setting = os.environ.get(SETTING)
     if setting == "0" or count < _SMALLEST:
         return False
@@ -67,7 +67,7 @@ def pays(count: int) -> bool:
 
 @functools.cache
 def _works() -> bool:
-    """Whether inductor finds what it needs here."""
+    """Return whether Inductor finds what it needs here."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -78,7 +78,7 @@ def _works() -> bool:
 
 
 def fill(out: Tensor, half: bool, key: Tensor, place: int) -> Tensor:
-    """Uniform numbers, of (0, 1/2) with a coin of 0 or -1 if `half`."""
+    """Fill in uniform numbers; if `half`, in (0, 1/2), with a coin, 0 or -1."""
     program = _program(half, str(out.dtype)[6:])
     with _LOCK, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -92,7 +92,7 @@ def fill(out: Tensor, half: bool, key: Tensor, place: int) -> Tensor:
 
 @functools.cache
 def _program(half: bool, dtype: str) -> Callable[..., Tensor]:
-    # As they are written in `numerics/noise.py`.
+    # Compile the formulas as written in `numerics/noise.py`.
     name = "noise.random_half" if half else "noise.random_unit"
     draw = inspect.unwrap(native_function(name))
 

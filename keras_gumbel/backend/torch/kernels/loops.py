@@ -1,7 +1,7 @@
-"""What is a loop of few operations on small tensors.
+"""Loops of few operations on small tensors.
 
-The formulas are those of `numerics/sinkhorn.py` and `assignment.py`; without
-what it takes to make tensors of numbers and arguments, each time around.
+The formulas are from `numerics/sinkhorn.py` and `assignment.py`, but do not
+convert numbers and arguments to tensors in each iteration.
 """
 
 import math
@@ -16,7 +16,7 @@ from keras_gumbel._typing import Tensor
 def sinkhorn_path(
     function: Callable[..., Any], matrices: Any, num_iterations: int
 ) -> Any:
-    """`path(matrices, num_iterations)`: the sums of every iteration."""
+    """Return `path(matrices, num_iterations)`: the sums of every iteration."""
     x, temperature, across, down, weight = matrices
     if 0 in x.shape:
         return function(matrices, num_iterations)
@@ -49,14 +49,14 @@ def assignment_search(
     owners: Tensor,
     steps: Tensor | int,
 ) -> Any:
-    """`search(costs, prices, owners, steps)`: prices and owners after it."""
+    """Return `search(costs, prices, owners, steps)`: prices and owners."""
     del function
     matrices, count, size = costs.shape
     prices, owners = prices.clone(), owners.long()
     numbers, which = torch.arange(size), torch.arange(matrices)
     rows = torch.arange(count)
     free = (owners[:, None, :] != rows[:, None]).all(-1)
-    # The rows that look for a column, one after the other; then none.
+    # The rows that look for a column, in turn; `count` stands for none.
     queue = torch.where(free, rows, count).sort(1).values
     queue = torch.cat([queue, torch.full((matrices, 1), count)], 1)
     at = torch.zeros(matrices, dtype=torch.long)
@@ -70,7 +70,7 @@ def assignment_search(
         if not bool((start < count).any()):
             break
         here = costs[which, row.clamp(max=count - 1)]
-        # What is behind: the path to the row's own column, less its last leg.
+        # `behind` is the path to the row's own column, less its last leg.
         place = column.clamp(min=0)
         own = here[which, place] - prices[which, place]
         behind = (length - own).masked_fill_(column < 0, 0.0)
@@ -80,7 +80,7 @@ def assignment_search(
         previous = torch.where(nearer, column[:, None], previous)
         left = distances.masked_fill(final, math.inf)
         length = left.amin(1)
-        # Of columns equally near, a free one first.
+        # Among equally near columns, prefer a free one.
         rank = numbers + (owners >= 0) * size
         rank = rank.masked_fill_(left != length[:, None], 2 * size).amin(1)
         column = rank % size
@@ -110,7 +110,7 @@ def _let_in(
     column: Tensor,
     found: Tensor,
 ) -> None:
-    """Have each row on the path take the next column."""
+    """Give each row on the path the next column."""
     which = found.nonzero()[:, 0]
     column = column[which]
     while len(which):

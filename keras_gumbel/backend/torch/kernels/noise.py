@@ -1,8 +1,8 @@
-"""Noise, block by block: what a block is made in stays in cache.
+"""Noise, block by block, so that a block's buffers stay in cache.
 
-Threefry is a hundred operations on each number, of which each would go
-through memory. The arithmetic is that of `backend/threefry.py`, in place, and
-so are the bits; the formulas are those of `numerics/noise.py`.
+Threefry takes a hundred operations per number, and each would go through
+memory. The arithmetic is from `backend/threefry.py`, in place, with the same
+bits; the formulas are from `numerics/noise.py`.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from keras_gumbel._typing import Tensor
 from keras_gumbel.backend import threefry
 from keras_gumbel.backend.torch.kernels import fused
 
-# Below what torch shares among its threads, which would wait for each other
-# after each of so many operations.
+# Below the size that torch shares among threads, which would wait for each
+# other after every operation.
 BLOCK = 2**15 - 64
 _WORD = 2**32
 
 
 class _Buffers(threading.local):
-    """What blocks are made in, of each thread."""
+    """Each thread's buffers, in which blocks are made."""
 
     def __init__(self) -> None:
         self.number = torch.arange(BLOCK, dtype=torch.int32)
@@ -35,8 +35,8 @@ class _Buffers(threading.local):
 
 _BUFFERS = _Buffers()
 
-# By how much to shift to the right, and what is left of that without a sign.
-# Of a Python number torch would make a tensor, and cast it, each time.
+# The right shifts, and the masks that remove the sign from the results. torch
+# would make a tensor of a Python number, and cast it, each time.
 _TURNS = {
     turn: (
         torch.tensor(32 - turn, dtype=torch.int32),
@@ -49,9 +49,9 @@ _TURNS = {
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """In this context no operation is shared among threads.
+    """Share no operation among threads in this context.
 
-    Logarithms would be, of blocks too.
+    torch would share logarithms, of blocks too.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -68,7 +68,7 @@ def drawn(
     dtype: str,
     start: Tensor | int = 0,
 ) -> Tensor:
-    """`function(shape, ...)`, a formula of `numerics/noise.py`."""
+    """Return `function(shape, ...)`, a formula of `numerics/noise.py`."""
     if isinstance(start, torch.Tensor) and start.ndim:
         return function(shape, key, dtype, start)
     shape = tuple(shape)
@@ -81,7 +81,7 @@ def drawn(
 
 
 def as_written(function: Callable[..., Any], *args: Any) -> Any:
-    """`function(*args)`, of which there is no faster way."""
+    """Return `function(*args)`, which has no faster way."""
     return function(*args)
 
 
@@ -91,7 +91,7 @@ def added(
     noise: Callable[..., Tensor],
     then: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """`add_noise(draw, noise, then)`."""
+    """Return `add_noise(draw, noise, then)`."""
     scale = float(draw.noise_scale)
     if scale == 0 or draw.sizes is not None:
         return function(draw, noise, *[] if then is None else [then])
@@ -109,18 +109,18 @@ def added(
     return out.reshape(x.shape)
 
 
-# Puts uniform numbers into a tensor; given True, those of (0, 1/2) and a coin.
+# Fills a tensor with uniform numbers; given True, in (0, 1/2), with a coin.
 _Source = Callable[..., Tensor]
 
 
 def _parts(
     out: Tensor, key: Tensor, start: int
 ) -> Iterator[tuple[Tensor, slice, _Source]]:
-    """Blocks of `out`, and what the noise of each is made of."""
+    """Yield blocks of `out`, their slices and sources of uniform numbers."""
     compiled = fused.pays(len(out))
     words = _key_words(key)
     size = fused.BLOCK if compiled else BLOCK
-    # The kernel is shared among threads, as are logarithms of its blocks.
+    # Threads share the kernel, and logarithms of its blocks.
     with contextlib.nullcontext() if compiled else _alone():
         for block, place in _blocks(len(out), start, size):
             part = out[block]
@@ -137,7 +137,7 @@ def _key_words(key: Tensor) -> tuple[int, int, int]:
 
 
 def _blocks(count: int, start: int, size: int) -> Iterator[tuple[slice, int]]:
-    """Runs in whose places the high word is one number; and their begin."""
+    """Yield runs of places with one high word, and their first places."""
     first = 0
     while first < count:
         place = start + first
@@ -152,7 +152,7 @@ def _signed(word: int) -> int:
 
 
 def bits(count: int, key: tuple[int, int, int], place: int) -> list[Tensor]:
-    """The words of `count` places from `place` on, and a buffer."""
+    """Return the words of `count` places from `place` on, and a buffer."""
     x, y, t = _BUFFERS.words[:, :count]
     torch.add(_BUFFERS.number[:count], _signed(place + key[0]), out=x)
     y.fill_(_signed((place >> 32) + key[1]))
@@ -162,7 +162,7 @@ def bits(count: int, key: tuple[int, int, int], place: int) -> list[Tensor]:
             x += y
             torch.bitwise_right_shift(y, shift, out=t)
             t &= mask
-            # A shift to the left is a product, in the same operation.
+            # The product is a left shift, in the same operation.
             torch.add(t, y, alpha=1 << turn, out=y)
             y ^= x
         x += _signed(key[(group + 1) % 3])
@@ -179,10 +179,10 @@ def _below_one(dtype: torch.dtype) -> float:
 
 
 def _unit(out: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """(bits + 1/2) / 2**64, below 1."""
+    """Fill in (bits + 1/2) / 2**64, below 1."""
     torch.mul(_unsigned(low, out), 2.0**-64, out=out)
     out += 2.0**-65
-    # A power of two: the sum is rounded once, as in two operations.
+    # With a power of two the sum is rounded once, as in two operations.
     out.add_(_unsigned(high, out), alpha=2.0**-32)
     return out.clamp_(max=_below_one(out.dtype))
 
@@ -190,7 +190,7 @@ def _unit(out: Tensor, low: Tensor, high: Tensor) -> Tensor:
 def _fill(
     out: Tensor, half: bool, key: tuple[int, int, int], place: int
 ) -> Tensor:
-    """Uniform numbers, of (0, 1/2) with a coin of 0 or -1 if `half`."""
+    """Fill in uniform numbers; if `half`, in (0, 1/2), with a coin, 0 or -1."""
     low, high, coin = bits(len(out), key, place)
     if not half:
         return _unit(out, low, high)
@@ -218,7 +218,7 @@ def _fill_gumbel(out: Tensor, source: _Source) -> Tensor:
 def _fill_logistic(out: Tensor, source: _Source) -> Tensor:
     coin = source(out, True)
     size = torch.log1p(-out).sub_(out.log_())
-    # -1 where the coin is, else 1.
+    # The sign is -1 where the coin is, else 1.
     return torch.mul(size, coin.mul_(2).add_(1), out=out)
 
 

@@ -1,8 +1,8 @@
 """Noise as one operation of a program that a user compiles.
 
 Inductor would draw it again in each loop that reads it, and take minutes over
-that; and where the key is a constant, compute it as it compiles. So it is an
-operation of which only the size is known, and which runs a program of its own.
+that; if the key is a constant, it would draw as it compiles. So the noise is an
+operation that shows only its size, and runs a program of its own.
 """
 
 import math
@@ -23,7 +23,7 @@ def noise(
     dtype: str,
     start: Tensor | int = 0,
 ) -> Tensor:
-    """A formula of `numerics/noise.py`, by its name."""
+    """Draw by a formula of `numerics/noise.py`, by its name."""
     start = torch.as_tensor(start)
     found: Tensor = _noise(
         name, math.prod(shape), key, start, to_torch_dtype(dtype)
@@ -32,7 +32,7 @@ def noise(
 
 
 def is_used() -> bool:
-    """Whether what is traced is a user's program, which needs no file."""
+    """Return whether a user's program is traced, and not for a file."""
     return not torch.compiler.is_exporting() and not fused.is_within()
 
 

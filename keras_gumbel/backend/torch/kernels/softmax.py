@@ -1,4 +1,4 @@
-"""The way back from softmax."""
+"""Softmax and its backward rule."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from keras_gumbel.backend.torch.programs import others_are_wanted
 def softmax(
     function: Callable[..., Tensor], x: Tensor, temperature: Tensor, axis: int
 ) -> Tensor:
-    """`softmax(x, temperature, axis)`, where all is finite."""
+    """Return `softmax(x, temperature, axis)`, fast if all is finite."""
     if 0 in x.shape:
         return function(x, temperature, axis)
     y = torch.softmax((x - x.amax(axis, True)).div_(temperature), axis)
@@ -27,7 +27,7 @@ def softmax_terms(
     dy: Tensor,
     axis: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`softmax_terms(x, temperature, dy, axis)`, where all is finite."""
+    """Return `softmax_terms(x, temperature, dy, axis)`, fast if finite."""
     if 0 in x.shape:
         return function(x, temperature, dy, axis)
     weight = (x - x.amax(axis, True)).div_(temperature).exp_()
@@ -46,16 +46,16 @@ def softmax_vjp(
     dy: Tensor,
     axis: int,
 ) -> tuple[Tensor, Tensor]:
-    """`softmax_vjp(x, peak, temperature, dy, axis)`, where all is finite."""
+    """Return `softmax_vjp(x, peak, temperature, dy, axis)`, fast if finite."""
     gap = x - peak
     scaled = gap / temperature if others_are_wanted() else gap.div_(temperature)
     y = torch.softmax(scaled, axis)
     del scaled
     if not others_are_wanted():
-        del gap  # as large as what follows
+        del gap  # as large as the results
     dx = torch._softmax_backward_data(dy.to(y.dtype), y, axis, y.dtype)
     dx /= temperature
-    # Forbidden rows, NaN, and an infinite gradient at a class that is 0.
+    # Forbidden rows, NaN, or infinite gradients at classes that are 0.
     if not bool(torch.isfinite(dx.sum())):
         return function(x, peak, temperature, dy, axis)
     if not others_are_wanted():
