@@ -3,6 +3,7 @@
 import importlib.metadata
 import inspect
 import pathlib
+import re
 import types
 
 import keras
@@ -437,6 +438,15 @@ def test_everything_is_documented(thing):
         parameters.append("**kwargs")
     assert [*documented] == parameters
     assert len(inspect.getdoc(thing).split("\n\n")[0]) <= 80
+
+
+@each_public
+def test_prose_is_plain(thing):
+    """No sentence begins with Of, What or Not, and a noun is named."""
+    text = " ".join(inspect.getdoc(thing).split())
+    found = re.findall(r"(?:^|[.:?!] )(?:Of|What|Not) .{30}", text)
+    found += re.findall(r"\b(?:as|that|those) of .{30}|what is not .{30}", text)
+    assert not found
 
 
 @each_public
