@@ -105,6 +105,15 @@ def _cases():
             D_ORDERS,
             hard,
         )
+    for name, function, hard in (
+        (
+            "given number",
+            lambda x: ops.conditional_poisson_subset(x, 4, seed=3),
+            True,
+        ),
+        ("marginals", lambda x: ops.conditional_poisson_marginals(x, 4), False),
+    ):
+        yield name, function, (X,), DX, hard
     yield (
         "permutations",
         lambda x, t: ops.gumbel_sinkhorn(x, t, hard=True, seed=3),
