@@ -197,8 +197,9 @@ class FiniteScalarQuantizer(QuietLayer):
         mask = mask_of(inputs) if mask is None else mask
         counted = None if mask is None else for_each_position(mask, x)
         soft = self._levels.bounded(x)
-        digits = self._levels.digits(self._noisy(soft, training))
-        output = self._levels.shown(digits, soft)
+        noisy = self._noisy(soft, training)
+        digits = self._levels.digits(noisy)
+        output = self._levels.shown(digits, soft, ops.isnan(noisy))
         changed = None
         if self.entropy_weight is not None and not is_exported():
             logits = 4.0 * x / numerics.positive_or_nan(tau, x.dtype)

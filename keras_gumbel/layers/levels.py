@@ -58,12 +58,12 @@ class Levels:
         # A user's noise may go beyond the levels.
         return ops.clip(digits, 0, sizes - 1)
 
-    def shown(self, digits: Tensor, soft: Tensor) -> Tensor:
+    def shown(self, digits: Tensor, soft: Tensor, bad: Tensor) -> Tensor:
         """Return the values of digits, with the gradient of `soft`."""
         half = 1 if self.are_bits else self._sizes // 2
         scaled = soft / ops.convert_to_tensor(half, soft.dtype)
         values = ops.cast(self._of_digits(digits), soft.dtype)
-        values = ops.where(ops.isnan(soft), soft, values)
+        values = ops.where(bad, float("nan"), values)
         return straight_through(values, scaled)
 
     def numbers(self, digits: Tensor, x: Tensor) -> Tensor:

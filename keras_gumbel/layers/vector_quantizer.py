@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_gumbel import estimators, numerics
 from keras_gumbel._tracing import is_exported
-from keras_gumbel._typing import LearningRateSchedule, Tensor
+from keras_gumbel._typing import LearningRateSchedule, Shape, Tensor
 from keras_gumbel._validation import (
     check_is_outside_of_loops,
     check_temperature_of_vectors,
@@ -217,7 +217,7 @@ class VectorQuantizer(LearningCodes):
                 stage = self._settled(stage, rest, here)
             table = stage.table if n else self._on_sphere(stage.table)
             table = ops.cast(table, rest.dtype)
-            rows, codes = self._choose(rest, table, tau, training)
+            rows, codes = self._choose(rest, table, tau, training, lead)
             coded.append((rest, look_up(codes, table), here))
             if learns:
                 stages[n] = self._learned(stage, rest, codes, here)
@@ -247,6 +247,7 @@ class VectorQuantizer(LearningCodes):
         table: Tensor,
         temperature: Tensor,
         training: bool | None,
+        lead: Shape,
     ) -> tuple[Tensor, Tensor]:
         """Return the codes' vectors, and the codes `(rows, groups)`."""
         draws = self._draws(training)
@@ -257,9 +258,12 @@ class VectorQuantizer(LearningCodes):
             codes = nearest_codes(rest, table)
             return look_up(codes, table), codes
         logits = minus_distances(rest, table)
-        given = sources.perturbed(self, self.estimator or _ONE_NUMBER, logits)
+        # Whoever gives the noise gives it for each position.
+        of_positions = ops.reshape(logits, (*lead, *ops.shape(logits)[1:]))
+        rule = self.estimator or _ONE_NUMBER
+        given = sources.perturbed(self, rule, of_positions)
         if given is not None:
-            codes = likeliest(given)
+            codes = ops.reshape(likeliest(given), ops.shape(logits)[:-1])
             return look_up(codes, table), codes
         if not draws:
             codes = nearest_codes(rest, table)

@@ -80,7 +80,9 @@ def test_samples_by_noise_equal_keras(row, target, tmp_path):
     shown = run(path, [x, noise])
     equal(shown, as_array(given([x, noise])))
     assert np.isnan(shown[1]).any()
-    assert not np.isnan(shown[[0, 3]]).any()
+    # Where no code is left there is no vector, and without a vector NaN.
+    clean = [0] if row.layer is kg.VectorQuantizer else [0, 3]
+    assert not np.isnan(shown[clean]).any()
 
 
 SOFTMAX = next(row for row in LAYERS if str(row) in GATE)

@@ -79,6 +79,46 @@ def test_a_program_gives_what_its_function_gives(name, rows):
         np.testing.assert_allclose(one, other, rtol=2e-6, atol=2e-6)
 
 
+ANY_CLASSES = {
+    "soft": lambda x: kg.ops.gumbel_softmax(x, seed=1),
+    **{
+        rule: lambda x, rule=rule: kg.ops.gumbel_softmax(
+            x, hard=True, estimator=rule, seed=1
+        )
+        for rule in NAMES
+    },
+    "index": lambda x: kg.ops.sample_argmax_index(x, seed=1),
+    "subset": lambda x: kg.ops.gumbel_top_k(x, 3, hard=True, seed=1)[0],
+    "order": lambda x: kg.ops.gumbel_sort(x, hard=True, seed=1)[0],
+    "matching": lambda x: kg.ops.gumbel_sinkhorn(x, hard=True, seed=1),
+    "gates": lambda x: kg.ops.gumbel_sigmoid(x, seed=1),
+}
+
+
+@pytest.mark.slow_ids("st", "gapped_st", "gumbel_rao", "order", "gates", "soft")
+@pytest.mark.parametrize("name", ANY_CLASSES)
+def test_a_program_of_any_number_of_classes(name):
+    """One program, in which each class has the noise of its true place."""
+    sample = ANY_CLASSES[name]
+
+    def run(x, dy):
+        value, back = jax.vjp(sample, x)
+        return value, back(dy)
+
+    shape = export.symbolic_shape("rows, classes", constraints=["classes>=3"])
+    like = jax.ShapeDtypeStruct(shape, "float32")
+    goal = jax.eval_shape(sample, like)
+    written = export.export(jax.jit(run))(like, goal)
+    for given in ((3, 7), (2, 200)):
+        x = np.random.default_rng(0).normal(size=given).astype("float32")
+        y = sample(x)
+        dy = np.random.default_rng(1).normal(size=y.shape).astype(y.dtype)
+        for one, other in zip(written.call(x, dy), run(x, dy), strict=True):
+            one, other = jax.tree.leaves(one)[0], jax.tree.leaves(other)[0]
+            largest = max(np.abs(other).max(), 1.0)
+            np.testing.assert_allclose(one, other, atol=5e-6 * largest)
+
+
 def test_a_program_takes_a_key():
     def sample(x, key):
         return kg.ops.gumbel_softmax(x, TAU, hard=True, seed=key)
