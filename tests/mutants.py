@@ -63,6 +63,7 @@ VECTORS = "tests/layers/test_vector_quantizer.py"
 SCALARS = "tests/layers/test_finite_scalar_quantizer.py"
 PORTABLE = "tests/test_portable_noise.py"
 SEEDED = "tests/export/test_seed_input.py"
+SYMBOLIC = "tests/conformance/test_symbolic_calls.py"
 
 MUTANTS = (
     # The mathematics.
@@ -1019,6 +1020,29 @@ MUTANTS = (
         '_law = "logistic"',
         '_law = "gumbel"',
         "tests/conformance/test_seed_input.py",
+    ),
+    Mutant(
+        "a size that stands in for another is taken for true",
+        "backend/torch/tensors.py",
+        "_STAND_INS = (83, 89)",
+        "_STAND_INS = ()",
+        SYMBOLIC,
+        "torch",
+    ),
+    Mutant(
+        "a symbol is taken for a size",
+        "backend/jax/tensors.py",
+        "return tuple(size if isinstance(size, int) else None for size in shape)",
+        "return tuple(shape)",
+        SYMBOLIC,
+        "jax",
+    ),
+    Mutant(
+        "given noise of NaN is a level",
+        "layers/finite_scalar_quantizer.py",
+        "output = self._levels.shown(digits, soft, ops.isnan(noisy))",
+        "output = self._levels.shown(digits, soft, ops.isnan(soft))",
+        SCALARS,
     ),
 )
 

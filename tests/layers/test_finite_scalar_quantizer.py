@@ -2,6 +2,7 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
 from scipy import stats
@@ -183,3 +184,16 @@ def test_inputs_that_do_not_fit():
         layer.noise_scale = 1.0
     with pytest.raises(ValueError, match="`codes` must be in"):
         layer.decode([9])
+
+
+def test_noise_that_is_not_a_number_shows():
+    layer = kg.FiniteScalarQuantizer(
+        (5, 4), noise_scale=0.5, inference="sample"
+    )
+    model = keras.Sequential([keras.Input((2,)), layer])
+    given = kg.export.with_noise_input(model)
+    x, noise = np.zeros((2, 3, 2), "float32")
+    noise[1, 0] = np.nan
+    y = to_numpy(given([x, noise]))
+    assert np.isnan(y[1, 0])
+    assert np.isfinite(y[[0, 2]]).all()

@@ -433,3 +433,23 @@ def test_inputs_that_do_not_fit():
         quantizer(4)(np.zeros((2, DIM), "int32"))
     with pytest.raises(ValueError, match="is 0 for good"):
         quantizer(4).noise_scale = 1.0
+
+
+def test_noise_is_given_for_each_position():
+    """The code of a position is the likeliest by the noise given for it."""
+    layer = kg.VectorQuantizer(
+        6, num_groups=2, noise_scale=0.5, inference="sample", seed=1
+    )
+    model = keras.Sequential([keras.Input((3, 4)), layer])
+    given = kg.export.with_noise_input(model)
+    assert tuple(given.inputs[1].shape) == (None, 3, 2, 6)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5, 3, 4)).astype("float32")
+    noise = rng.gumbel(size=(5, 3, 2, 6)).astype("float32")
+    tables = to_numpy(layer.embeddings)
+    groups = x.reshape(5, 3, 2, 1, 2)
+    distance = ((groups - tables.reshape(2, 6, 2)) ** 2).sum(-1)
+    codes = np.argmax(0.5 * noise - distance, -1)
+    right = tables.reshape(2, 6, 2)[np.arange(2), codes].reshape(x.shape)
+    y = to_numpy(given([x, noise]))
+    np.testing.assert_allclose(y, right, atol=1e-6)
