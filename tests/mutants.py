@@ -1032,8 +1032,8 @@ MUTANTS = (
     Mutant(
         "a symbol is taken for a size",
         "backend/jax/tensors.py",
-        "return tuple(size if isinstance(size, int) else None for size in shape)",
-        "return tuple(shape)",
+        "size if isinstance(size, int) else None for size in shape",
+        "size for size in shape",
         SYMBOLIC,
         "jax",
     ),
