@@ -29,8 +29,30 @@ from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 from keras_gumbel.numerics.masking import FORBIDDEN
 
-# Differences of logits up to this are finite.
-_LARGEST = 1e300
+# Farther than this from the kth largest, a class is certain or impossible.
+_CERTAIN = 1e4
+
+
+def near_the_kth(x: Tensor, k: Tensor, most: int) -> Tensor:
+    """Return logits less the kth largest, none farther than certainty asks.
+
+    A row's shift changes no probability, and near 0 float64 has the log of the
+    number of equal logits, which is lost beside huge ones.
+
+    Args:
+        x: Logits (rows, classes), forbidden classes -inf.
+        k: Int32 (rows, 1), at most the number of allowed classes.
+        most: The largest of `k`, 1 or more.
+    """
+    largest, _ = backend.top_k(x, most)
+    place = ops.arange(most, dtype="int32") == backend.maximum(
+        k - 1, ops.zeros_like(k)
+    )
+    # Any other row has no class to take: nothing is its kth.
+    kth = ops.sum(ops.where(place, largest, 0.0), axis=1, keepdims=True)
+    kth = ops.where(kth > FORBIDDEN, kth, 0.0)
+    near = backend.maximum(backend.minimum(x - kth, _CERTAIN), -_CERTAIN)
+    return ops.where(x > FORBIDDEN, near, FORBIDDEN)
 
 
 def chances(x: Tensor, most: int) -> Tensor:
@@ -43,7 +65,6 @@ def chances(x: Tensor, most: int) -> Tensor:
 
     def add(level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         out = x == FORBIDDEN
-        x = backend.maximum(backend.minimum(x, _LARGEST), -_LARGEST)
         gap = x - level
         small = ops.exp(-ops.abs(gap))
         chance = ops.where(gap >= 0.0, 1.0, small) / (1.0 + small)

@@ -43,6 +43,7 @@ class _Table:
         )
         k = backend.minimum(backend.maximum(k, ops.zeros_like(k)), allowed)
         self._k = k[:, 0]
+        x = conditional_poisson.near_the_kth(x, k, most)
         self._chance = conditional_poisson.chances(ops.transpose(x), most)
 
     def marginals(self) -> Tensor:

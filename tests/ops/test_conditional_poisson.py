@@ -254,7 +254,7 @@ def test_many_classes_of_which_many(seed):
                 assert found[i] == pytest.approx(right, rel=1e-10)
 
 
-@pytest.mark.parametrize("scale", [1e4, *slow(1e30, 1e38)])
+@pytest.mark.parametrize("scale", [1e4, 1e30, *slow(1e38)])
 def test_logits_of_any_size(scale, seed):
     """Far apart, and near each other far from 0."""
     near = normal((5,), seed)
