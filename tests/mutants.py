@@ -92,7 +92,7 @@ MUTANTS = (
     ),
     Mutant(
         "the noise scale squared",
-        "numerics/draws.py",
+        "numerics/noise.py",
         "return then(x + draw.noise_scale * drawn)",
         "return then(x + draw.noise_scale * draw.noise_scale * drawn)",
         LAWS,
@@ -512,7 +512,7 @@ MUTANTS = (
     # Sizes.
     Mutant(
         "places by the number of classes that a program has",
-        "numerics/draws.py",
+        "numerics/noise.py",
         "            true = 1 if one else self.sizes[axis - 1]\n",
         "            true = 1 if one else size\n",
         SIZES,
@@ -535,7 +535,7 @@ MUTANTS = (
     ),
     Mutant(
         "one program for one-hots and for indices",
-        "ops/_categorical.py",
+        "ops/gumbel_softmax.py",
         "    index: bool\n",
         "    index: bool = dataclasses.field(compare=False)\n",
         "tests/layers tests/ops/test_any_size.py",
@@ -556,7 +556,7 @@ MUTANTS = (
     ),
     Mutant(
         "the same numbers for every series",
-        "numerics/draws.py",
+        "numerics/noise.py",
         '        begin = ops.cast(series, "int64") * 2**_SERIES_BITS\n',
         '        begin = ops.cast(0 * series, "int64") * 2**_SERIES_BITS\n',
         f"{RULES} {SIZES}",

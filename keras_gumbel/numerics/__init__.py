@@ -9,12 +9,6 @@ from keras_gumbel.numerics.conditional import (
     conditional_gap as conditional_gap,
     conditional_logistic as conditional_logistic,
 )
-from keras_gumbel.numerics.draws import (
-    Draw as Draw,
-    add_noise as add_noise,
-    draw_from as draw_from,
-    perturb as perturb,
-)
 from keras_gumbel.numerics.dtypes import (
     lowest as lowest,
     smallest as smallest,
@@ -40,9 +34,13 @@ from keras_gumbel.numerics.masking import (
     temperature_gradient as temperature_gradient,
 )
 from keras_gumbel.numerics.noise import (
+    Draw as Draw,
+    add_noise as add_noise,
+    draw_from as draw_from,
     exponential as exponential,
     gumbel as gumbel,
     logistic as logistic,
+    perturb as perturb,
     random_half as random_half,
     random_unit as random_unit,
 )

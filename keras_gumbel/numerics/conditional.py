@@ -5,10 +5,9 @@ from keras import ops
 from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 from keras_gumbel.numerics import logarithms
-from keras_gumbel.numerics.draws import Draw
 from keras_gumbel.numerics.dtypes import smallest
 from keras_gumbel.numerics.masking import FORBIDDEN
-from keras_gumbel.numerics.noise import exponential, random_unit
+from keras_gumbel.numerics.noise import Draw, exponential, random_unit
 from keras_gumbel.numerics.reductions import classes, maximum
 from keras_gumbel.numerics.softmax import softmax_weights, total_or_one
 

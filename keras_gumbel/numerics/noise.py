@@ -1,13 +1,150 @@
-"""Noise with its whole tails, from 64 random bits per number."""
+"""Noise with its whole tails, from 64 random bits per number, on logits."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_gumbel import backend
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.backend import threefry
 from keras_gumbel.numerics import logarithms
+from keras_gumbel.numerics.masking import allowed, nan_to_inf
+from keras_gumbel.numerics.offsets import offset
+
+_SERIES_BITS = 44  # 2**20 series of random numbers, each of 2**44
+
+
+class Draw(NamedTuple):
+    """The source of a sample.
+
+    The logits come as a function: their preparation, a mask or a wider type,
+    then fuses with the caller.
+    """
+
+    logits: Callable[[], Tensor]
+    # These are None where no noise is drawn.
+    noise_scale: Tensor
+    key: Tensor
+    axis: int
+    # If the rows are a block of more rows, the number of the first.
+    first_row: Tensor | int = 0
+    # The sources of the logits: as they were given, and perhaps a mask.
+    sources: Tensors = ()
+    # If the logits have forbidden entries added, which do not count: the true
+    # sizes of the axes after the rows, an int64 vector.
+    sizes: Tensor = None
+
+    def of_rows(
+        self, take: Callable[[Tensor], Tensor], first: Tensor
+    ) -> "Draw":
+        """Return the draw of the rows that `take` takes of each source."""
+
+        def logits() -> Tensor:
+            return allowed(*map(take, self.sources))
+
+        return self._replace(logits=logits, first_row=first)
+
+    def places(
+        self, flat: Any, *, of_rows: bool = False, series: Tensor | int = 0
+    ) -> Tensor:
+        """Return where the numbers of all entries begin, in row-major order.
+
+        Every series has numbers of its own. If the logits have more entries
+        than there really are, return each entry's place, in the shape `flat`.
+
+        Args:
+            flat: The shape in which the numbers are drawn.
+            of_rows: Whether numbers are per row, and not per class.
+            series: An integer below 2**20.
+        """
+        shape = list(ops.shape(self.logits()))
+        first = ops.cast(self.first_row, "int64")
+        begin = ops.cast(series, "int64") * 2**_SERIES_BITS
+        if self.sizes is None:
+            each = 1 if of_rows or not shape else shape[self.axis]
+            return first * ops.cast(each, "int64") + begin
+        place = ops.arange(shape[0], dtype="int64") + first
+        for axis, size in enumerate(shape[1:], 1):
+            one = of_rows and axis == self.axis
+            number = ops.arange(1 if one else size, dtype="int64")
+            true = 1 if one else self.sizes[axis - 1]
+            place = place[..., None] * true + number
+        return ops.reshape(place + begin, flat)
+
+    def scale_of_law(self) -> Tensor:
+        """Return s of the distribution softmax(logits / s); without noise 1."""
+        return ops.where(self.noise_scale == 0.0, 1.0, self.noise_scale)
+
+    def of_scale_one(self) -> "Draw":
+        """Return the same draw of logits / s, with noise of scale 1 or none."""
+        s = self.scale_of_law()
+        return self._replace(
+            logits=lambda: self.logits() / s, noise_scale=self.noise_scale / s
+        )
+
+
+def draw_from(
+    sources: Tensors,
+    noise_scale: Tensor | None,
+    key: Tensor | None,
+    axis: int,
+    sizes: Tensor = None,
+) -> Draw:
+    """Return a draw of logits and perhaps a mask; without a key, no noise."""
+
+    def logits() -> Tensor:
+        return allowed(*sources)
+
+    return Draw(logits, noise_scale, key, axis, sources=sources, sizes=sizes)
+
+
+def perturb(
+    draw: Draw, less: Callable[[Tensor, Tensor], Tensor] = ops.subtract
+) -> Tensor:
+    """Return logits + noise_scale * gumbel, less the row's `offset`.
+
+    +inf replaces NaN: so it stands out as the peak of its row, where one
+    comparison finds it. Inside a compiled program only.
+
+    If a difference of huge logits is beyond the lowest number, it becomes -inf:
+    no noise could have made that class the largest. Where that would matter,
+    pass `offsets.less`, which takes longer but stays finite.
+    """
+    far = offset(draw.logits(), draw.noise_scale, draw.axis)
+    near = draw
+    if not backend.is_known_zero(far):
+        near = draw._replace(logits=lambda: less(draw.logits(), far))
+    return add_noise(near, gumbel, nan_to_inf)
+
+
+@backend.native
+def add_noise(
+    draw: Draw,
+    noise: Callable[..., Tensor],
+    then: Callable[[Tensor], Tensor] = lambda x: x,
+) -> Tensor:
+    """Return then(logits + noise_scale * noise), drawn once for all readers.
+
+    `noise` is `gumbel` or `logistic`. Inside a compiled program only.
+    """
+    shape = ops.shape(draw.logits())
+
+    # In one dimension compilers vectorise, even for two classes.
+    def flat() -> Tensor:
+        return ops.reshape(draw.logits(), (-1,))
+
+    def noisy() -> Tensor:
+        x = flat()
+        drawn = noise(ops.shape(x), draw.key, x.dtype, draw.places((-1,)))
+        return then(x + draw.noise_scale * drawn)
+
+    perturbed = backend.unfused_unless_zero(
+        draw.noise_scale, noisy, lambda: then(flat())
+    )
+    return ops.reshape(perturbed, shape)
 
 
 @backend.native

@@ -16,38 +16,33 @@ from keras_gumbel._validation import Arguments
 from keras_gumbel.estimators import Estimator
 from keras_gumbel.numerics import Draw, categorical
 from keras_gumbel.ops import _program
-from keras_gumbel.ops._categorical import op_for
 from keras_gumbel.ops._ladder import in_rows
 from keras_gumbel.ops._op import Op
 
 
-def samples(
-    rule: Estimator | None,
+def choices(
+    rule: Estimator,
     arguments: Arguments,
     count: int,
     noise_scale: Tensor,
     seed: Seed,
     *,
-    index: bool = False,
+    index: bool,
 ) -> Tensor:
-    """Draw one-hots, relaxed without a rule; or indices, with no last axis."""
+    """Draw one-hots, or indices without a last axis, by one sum per row."""
     lead = ops.shape(arguments.logits)[:-1]
-    if rule is not None and rule.draws_the_class:
-        rule, arguments = _program.at_its_temperature(rule, arguments)
-        matrix = len(lead) == 1
-        if not matrix:
-            arguments = in_rows(arguments, arguments.axis)
-        op: Op = (_Indices if index else _OneHots)(int(count), rule)
-        y = _program.run(op, arguments, noise_scale, seed)
-        if not matrix:
-            y = ops.reshape(y, (*lead, *ops.shape(y)[1:]))
-    else:
-        op, repeated = op_for(rule, _repeated(arguments, count), index=index)
-        y = _program.run(op, repeated, noise_scale, seed)
+    rule, arguments = _program.at_its_temperature(rule, arguments)
+    matrix = len(lead) == 1
+    if not matrix:
+        arguments = in_rows(arguments, arguments.axis)
+    op = (_Indices if index else _OneHots)(int(count), rule)
+    y = _program.run(op, arguments, noise_scale, seed)
+    if not matrix:
+        y = ops.reshape(y, (*lead, *ops.shape(y)[1:]))
     return ops.moveaxis(y, len(lead), 0)
 
 
-def _repeated(arguments: Arguments, count: int) -> Arguments:
+def repeated(arguments: Arguments, count: int) -> Arguments:
     """Repeat the logits along a new axis before the classes."""
     logits, temperature, class_mask, axis, learned = arguments
     *lead, classes = ops.shape(logits)
@@ -59,6 +54,11 @@ def _repeated(arguments: Arguments, count: int) -> Arguments:
         class_mask = ops.expand_dims(class_mask, -2)
     logits = ops.broadcast_to(logits, (*lead, count, classes))
     return Arguments(logits, temperature, class_mask, axis + 1, learned)
+
+
+def samples_first(y: Tensor, repeated: Arguments) -> Tensor:
+    """Return samples of repeated logits, their new axis the first."""
+    return ops.moveaxis(y, len(repeated.logits.shape) - 2, 0)
 
 
 @dataclasses.dataclass(frozen=True)

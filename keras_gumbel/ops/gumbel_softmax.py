@@ -1,16 +1,22 @@
 """Categorical samples with a gradient: one-hot, or relaxed."""
 
-from keras_gumbel import backend, estimators
-from keras_gumbel._typing import Seed, Tensor
+import dataclasses
+
+from keras import ops
+
+from keras_gumbel import backend, estimators, numerics
+from keras_gumbel._typing import Seed, Tensor, Tensors
 from keras_gumbel._validation import (
+    Arguments,
     categorical_arguments,
     check_axis,
     check_num_samples,
 )
 from keras_gumbel.estimators import Estimator
+from keras_gumbel.numerics import Draw, categorical
 from keras_gumbel.ops import _program, _several
-from keras_gumbel.ops._categorical import op_for
 from keras_gumbel.ops._cells import Cells
+from keras_gumbel.ops._op import Op
 
 
 def gumbel_softmax(
@@ -117,11 +123,7 @@ def gumbel_softmax(
         axis = -1
     arguments = categorical_arguments(logits, temperature, axis, class_mask)
     chosen = rule if hard else None
-    if num_samples is None:
-        op, arguments = op_for(chosen, arguments)
-        y = _program.run(op, arguments, noise_scale, seed)
-    else:
-        y = _several.samples(chosen, arguments, num_samples, noise_scale, seed)
+    y = sample(chosen, arguments, num_samples, noise_scale, seed)
     return y if cells is None else cells.split(y)
 
 
@@ -137,6 +139,103 @@ def one_hot_by_key(
         key: Int64 tensor `(2,)`, whose low words are the key.
     """
     arguments = categorical_arguments(logits, temperature, -1, None)
-    op, arguments = op_for(estimator, arguments)
+    op, arguments = _op_for(estimator, arguments)
     one = backend.to_tensor(1.0, arguments.temperature.dtype)
     return _program.run_by_key(op, arguments, (key, one))
+
+
+def sample(
+    rule: Estimator | None,
+    arguments: Arguments,
+    count: int | None,
+    noise_scale: Tensor,
+    seed: Seed,
+    *,
+    index: bool = False,
+) -> Tensor:
+    """Sample one-hots by `rule`, or relaxed ones without; or their indices.
+
+    With a `count`, that many on a new first axis.
+    """
+    if count is not None and rule is not None and rule.draws_the_class:
+        return _several.choices(
+            rule, arguments, count, noise_scale, seed, index=index
+        )
+    if count is not None:
+        arguments = _several.repeated(arguments, count)
+    op, arguments = _op_for(rule, arguments, index=index)
+    y = _program.run(op, arguments, noise_scale, seed)
+    return y if count is None else _several.samples_first(y, arguments)
+
+
+def _op_for(
+    rule: Estimator | None, arguments: Arguments, *, index: bool = False
+) -> tuple[Op, Arguments]:
+    """Return the op, hard or (without a rule) relaxed, and its arguments."""
+    if rule is None:
+        return _Relaxed(index), arguments
+    rule, arguments = _program.at_its_temperature(rule, arguments)
+    return _Hard(index, rule), arguments
+
+
+@dataclasses.dataclass(frozen=True)
+class _Categorical(Op):
+    """Base class: a sample, as it is or as its index."""
+
+    index: bool
+
+    @property
+    def own_dtype(self) -> bool:
+        """Use float32 for indices: half precision cannot hold them."""
+        return self.index
+
+    def of_sample(self, dy: Tensor, like: Tensor, axis: int) -> Tensor:
+        """Take the gradient `dy` at the result back to the sample."""
+        dy = ops.cast(dy, like.dtype)
+        if not self.index:
+            return dy
+        number = ops.cast(numerics.classes(like, axis), like.dtype)
+        return ops.expand_dims(dy, axis) * number
+
+
+class _Relaxed(_Categorical):
+    """softmax(perturbed / temperature)."""
+
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
+        perturbed = numerics.perturb(draw)
+        y = numerics.softmax(perturbed, tau, draw.axis)
+        if self.index:
+            y = ops.cast(numerics.mean_class(y, draw.axis), "float32")
+        return y, perturbed
+
+    def backward(
+        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+    ) -> Tensors:
+        # This lets second derivatives reach the logits.
+        x = backend.straight_through(*kept, draw.logits())
+        dy = self.of_sample(dy, x, draw.axis)
+        return numerics.relaxed_vjp(x, tau, dy, draw.axis)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Hard(_Categorical):
+    """The choice of an estimator."""
+
+    estimator: Estimator
+
+    def forward(self, draw: Draw, tau: Tensor, *_: Tensor) -> Tensors:
+        choice, kept = self.estimator.forward(draw)
+        show = categorical.class_number if self.index else categorical.one_hot
+        y = show(choice, draw.logits(), draw.axis)
+        return (y, choice) if kept is None else (y, choice, kept)
+
+    def backward(
+        self, draw: Draw, kept: Tensors, tau: Tensor, dy: Tensor, *_: Tensor
+    ) -> Tensors:
+        choice, *moved = kept
+        x = draw.logits()
+        if moved:
+            # This lets second derivatives reach the logits.
+            x = backend.straight_through(*moved, x)
+        dy = self.of_sample(dy, x, draw.axis)
+        return self.estimator.scaled_backward(draw, x, choice, tau, dy)

@@ -11,10 +11,8 @@ from keras_gumbel._validation import (
     check_num_samples,
 )
 from keras_gumbel.estimators import Estimator
-from keras_gumbel.ops import _program, _several
-from keras_gumbel.ops._categorical import op_for
 from keras_gumbel.ops._cells import Cells
-from keras_gumbel.ops.gumbel_softmax import gumbel_softmax
+from keras_gumbel.ops.gumbel_softmax import gumbel_softmax, sample
 
 
 def sample_argmax_index(
@@ -114,9 +112,4 @@ def sample_argmax_index(
     arguments = categorical_arguments(logits, temperature, axis, class_mask)
     check_index_is_exact(arguments.logits.shape, arguments.axis)
     chosen = rule if hard else None
-    if num_samples is not None:
-        return _several.samples(
-            chosen, arguments, num_samples, noise_scale, seed, index=True
-        )
-    op, arguments = op_for(chosen, arguments, index=True)
-    return _program.run(op, arguments, noise_scale, seed)
+    return sample(chosen, arguments, num_samples, noise_scale, seed, index=True)

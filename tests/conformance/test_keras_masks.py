@@ -217,8 +217,7 @@ BAD = {
 }
 
 
-@each_covered_layer
-@pytest.mark.parametrize("kind", BAD)
+@covering(COVERED, "kind", BAD)
 def test_one_that_does_not_fit_is_an_error(row, kind):
     """At the call, symbolic or not."""
     shape, dtype, exception = BAD[kind]

@@ -127,8 +127,7 @@ def test_copies_one_by_one_draw_differently(row, way, tmp_path):
     )
 
 
-@each_of(LAYERS, gate=())
-@pytest.mark.parametrize("way", [through_clone, through_json])
+@covering(LAYERS, "way", [through_clone, through_json], gate=())
 @pytest.mark.parametrize("number", [5, None])
 def test_copies_go_on_differently_with_the_weights_of_the_original(
     row, way, number, tmp_path

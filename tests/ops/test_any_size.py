@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_gumbel as kg
-from keras_gumbel.numerics import draws
+from keras_gumbel.numerics import noise
 from keras_gumbel.ops import _ladder, _program
 from tests.frameworks import tf
 from tests.harness import gradients, in_mode, tensor, to_numpy
@@ -379,14 +379,14 @@ class TestRungs:
 @pytest.mark.tensorflow
 def test_few_programs_serve_many_sizes(monkeypatch):
     """Counted by the formula of the noise, which runs in traces alone."""
-    traces, gumbel = [], draws.gumbel
+    traces, gumbel = [], noise.gumbel
 
     def counting(*args):
         traces.append(args)
         return gumbel(*args)
 
     _program._rule.cache_clear()
-    monkeypatch.setattr(draws, "gumbel", counting)
+    monkeypatch.setattr(noise, "gumbel", counting)
     for size in range(41, 84):
         kg.ops.gumbel_softmax(np.zeros((size, 10), "float32"), seed=1)
     assert 1 <= len(traces) <= 5

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_gumbel as kg
-from keras_gumbel.numerics import draws
+from keras_gumbel.numerics import noise
 from keras_gumbel.ops import _program
 from tests.variants import slow, slow_rows
 
@@ -236,7 +236,7 @@ def test_eager_calls_reuse_one_program(kind, hard, seed, monkeypatch):
 
     Counted by the formula for the noise, which is Python that runs in traces.
     """
-    traces, gumbel = [], draws.gumbel
+    traces, gumbel = [], noise.gumbel
 
     def counting(*args):
         traces.append(args)
@@ -251,7 +251,7 @@ def test_eager_calls_reuse_one_program(kind, hard, seed, monkeypatch):
         )
 
     _program._rule.cache_clear()
-    monkeypatch.setattr(draws, "gumbel", counting)
+    monkeypatch.setattr(noise, "gumbel", counting)
     for size in (20, 21):
         call(size, 1.0, 1.0)
     assert 1 <= len(traces) <= 2

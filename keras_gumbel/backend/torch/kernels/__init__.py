@@ -22,7 +22,7 @@ BY_NAME: dict[str, Callable[..., Any]] = {
     "noise.logistic": noise.drawn,
     "noise.random_unit": noise.drawn,
     "noise.random_half": noise.as_written,
-    "draws.add_noise": noise.added,
+    "noise.add_noise": noise.added,
     "categorical.first_argmax": choices.first_argmax,
     "categorical.one_hot": choices.one_hot,
     "sinkhorn.path": loops.sinkhorn_path,
