@@ -10,6 +10,8 @@ import pytest
 
 DEFAULT_SEED = 17
 BACKEND = keras.config.backend()
+# Tests, or rows of tests, that take TensorFlow too long for its gate.
+NIGHTS = pathlib.Path(__file__).parent / "tensorflow_nights.txt"
 # What is TensorFlow's own, or of the programs and exports that ask for it.
 NOT_WITHOUT_TENSORFLOW = (
     *("examples", "studies"),
@@ -70,10 +72,15 @@ def pytest_collection_modifyitems(config, items):
     """Which rows of a test are slow, and which slow tests are for nights.
 
     A test names the first by `slow_ids`, a module the second by
-    `SLOW_IS_NIGHTLY`.
+    `SLOW_IS_NIGHTLY`; on TensorFlow a file names more of the first.
     """
-    named, found = set(), set()
+    nights = _nights() if BACKEND == "tensorflow" else set()
+    named, found = set(nights), set()
     for item in items:
+        one = {item.nodeid, item.nodeid.partition("[")[0]} & nights
+        if one:
+            found |= one
+            item.add_marker(pytest.mark.slow)
         rows = item.get_closest_marker("slow_ids")
         if rows:
             test = item.function.__qualname__
@@ -87,8 +94,19 @@ def pytest_collection_modifyitems(config, items):
     # A row that is asked for by its name comes without the others, and other
     # backends do without some.
     some = any("::" in name for name in config.args)
-    if named - found and BACKEND == "tensorflow" and not some:
-        raise pytest.UsageError(f"slow_ids without a row: {named - found}")
+    files = {item.nodeid.partition("::")[0] for item in items}
+    lost = {
+        name
+        for name in named - found
+        if isinstance(name, tuple) or name.partition("::")[0] in files
+    }
+    if lost and BACKEND == "tensorflow" and not some:
+        raise pytest.UsageError(f"slow, but not there: {lost}")
+
+
+def _nights():
+    lines = NIGHTS.read_text().splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
 
 
 def pytest_collection_finish():
