@@ -46,14 +46,10 @@ docs: $(VENV)/.test  ## the site, into site/; any warning is an error
 
 test: test-$(BACKEND)  ## the whole suite, less what is marked slow
 
-# In halves: TensorFlow frees no program before its process ends.
-HALF = tests/ops tests/layers tests/conformance
+UNCACHED = $(shell grep -rl --include='test_*.py' uncached tests)
 test-tensorflow: $(VENV)/.test
-	$(CACHED) $(BIN)/python $(PYTEST) -m 'not slow and not gpu and not uncached' \
-	  $(HALF)
-	$(CACHED) $(BIN)/python $(PYTEST) -m 'not slow and not gpu and not uncached' \
-	  $(HALF:%=--ignore=%)
-	$(BIN)/python $(PYTEST) -m 'uncached and not slow and not gpu' tests
+	$(CACHED) $(BIN)/python $(PYTEST) -m 'not slow and not gpu and not uncached'
+	$(BIN)/python $(PYTEST) -m 'uncached and not slow and not gpu' $(UNCACHED)
 
 # Where TensorFlow is not installed. JAX keeps its programs too.
 ON_JAX = KERAS_BACKEND=jax JAX_ENABLE_X64=1 \
@@ -83,8 +79,8 @@ test-torch: .venv-torch/.installed
 test-slow: $(VENV)/.test  ## what is too long for `make test`
 	$(CACHED) $(BIN)/python $(PYTEST) -m 'slow and not nightly and not gpu and not uncached' $(SLOW)
 
-# A folder at a time, for the same reason. `make -k nightly` goes on after a
-# failure.
+# A folder at a time: TensorFlow frees no program before its process ends.
+# `make -k nightly` goes on after a failure.
 NIGHTLY = $(sort $(patsubst tests/%/,nightly-%,$(dir $(shell grep -l slow tests/*/test_*.py))))
 nightly: $(NIGHTLY) nightly-files nightly-uncached  ## all slow tests, also those that CI leaves out
 
@@ -102,7 +98,7 @@ nightly-files: $(VENV)/.test
 	$(CACHED) $(BIN)/python $(PYTEST) -m 'slow and not gpu and not uncached' tests/test_*.py
 
 nightly-uncached: $(VENV)/.test
-	$(BIN)/python $(PYTEST) -m 'slow and uncached and not gpu' tests
+	$(BIN)/python $(PYTEST) -m 'slow and uncached and not gpu' $(UNCACHED)
 
 soak: $(VENV)/.test  ## 1e11 draws and 1e9 hard samples, each looked at
 	$(BIN)/python -m tests.soak --output benchmarks/results/soak.md
