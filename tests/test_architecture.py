@@ -265,6 +265,22 @@ def test_every_name_in_the_tree_is_there():
     assert modules <= {path.stem for path in (ROOT / "numerics").glob("*.py")}
 
 
+def test_the_walk_from_call_to_bits():
+    """At most seven files; each has what is said, and leads to the next."""
+    text = (ROOT.parent / "ARCHITECTURE.md").read_text()
+    rows = re.findall(r"^\| `([\w/]+\.py)` \| (.+) \|$", text, re.M)
+    assert 1 < len(rows) <= 7
+    sources = [(ROOT / name).read_text() for name, _ in rows]
+    named = [re.findall(r"`(\w+)`", told) for _, told in rows]
+    for source, names in zip(sources, named, strict=True):
+        for name in names:
+            assert re.search(rf"^ *(def|class) {name}\b", source, re.M), name
+    # `_program` runs the formula of the file before it, which perturbs.
+    for n, names in enumerate(named[1:], 1):
+        earlier = "".join(sources[:n])
+        assert any(re.search(rf"\b{name}\(", earlier) for name in names)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_no_file_is_long(path):
     assert len(path.read_text().splitlines()) <= 300
