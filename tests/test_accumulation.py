@@ -192,8 +192,10 @@ def test_every_weight_and_temperature_of_a_layer(row, policy):
     expected = _gradients(row, "float64", "float64")
     found = _gradients(row, half, policy)
     for one, right in zip(found, expected, strict=True):
-        # Float32 tells other classes apart once in a million rows.
-        np.testing.assert_allclose(one, right, atol=1e-4 * np.abs(right).max())
+        # Float32 tells other classes apart once in a million rows. Where terms
+        # cancel, their rounding is left.
+        largest = max(np.abs(right).max(), 0.1)
+        np.testing.assert_allclose(one, right, atol=1e-4 * largest)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", *slow("float16", "float32")])

@@ -25,7 +25,7 @@ def test_layers(row, training, masks):
     layer = row.create(**LOSSES.get(row.layer, {}))
     x = tensor(row.logits(0))
     given = [{}]
-    if masks is True or row.layer in masks:
+    if row.layer in MASKS or (masks is True and row.takes_class_mask):
         mask = np.ones(MASKS.get(row.layer, x.shape), bool)
         given.append({"class_mask": mask})
     for options in given:

@@ -53,7 +53,7 @@ class Block(keras.layers.Layer):
         return {"y": scale * once + noise * again, "x": tf.tanh(logits)}
 
     def call(self, x, training=None):
-        y = self.block(x, scale=x[0, 0], training=training)
+        y = self.block(x, scale=x[0, 0, 0], training=training)
         return tf.reduce_sum(y["y"]) + tf.reduce_sum(y["x"])
 
 

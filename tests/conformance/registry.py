@@ -777,4 +777,7 @@ def chosen_rows(
 
 def as_array(x: Any) -> np.ndarray:
     """`x` in float64, bfloat16 too."""
+    if keras.backend.standardize_dtype(x.dtype) == "bfloat16":
+        # TensorFlow 2.21 gives NumPy no scalar of it.
+        x = keras.ops.cast(x, "float32")
     return np.asarray(keras.ops.convert_to_numpy(x)).astype("float64")
