@@ -541,6 +541,13 @@ MUTANTS = (
         "tests/layers tests/ops/test_any_size.py",
     ),
     Mutant(
+        "a mask of each row and one for all share a program",
+        "ops/_program.py",
+        "*(tuple(n == 1 for n in backend.static_shape(x)) for x in tensors)",
+        "*(len(x.shape) for x in tensors)",
+        "tests/ops/test_sample_embedding.py",
+    ),
+    Mutant(
         "rows that were added are not taken away",
         "ops/_ladder.py",
         "        size = [shape[0], *own, *shape[2:]]\n",

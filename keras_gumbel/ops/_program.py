@@ -55,10 +55,10 @@ def _by_program(
     mask = () if class_mask is None else (class_mask,)
     tensors = (logits, temperature, *mask, *others)
     # If one program were called with several of these, TensorFlow would
-    # generalise it, and lose speed.
+    # generalise it: that loses speed, and which tensors are one row for all.
     signature = (
         backend.static_shape(logits)[axis] if axis >= 0 else None,
-        *(len(x.shape) for x in tensors),
+        *(tuple(n == 1 for n in backend.static_shape(x)) for x in tensors),
     )
     rule = _rule(op, axis, learned, len(noise), len(mask), signature)
     return rule(logits, temperature, *noise, *mask, *others)
@@ -88,7 +88,7 @@ def _rule(
     learned: bool,
     noise: int,
     mask: int,
-    signature: tuple[int | None, ...],
+    signature: tuple[int | tuple[bool, ...] | None, ...],
 ) -> Callable[..., Any]:
     """Return the compiled function of an op, with its gradient.
 

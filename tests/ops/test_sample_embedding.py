@@ -243,3 +243,30 @@ class TestLayer:
             kg.GumbelEmbedding(5, 3)(np.zeros((2, 4), "float32"))
         with pytest.raises(ValueError, match=r"`output_dim`.*Received"):
             kg.GumbelEmbedding(5, 0)
+
+
+@pytest.mark.parametrize("what", ["class_mask", "temperature"])
+def test_of_each_row_and_then_one_for_all(what, seed):
+    """In one program for both, the number of its rows would be unknown."""
+    logits, table, _, weights = inputs(7, 5, 3, seed)
+    each = {
+        "class_mask": np.ones((7, 5), bool),
+        "temperature": np.full((7, 1), 0.5, "float32"),
+    }[what]
+    found = []
+    for given in (each, each[:1], each[:3]):
+        rows = slice(0, 3 if len(given) == 3 else 7)
+        options = {"temperature": tensor(0.5), "class_mask": None}
+        options[what] = tensor(given)
+        tau, mask = options["temperature"], options["class_mask"]
+        found.append(
+            value_and_gradients(
+                kg.ops.sample_embedding,
+                *(logits[rows], table, tau, weights[rows]),
+                class_mask=mask,
+                seed=seed,
+            )
+        )
+    first, second, third = found
+    np.testing.assert_array_equal(to_numpy(first[0]), to_numpy(second[0]))
+    np.testing.assert_array_equal(to_numpy(first[0])[:3], to_numpy(third[0]))
