@@ -16,7 +16,7 @@ TOLERANCE = 5e-6
 
 @pytest.fixture(scope="module")
 def written():
-    return [np.load(FOLDER / f"{writer}.npz") for writer in WRITERS]
+    return {name: np.load(FOLDER / f"{name}.npz") for name in WRITERS}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -25,26 +25,31 @@ def test_samples_and_gradients(name, written):
     value, *slopes = sample(name)
     if not is_hard:
         slopes = [value, *slopes]
-    for arrays in written:
+    for writer, arrays in written.items():
         if is_hard:
-            np.testing.assert_array_equal(value, arrays[f"{name}/0"])
+            right = arrays[f"{name}/0"]
+            np.testing.assert_array_equal(value, right, err_msg=writer)
         for n, found in enumerate(slopes, int(is_hard)):
             if found is None:  # nothing connects it; others say 0
                 continue
             right = arrays[f"{name}/{n}"]
             atol = TOLERANCE * max(np.abs(right).max(), 1e-30)
-            np.testing.assert_allclose(found, right, rtol=0, atol=atol)
+            np.testing.assert_allclose(
+                found, right, rtol=0, atol=atol, err_msg=writer
+            )
 
 
 @pytest.mark.parametrize("name", NOISE)
 def test_noise(name, written):
     (found,) = sample(name)
-    for arrays in written:
+    for writer, arrays in written.items():
         right = arrays[f"{name}/0"]
         if right.dtype.kind == "f":
-            np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(
+                found, right, rtol=1e-6, atol=1e-6, err_msg=writer
+            )
         else:
-            np.testing.assert_array_equal(found, right)
+            np.testing.assert_array_equal(found, right, err_msg=writer)
 
 
 @pytest.mark.parametrize("writer", WRITERS)
