@@ -541,6 +541,13 @@ MUTANTS = (
         "tests/layers tests/ops/test_any_size.py",
     ),
     Mutant(
+        "a NaN on purpose is found where users look for theirs",
+        "numerics/masking.py",
+        "@backend.unchecked\ndef nan_unless(",
+        "def nan_unless(",
+        "tests/conformance/test_check_numerics.py",
+    ),
+    Mutant(
         "a mask of each row and one for all share a program",
         "ops/_program.py",
         "*(tuple(n == 1 for n in backend.static_shape(x)) for x in tensors)",

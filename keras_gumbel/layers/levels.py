@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from keras_gumbel import numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel.ops.straight_through import straight_through
 
@@ -63,8 +64,7 @@ class Levels:
         half = 1 if self.are_bits else self._sizes // 2
         scaled = soft / ops.convert_to_tensor(half, soft.dtype)
         values = ops.cast(self._of_digits(digits), soft.dtype)
-        values = ops.where(bad, float("nan"), values)
-        return straight_through(values, scaled)
+        return straight_through(numerics.nan_unless(~bad, values), scaled)
 
     def numbers(self, digits: Tensor, x: Tensor) -> Tensor:
         """Join digits to one integer, the first counting least; -1 for NaN."""
@@ -78,7 +78,7 @@ class Levels:
         inside = ops.where(known, codes, 0)
         place = ops.convert_to_tensor(self._place)
         digits = ops.mod(ops.floor_divide(inside, place), self._sizes)
-        return ops.where(known, self._of_digits(digits), float("nan"))
+        return numerics.nan_unless(known, self._of_digits(digits))
 
     def _of_digits(self, digits: Tensor) -> Tensor:
         first = ops.convert_to_tensor(self._first)

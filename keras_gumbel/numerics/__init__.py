@@ -28,6 +28,7 @@ from keras_gumbel.numerics.masking import (
     log_or_forbidden as log_or_forbidden,
     moved as moved,
     nan_to_inf as nan_to_inf,
+    nan_unless as nan_unless,
     pairs_of_items as pairs_of_items,
     positive_or_nan as positive_or_nan,
     scale_or_nan as scale_or_nan,

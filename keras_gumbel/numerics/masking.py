@@ -87,6 +87,12 @@ def log_odds(probs: Tensor) -> Tensor:
     return ops.where(between, ops.log(p) - ops.log1p(-p), ends)
 
 
+@backend.unchecked
+def nan_unless(known: Tensor, x: Tensor) -> Tensor:
+    """Return `x` where it is known, else NaN."""
+    return ops.where(known, x, float("nan"))
+
+
 def nan_to_inf(x: Tensor) -> Tensor:
     """Replace NaN by +inf."""
     return ops.where(ops.isnan(x), float("inf"), x)

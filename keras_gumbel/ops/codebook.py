@@ -58,7 +58,7 @@ def look_up(codes: Tensor, tables: Tensor) -> Tensor:
     place = ops.where(known, codes, 0)
     place = place + ops.arange(groups, dtype="int") * num_codes
     rows = ops.take(ops.reshape(tables, (-1, dim)), place, axis=0)
-    return ops.where(ops.expand_dims(known, -1), rows, float("nan"))
+    return numerics.nan_unless(ops.expand_dims(known, -1), rows)
 
 
 def plus(total: Tensor | None, rows: Tensor) -> Tensor:

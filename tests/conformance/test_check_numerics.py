@@ -68,8 +68,8 @@ def _eager(function):
     return function
 
 
-# Eagerly of a choice, in a graph with weights and a loss.
-_GATE = ("GumbelSoftmax-hard", "HardConcreteGate-soft")
+# Eagerly of a choice, in a graph of what rounds outside of a program.
+_GATE = ("GumbelSoftmax-hard", "FiniteScalarQuantizer-hard")
 
 
 @covering(LAYERS, "place", [_eager, _graph], gate=_GATE)
@@ -95,6 +95,24 @@ def test_fit(row, checked):
     logits = row.logits(batch=8)
     model.fit(logits, row.target(logits), epochs=2, batch_size=4, verbose=0)
     assert np.isfinite(model.predict(logits, verbose=0)).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: kg.FiniteScalarQuantizer((3, 4)),
+        lambda: kg.FiniteScalarQuantizer((2, 2)),
+        lambda: kg.VectorQuantizer(5),
+    ],
+    ids=["levels", "bits", "vectors"],
+)
+def test_codes(make, checked):
+    layer = make()
+    layer(tf.zeros((1, 2)))
+    code = layer.encode(tf.constant([[0.1, -0.2]]))
+    found = _graph(layer.decode)(code)
+    np.testing.assert_array_equal(found, layer.decode(code))
+    assert np.isfinite(found).all()
 
 
 class _Root(keras.layers.Layer):
