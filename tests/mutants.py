@@ -569,6 +569,20 @@ MUTANTS = (
         SIZES,
     ),
     Mutant(
+        "a mean over noise that counts places among what was added",
+        "estimators/gumbel_rao.py",
+        "    sizes = () if draw.sizes is None else (draw.sizes,)\n",
+        "    sizes = ()\n",
+        SIZES,
+    ),
+    Mutant(
+        "the gradient of what was added is cut off at the wrong end",
+        "backend/tensorflow/tensors.py",
+        "        begin = _integers((0,) * len(after))\n",
+        "        begin = _integers(tuple(map(int.__sub__, before, after)))\n",
+        SIZES,
+    ),
+    Mutant(
         "the same numbers for every series",
         "numerics/noise.py",
         '        begin = ops.cast(series, "int64") * 2**_SERIES_BITS\n',

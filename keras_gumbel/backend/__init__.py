@@ -64,6 +64,7 @@ uses `keras.ops`, so another framework is one more folder like `tensorflow`:
     exports_xor()               whether the file has XOR of integers
     refuse_export(reason)       raise an error that exporters show
     rank(x)                     the number of axes, None if unknown
+    sizes(x)                    the sizes of a tensor, numbers where known
     static_shape(x)             the sizes of a tensor or shape, None if unknown
     to_tensor(x, dtype)         a tensor, from anything that Keras accepts
     read(variable)              its value, not cast

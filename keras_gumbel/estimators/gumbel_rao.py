@@ -9,7 +9,7 @@ from typing import ClassVar
 from keras import ops
 
 from keras_gumbel import backend, numerics
-from keras_gumbel._typing import Tensor
+from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel._validation import check_integer
 from keras_gumbel.estimators.estimator import Estimator, register
 from keras_gumbel.numerics import Draw, categorical
@@ -155,12 +155,19 @@ class GumbelRao(Estimator):
         return d_logits / self.num_samples, parts / self.num_samples
 
 
-def _noise(draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+def _noise(draw: Draw) -> Tensors:
     """Return the tensors that the noise of a draw depends on."""
-    return draw.noise_scale, draw.key, ops.cast(draw.first_row, "int32")
+    sizes = () if draw.sizes is None else (draw.sizes,)
+    return draw.noise_scale, draw.key, ops.cast(draw.first_row, "int32"), *sizes
 
 
 def _with_noise(
-    draw: Draw, noise_scale: Tensor, key: Tensor, first_row: Tensor
+    draw: Draw,
+    noise_scale: Tensor,
+    key: Tensor,
+    first_row: Tensor,
+    sizes: Tensor = None,
 ) -> Draw:
-    return draw._replace(noise_scale=noise_scale, key=key, first_row=first_row)
+    return draw._replace(
+        noise_scale=noise_scale, key=key, first_row=first_row, sizes=sizes
+    )

@@ -45,9 +45,9 @@ def by_rungs(
     first = op.first_axis_of_a_row(arguments)
     if _is_settled(op, tuple(arguments.logits.shape), first):
         return sample(arguments, noise, *others)
-    sizes = tuple(ops.shape(arguments.logits))
+    sizes = backend.sizes(arguments.logits)
     rows = in_rows(arguments, first)
-    shape = tuple(ops.shape(rows.logits))
+    shape = backend.sizes(rows.logits)
     goal, vary = _rungs(op, shape, tuple(rows.logits.shape))
     if vary:
         more = op.with_classes(others, goal[1])
@@ -81,7 +81,10 @@ def by_rungs(
         for axis in range(max(len(own) - stays, 0), len(own)):
             size[1 + axis] = shape[1]
         result = backend.corner(result, size)
-        return ops.reshape(result, (*sizes[:first], *ops.shape(result)[1:]))
+        if first == 1:
+            return result
+        tail = backend.sizes(result)[1:]
+        return ops.reshape(result, (*sizes[:first], *tail))
 
     if op.outputs == 1:
         return back(results, *op.classes_stay)
@@ -162,10 +165,12 @@ def in_rows(arguments: Arguments, first: int) -> Arguments:
     Temperature and mask get as many rows, or one for all of them.
     """
     logits, temperature, class_mask, axis, learned = arguments
-    sizes = tuple(ops.shape(logits))
+    sizes = backend.sizes(logits)
     mask = None if class_mask is None else _in_rows(class_mask, sizes, first)
+    if first != 1:
+        logits = ops.reshape(logits, (-1, *sizes[first:]))
     return Arguments(
-        ops.reshape(logits, (-1, *sizes[first:])),
+        logits,
         _in_rows(temperature, sizes, first),
         mask,
         axis - first + 1 if axis >= 0 else axis,
@@ -177,8 +182,10 @@ def _in_rows(x: Tensor, sizes: tuple[Size, ...], first: int) -> Tensor:
     """Merge a tensor that broadcasts to these sizes; a number stays."""
     if not len(x.shape):
         return x
+    if first == 1 and len(x.shape) == len(sizes) and None not in x.shape:
+        return x
     added = (1,) * (len(sizes) - len(x.shape))
-    x = ops.reshape(x, (*added, *ops.shape(x)))
+    x = ops.reshape(x, (*added, *backend.sizes(x)))
     known = (*added, *x.shape[len(added) :])
     # An unknown size may be 1; then it is broadcast, which is right too.
     tail = tuple(

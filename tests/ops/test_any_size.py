@@ -227,7 +227,6 @@ def close(mine, right, tolerance):
 
 
 @pytest.mark.slow_ids(
-    "gumbel_rao-eager-True",
     "gumbel_rao-unknown-True",
     "top k of rows-unknown-True",
 )

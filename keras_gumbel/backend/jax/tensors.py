@@ -124,6 +124,11 @@ def read(variable: keras.Variable) -> Tensor:
         return variable.value
 
 
+def sizes(x: Tensor) -> tuple[int, ...]:
+    """Return the sizes of `x`."""
+    return tuple(x.shape)
+
+
 def static_shape(x: Tensor | Shape) -> Shape:
     """Return the sizes of `x`, each None where a trace has a symbol."""
     shape = getattr(x, "shape", x)

@@ -21,6 +21,7 @@ from keras.src.backend.common.variables import AutocastScope
 from keras.src.utils.tracking import DotNotTrackScope
 
 from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel.backend.tensorflow.gradients import custom_gradient
 from keras_gumbel.backend.tensorflow.programs import unchecked
 from keras_gumbel.backend.tensorflow.tracing import is_vectorised
 
@@ -55,11 +56,33 @@ def log_gamma(x: Tensor) -> Tensor:
     return tf.math.lgamma(x)
 
 
-@unchecked
 def enlarged(
     x: Tensor, shape: Sequence[Tensor | int], filler: float | bool
 ) -> Tensor:
     """Pad `x` to the `shape`, with `filler` at the end of each axis."""
+    if not tf.executing_eagerly():
+        return _pad(x, shape, filler)
+    before, after = tuple(x.shape), tuple(shape)
+    if before == after:
+        return x
+
+    # TensorFlow's own derivatives of the two take longer than small samples.
+    @custom_gradient
+    def padded(x: Tensor) -> Any:
+        y = tf.raw_ops.PadV2(
+            input=x,
+            paddings=_paddings(before, after),
+            constant_values=_number(filler, x.dtype),
+        )
+        return y, lambda dy: (corner(dy, before),)
+
+    return padded(x)
+
+
+@unchecked
+def _pad(
+    x: Tensor, shape: Sequence[Tensor | int], filler: float | bool
+) -> Tensor:
     more = (
         goal - size
         for goal, size in zip(shape, keras.ops.shape(x), strict=True)
@@ -69,7 +92,37 @@ def enlarged(
 
 def corner(x: Tensor, shape: Sequence[Tensor | int]) -> Tensor:
     """Return the first entries of `x`, of the `shape`; -1 keeps an axis."""
-    return tf.slice(x, [0] * len(shape), shape)
+    if not tf.executing_eagerly():
+        return tf.slice(x, [0] * len(shape), shape)
+    before = tuple(x.shape)
+    after = tuple(
+        size if goal == -1 else goal
+        for size, goal in zip(before, shape, strict=True)
+    )
+    if before == after:
+        return x
+
+    @custom_gradient
+    def cut(x: Tensor) -> Any:
+        begin = _integers((0,) * len(after))
+        y = tf.raw_ops.Slice(input=x, begin=begin, size=_integers(after))
+        return y, lambda dy: (enlarged(dy, before, 0.0),)
+
+    return cut(x)
+
+
+@functools.lru_cache(maxsize=2**10)
+def _integers(numbers: tuple[int, ...]) -> Tensor:
+    """Convert integers, cached: eager code repeats the same few sizes."""
+    return tf.constant(numbers, "int32")
+
+
+@functools.lru_cache(maxsize=2**10)
+def _paddings(before: tuple[int, ...], after: tuple[int, ...]) -> Tensor:
+    """Return what `tf.pad` adds to go from one shape to the other."""
+    return tf.constant(
+        [(0, goal - size) for size, goal in zip(before, after, strict=True)]
+    )
 
 
 def run_of_rows(x: Tensor, start: Tensor, size: Tensor | int) -> Tensor:
@@ -141,6 +194,13 @@ def read(variable: keras.Variable) -> Tensor:
 def _number(x: float, dtype: str | None) -> Tensor:
     """Convert `x`, cached: eager code repeats the same few settings."""
     return tf.convert_to_tensor(x, dtype)
+
+
+def sizes(x: Tensor) -> tuple[Tensor | int, ...]:
+    """Return the sizes of `x`, each a tensor where a graph does not know it."""
+    known = tuple(x.shape)
+    # Keras asks the device even for what is known.
+    return keras.ops.shape(x) if None in known else known
 
 
 def static_shape(x: Tensor | Shape) -> Shape:

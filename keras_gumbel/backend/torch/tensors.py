@@ -192,6 +192,11 @@ def read(variable: keras.Variable) -> Tensor:
         return variable.value
 
 
+def sizes(x: Tensor) -> tuple[int, ...]:
+    """Return the sizes of `x`."""
+    return tuple(x.shape)
+
+
 def static_shape(x: Tensor | Shape) -> Shape:
     """Return the sizes of `x`, each None where Keras traces a stand-in."""
     shape = tuple(getattr(x, "shape", x))
