@@ -46,6 +46,7 @@ uses `keras.ops`, so another framework is one more folder like `tensorflow`:
     native(function)            the framework's own kernel, if it has one
     enlarged(x, shape, filler)  padded at the end of each axis
     corner(x, shape)            the first entries of each axis
+    reshaped(x, shape)          `keras.ops.reshape`, quick in eager code
     run_of_rows(x, start, size) consecutive rows of a matrix
     with_rows(x, start, rows)   consecutive rows replaced
     checkpoint_with(layer, name, variable)   add it to native checkpoints

@@ -84,7 +84,7 @@ def by_rungs(
         if first == 1:
             return result
         tail = backend.sizes(result)[1:]
-        return ops.reshape(result, (*sizes[:first], *tail))
+        return backend.reshaped(result, (*sizes[:first], *tail))
 
     if op.outputs == 1:
         return back(results, *op.classes_stay)
@@ -168,7 +168,7 @@ def in_rows(arguments: Arguments, first: int) -> Arguments:
     sizes = backend.sizes(logits)
     mask = None if class_mask is None else _in_rows(class_mask, sizes, first)
     if first != 1:
-        logits = ops.reshape(logits, (-1, *sizes[first:]))
+        logits = backend.reshaped(logits, (-1, *sizes[first:]))
     return Arguments(
         logits,
         _in_rows(temperature, sizes, first),
@@ -185,7 +185,7 @@ def _in_rows(x: Tensor, sizes: tuple[Size, ...], first: int) -> Tensor:
     if first == 1 and len(x.shape) == len(sizes) and None not in x.shape:
         return x
     added = (1,) * (len(sizes) - len(x.shape))
-    x = ops.reshape(x, (*added, *backend.sizes(x)))
+    x = backend.reshaped(x, (*added, *backend.sizes(x)))
     known = (*added, *x.shape[len(added) :])
     # An unknown size may be 1; then it is broadcast, which is right too.
     tail = tuple(
@@ -195,7 +195,7 @@ def _in_rows(x: Tensor, sizes: tuple[Size, ...], first: int) -> Tensor:
     one_for_all = all(size == 1 for size in known[:first])
     before = (1,) * first if one_for_all else sizes[:first]
     x = ops.broadcast_to(x, (*before, *tail))
-    return ops.reshape(x, (1 if one_for_all else -1, *tail))
+    return backend.reshaped(x, (1 if one_for_all else -1, *tail))
 
 
 def _enlarged(

@@ -69,6 +69,11 @@ def corner(x: Tensor, shape: Sequence[int]) -> Tensor:
     return x[tuple(slice(None if n == -1 else n) for n in shape)]
 
 
+def reshaped(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return `keras.ops.reshape(x, shape)`."""
+    return jnp.reshape(x, shape)
+
+
 def run_of_rows(x: Tensor, start: Tensor, size: int) -> Tensor:
     """Return `size` rows of a matrix, from `start` on."""
     return lax.dynamic_slice_in_dim(x, start, size, 0)

@@ -117,8 +117,8 @@ def _trace(
 ) -> Callable[..., Any] | None:
     """Return the trace of `program` for eager tensors like these.
 
-    TensorFlow's own lookup dominates the cost of small calls. Only that one
-    works where the call is differentiated: return None there.
+    TensorFlow's own lookup and binding dominate the cost of small calls. Only
+    they work where the call is differentiated: return None there.
     """
     if not tf.executing_eagerly() or record.could_possibly_record():
         return None
@@ -126,8 +126,18 @@ def _trace(
         return None
     key = tuple((x.dtype, tuple(x.shape)) for x in args)
     if key not in traces:
-        traces[key] = program.get_concrete_function(*args)
+        traces[key] = _bound(program.get_concrete_function(*args))
     return traces[key]
+
+
+def _bound(trace: Any) -> Callable[..., Any]:
+    """Return a trace as a function of its tensors, in their order."""
+    captured = trace.captured_inputs
+
+    def run(*args: Tensor) -> Any:
+        return trace.inference_fn.call_preflattened([*args, *captured])
+
+    return run
 
 
 def fetch_then_add(handle: Tensor, amount: Tensor) -> Tensor:

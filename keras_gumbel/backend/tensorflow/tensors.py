@@ -111,18 +111,31 @@ def corner(x: Tensor, shape: Sequence[Tensor | int]) -> Tensor:
     return cut(x)
 
 
+def reshaped(x: Tensor, shape: Sequence[Tensor | int]) -> Tensor:
+    """Return `keras.ops.reshape(x, shape)`."""
+    if not tf.executing_eagerly():
+        return keras.ops.reshape(x, shape)
+    before = tuple(x.shape)
+
+    @custom_gradient
+    def turned(x: Tensor) -> Any:
+        y = tf.raw_ops.Reshape(tensor=x, shape=_integers(tuple(shape)))
+        return y, lambda dy: (reshaped(dy, before),)
+
+    return turned(x)
+
+
 @functools.lru_cache(maxsize=2**10)
 def _integers(numbers: tuple[int, ...]) -> Tensor:
     """Convert integers, cached: eager code repeats the same few sizes."""
-    return tf.constant(numbers, "int32")
+    return tf.constant(numbers, "int64")
 
 
 @functools.lru_cache(maxsize=2**10)
 def _paddings(before: tuple[int, ...], after: tuple[int, ...]) -> Tensor:
     """Return what `tf.pad` adds to go from one shape to the other."""
-    return tf.constant(
-        [(0, goal - size) for size, goal in zip(before, after, strict=True)]
-    )
+    more = [(0, goal - size) for size, goal in zip(before, after, strict=True)]
+    return tf.constant(more, "int64")
 
 
 def run_of_rows(x: Tensor, start: Tensor, size: Tensor | int) -> Tensor:

@@ -135,6 +135,11 @@ def corner(x: Tensor, shape: Sequence[int]) -> Tensor:
     return x[tuple(slice(None if n == -1 else n) for n in shape)]
 
 
+def reshaped(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return `keras.ops.reshape(x, shape)`."""
+    return x.reshape(tuple(shape))
+
+
 def run_of_rows(x: Tensor, start: Tensor | int, size: int) -> Tensor:
     """Return `size` rows of a matrix, from `start` on."""
     if is_eager():
