@@ -21,7 +21,7 @@ from keras.src.backend.common.variables import AutocastScope
 from keras.src.utils.tracking import DotNotTrackScope
 
 from keras_gumbel._typing import Shape, Tensor
-from keras_gumbel.backend.tensorflow.gradients import custom_gradient
+from keras_gumbel.backend.tensorflow.gradients import linear
 from keras_gumbel.backend.tensorflow.programs import unchecked
 from keras_gumbel.backend.tensorflow.tracing import is_vectorised
 
@@ -56,73 +56,58 @@ def log_gamma(x: Tensor) -> Tensor:
     return tf.math.lgamma(x)
 
 
+@unchecked
 def enlarged(
     x: Tensor, shape: Sequence[Tensor | int], filler: float | bool
 ) -> Tensor:
     """Pad `x` to the `shape`, with `filler` at the end of each axis."""
     if not tf.executing_eagerly():
-        return _pad(x, shape, filler)
+        sizes = zip(shape, keras.ops.shape(x), strict=True)
+        more = [[0, goal - size] for goal, size in sizes]
+        return tf.pad(x, more, constant_values=filler)
     before, after = tuple(x.shape), tuple(shape)
     if before == after:
         return x
 
-    # TensorFlow's own derivatives of the two take longer than small samples.
-    @custom_gradient
-    def padded(x: Tensor) -> Any:
-        y = tf.raw_ops.PadV2(
+    def pad(x: Tensor) -> Tensor:
+        return tf.raw_ops.PadV2(
             input=x,
             paddings=_paddings(before, after),
             constant_values=_number(filler, x.dtype),
         )
-        return y, lambda dy: (corner(dy, before),)
 
-    return padded(x)
+    return linear(pad, lambda dy: corner(dy, before), x)
 
 
 @unchecked
-def _pad(
-    x: Tensor, shape: Sequence[Tensor | int], filler: float | bool
-) -> Tensor:
-    more = (
-        goal - size
-        for goal, size in zip(shape, keras.ops.shape(x), strict=True)
-    )
-    return tf.pad(x, [[0, size] for size in more], constant_values=filler)
-
-
 def corner(x: Tensor, shape: Sequence[Tensor | int]) -> Tensor:
     """Return the first entries of `x`, of the `shape`; -1 keeps an axis."""
     if not tf.executing_eagerly():
         return tf.slice(x, [0] * len(shape), shape)
     before = tuple(x.shape)
-    after = tuple(
-        size if goal == -1 else goal
-        for size, goal in zip(before, shape, strict=True)
-    )
+    sizes = zip(before, shape, strict=True)
+    after = tuple(size if goal == -1 else goal for size, goal in sizes)
     if before == after:
         return x
 
-    @custom_gradient
-    def cut(x: Tensor) -> Any:
+    def cut(x: Tensor) -> Tensor:
         begin = _integers((0,) * len(after))
-        y = tf.raw_ops.Slice(input=x, begin=begin, size=_integers(after))
-        return y, lambda dy: (enlarged(dy, before, 0.0),)
+        return tf.raw_ops.Slice(input=x, begin=begin, size=_integers(after))
 
-    return cut(x)
+    return linear(cut, lambda dy: enlarged(dy, before, 0.0), x)
 
 
+@unchecked
 def reshaped(x: Tensor, shape: Sequence[Tensor | int]) -> Tensor:
     """Return `keras.ops.reshape(x, shape)`."""
     if not tf.executing_eagerly():
         return keras.ops.reshape(x, shape)
     before = tuple(x.shape)
 
-    @custom_gradient
-    def turned(x: Tensor) -> Any:
-        y = tf.raw_ops.Reshape(tensor=x, shape=_integers(tuple(shape)))
-        return y, lambda dy: (reshaped(dy, before),)
+    def turn(x: Tensor) -> Tensor:
+        return tf.raw_ops.Reshape(tensor=x, shape=_integers(tuple(shape)))
 
-    return turned(x)
+    return linear(turn, lambda dy: reshaped(dy, before), x)
 
 
 @functools.lru_cache(maxsize=2**10)
