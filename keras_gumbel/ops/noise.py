@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from keras import ops
 
@@ -117,22 +118,32 @@ def _sample(
 ) -> Tensor:
     dtype = check_noise_dtype(dtype)
     check_seed(seed)
-    if not hasattr(shape, "dtype"):
-        shape = tuple(shape)
-        if any(hasattr(size, "dtype") for size in shape):
-            shape = ops.stack([ops.cast(size, "int32") for size in shape])
-    known, key = backend.static_value(shape), backend.next_key(seed)
+    sizes, key = _sizes(shape), backend.next_key(seed)
     size: Tensor | int
-    if known is None:
-        size = ops.prod(shape)
-    else:
-        shape = tuple(n if is_name(n) else int(n) for n in known)
+    if isinstance(sizes, tuple):
         if not backend.programs_are_sized():
-            return draw(shape, key, dtype)
-        size = math.prod(shape)
+            return draw(sizes, key, dtype)
+        size = math.prod(sizes)
+    else:
+        size = ops.prod(sizes)
     # One program serves many sizes: take the first numbers of a longer run.
     numbers = draw((_ladder.rung(size, size),), key, dtype)
-    return ops.reshape(backend.corner(numbers, (size,)), shape)
+    return ops.reshape(backend.corner(numbers, (size,)), sizes)
+
+
+def _sizes(shape: Sequence[int] | Tensor) -> tuple[Any, ...] | Tensor:
+    """Return a tuple of integers or names, or a tensor if they are unknown."""
+    if not hasattr(shape, "dtype"):
+        shape = tuple(shape)
+        # torch's compiler allows no closer look at a size it does not know.
+        if all(isinstance(size, int) for size in shape):
+            return shape
+        if any(hasattr(size, "dtype") for size in shape):
+            shape = ops.stack([ops.cast(size, "int32") for size in shape])
+    known = backend.static_value(shape)
+    if known is None:
+        return shape
+    return tuple(n if is_name(n) else int(n) for n in known)
 
 
 @backend.compiled

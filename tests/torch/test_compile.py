@@ -109,3 +109,40 @@ def test_sizes_that_come_are_compiled_for_once():
         right = kg.ops.gumbel_softmax(x, 0.7, hard=True, seed=same)
         np.testing.assert_array_equal(program(x), right)
     assert counter.frame_count == 2
+
+
+# Each a function of logits (rows, 3, 3) and a seed.
+OF_ANY_ROWS = {
+    "gumbel": lambda x, seed: kg.ops.sample_gumbel(x.shape, seed=seed),
+    "logistic": lambda x, seed: kg.ops.sample_logistic(x.shape, seed=seed),
+    "cells": lambda x, seed: kg.ops.gumbel_softmax(
+        x, hard=True, axis=(1, 2), seed=seed
+    ),
+    "coordinates": lambda x, seed: kg.ops.sample_argmax_index(
+        x, hard=True, axis=(1, 2), seed=seed
+    ),
+    "samples": lambda x, seed: kg.ops.gumbel_softmax(
+        x, hard=True, num_samples=4, seed=seed
+    ),
+    "indices": lambda x, seed: kg.ops.sample_argmax_index(
+        x, hard=True, estimator="st", num_samples=4, seed=seed
+    ),
+    "gates": lambda x, seed: kg.ops.gumbel_sigmoid(x, hard=True, seed=seed),
+    "hard_concrete": lambda x, seed: kg.ops.hard_concrete(x, seed=seed),
+    "masked": lambda x, seed: kg.ops.gumbel_softmax(
+        x, hard=True, axis=1, class_mask=x > -1, seed=seed
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_ANY_ROWS)
+def test_rows_that_come(name):
+    draw = OF_ANY_ROWS[name]
+    stream, same = (keras.random.SeedGenerator(2) for _ in range(2))
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    program = torch.compile(draw, fullgraph=True, backend=counter)
+    for rows in (6, 7, 12, 5, 60):
+        x = logits(rows, rows).reshape(rows, 3, 3)
+        found, right = program(x, stream), draw(x, same)
+        np.testing.assert_allclose(found, right, atol=2e-6)
+    assert counter.frame_count == 2

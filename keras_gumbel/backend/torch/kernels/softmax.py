@@ -1,10 +1,13 @@
 """Softmax and its backward rule."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
 from keras_gumbel._typing import Tensor
+from keras_gumbel.backend.torch.kernels.fused import BLOCK
 from keras_gumbel.backend.torch.programs import others_are_wanted
 
 
@@ -47,18 +50,46 @@ def softmax_vjp(
     axis: int,
 ) -> tuple[Tensor, Tensor]:
     """Return `softmax_vjp(x, peak, temperature, dy, axis)`, fast if finite."""
-    gap = x - peak
-    scaled = gap / temperature if others_are_wanted() else gap.div_(temperature)
-    y = torch.softmax(scaled, axis)
-    del scaled
-    if not others_are_wanted():
-        del gap  # as large as the results
-    dx = torch._softmax_backward_data(dy.to(y.dtype), y, axis, y.dtype)
-    dx /= temperature
+    others = others_are_wanted()
+    if others:
+        gap = x - peak
+        y = torch.softmax(gap / temperature, axis)
+        dx = torch._softmax_backward_data(dy.to(y.dtype), y, axis, y.dtype)
+        dx /= temperature
+    else:
+        dx = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for rows in _blocks(x.shape, axis):
+            tau = _rows(temperature, rows, x.ndim)
+            gap = (x[rows] - _rows(peak, rows, x.ndim)).div_(tau)
+            y = torch.softmax(gap, axis)
+            part = dx[rows]
+            torch._softmax_backward_data(
+                dy[rows].to(y.dtype), y, axis, y.dtype, grad_input=part
+            )
+            part /= tau
     # Forbidden rows, NaN, or infinite gradients at classes that are 0.
     if not bool(torch.isfinite(dx.sum())):
         return function(x, peak, temperature, dy, axis)
-    if not others_are_wanted():
+    if not others:
         return dx, torch.zeros(()).expand_as(dx)
     least = torch.finfo(x.dtype).min
     return dx, -dx * gap.clamp_(min=least) / temperature
+
+
+def _blocks(shape: torch.Size, axis: int) -> Iterator[Any]:
+    """Yield runs of rows whose buffers stay in cache, or all there is.
+
+    A new buffer of the logits' size costs as much as the formula: the system
+    clears each of its pages.
+    """
+    if axis % len(shape) == 0:
+        yield ...
+        return
+    step = max(1, BLOCK // math.prod(shape[1:]))
+    for first in range(0, shape[0], step):
+        yield slice(first, first + step)
+
+
+def _rows(x: Tensor, rows: Any, rank: int) -> Tensor:
+    """Return these rows of `x`, which broadcasts to tensors of this rank."""
+    return x if x.ndim < rank or len(x) == 1 else x[rows]
