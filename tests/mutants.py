@@ -577,7 +577,7 @@ MUTANTS = (
     ),
     Mutant(
         "the gradient of what was added is cut off at the wrong end",
-        "backend/tensorflow/tensors.py",
+        "backend/tensorflow/shapes.py",
         "        begin = _integers((0,) * len(after))\n",
         "        begin = _integers(tuple(map(int.__sub__, before, after)))\n",
         SIZES,
@@ -788,6 +788,22 @@ MUTANTS = (
         "jax",
     ),
     # torch, where KERAS_BACKEND is set to it.
+    Mutant(
+        "a block of rows by the temperatures of the first block",
+        "backend/torch/kernels/blocks.py",
+        "    return x[rows]\n",
+        "    return x[: rows.stop - rows.start]\n",
+        "tests/torch/test_blocks.py",
+        backend="torch",
+    ),
+    Mutant(
+        "blocks of rows that leave one out",
+        "backend/torch/kernels/blocks.py",
+        "        yield slice(first, first + step)\n",
+        "        yield slice(first, first + max(step - 1, 1))\n",
+        "tests/torch/test_blocks.py",
+        backend="torch",
+    ),
     Mutant(
         "a place that wraps around is taken for the first",
         "backend/torch/kernels/noise.py",

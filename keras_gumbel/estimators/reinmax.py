@@ -111,6 +111,7 @@ class ReinMax(Estimator):
         return gradient, ops.zeros_like(gradient)
 
 
+@backend.native
 def _heun(
     temperature: Tensor | float,
     scale: Tensor | float,

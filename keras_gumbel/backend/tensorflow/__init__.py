@@ -18,6 +18,12 @@ from keras_gumbel.backend.tensorflow.programs import (
     unfused_unless_zero as unfused_unless_zero,
 )
 from keras_gumbel.backend.tensorflow.rematerialization import remat as remat
+from keras_gumbel.backend.tensorflow.shapes import (
+    corner as corner,
+    enlarged as enlarged,
+    reshaped as reshaped,
+    sizes as sizes,
+)
 from keras_gumbel.backend.tensorflow.streams import (
     check_can_change as check_can_change,
     fetch_and_add as fetch_and_add,
@@ -37,8 +43,6 @@ from keras_gumbel.backend.tensorflow.tensors import (
     argmax as argmax,
     bitcast as bitcast,
     checkpoint_with as checkpoint_with,
-    corner as corner,
-    enlarged as enlarged,
     has_numbers as has_numbers,
     layout as layout,
     log_gamma as log_gamma,
@@ -49,10 +53,8 @@ from keras_gumbel.backend.tensorflow.tensors import (
     minimum as minimum,
     rank as rank,
     read as read,
-    reshaped as reshaped,
     run_of_rows as run_of_rows,
     shares_objects as shares_objects,
-    sizes as sizes,
     static_shape as static_shape,
     static_value as static_value,
     sum_to_shape as sum_to_shape,

@@ -122,29 +122,6 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def linear(
-    function: Callable[[Tensor], Tensor],
-    transpose: Callable[[Tensor], Tensor],
-    x: Tensor,
-) -> Tensor:
-    """Return `function(x)` as one recorded step. In eager code only.
-
-    TensorFlow's own derivatives of padding, slices and new shapes take longer
-    than a small sample.
-
-    Args:
-        function: A linear function, with a constant perhaps.
-        transpose: Maps the gradient at its result to the gradient at `x`. It
-            needs derivatives of its own.
-        x: A tensor.
-    """
-    with record.stop_recording():
-        y = function(x)
-    if record.could_possibly_record():
-        record.record_operation("linear", [y], [x], lambda dy: [transpose(dy)])
-    return y
-
-
 def _by_expression(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Apply `function` by an expression, where rules get lost.
 

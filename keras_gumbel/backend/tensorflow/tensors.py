@@ -1,7 +1,5 @@
 """Operations on tensors that `keras.ops` lacks."""
 
-import functools
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -21,8 +19,7 @@ from keras.src.backend.common.variables import AutocastScope
 from keras.src.utils.tracking import DotNotTrackScope
 
 from keras_gumbel._typing import Shape, Tensor
-from keras_gumbel.backend.tensorflow.gradients import linear
-from keras_gumbel.backend.tensorflow.programs import unchecked
+from keras_gumbel.backend.tensorflow.shapes import number
 from keras_gumbel.backend.tensorflow.tracing import is_vectorised
 
 
@@ -54,73 +51,6 @@ def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def log_gamma(x: Tensor) -> Tensor:
     """Return log((x - 1)!)."""
     return tf.math.lgamma(x)
-
-
-@unchecked
-def enlarged(
-    x: Tensor, shape: Sequence[Tensor | int], filler: float | bool
-) -> Tensor:
-    """Pad `x` to the `shape`, with `filler` at the end of each axis."""
-    if not tf.executing_eagerly():
-        sizes = zip(shape, keras.ops.shape(x), strict=True)
-        more = [[0, goal - size] for goal, size in sizes]
-        return tf.pad(x, more, constant_values=filler)
-    before, after = tuple(x.shape), tuple(shape)
-    if before == after:
-        return x
-
-    def pad(x: Tensor) -> Tensor:
-        return tf.raw_ops.PadV2(
-            input=x,
-            paddings=_paddings(before, after),
-            constant_values=_number(filler, x.dtype),
-        )
-
-    return linear(pad, lambda dy: corner(dy, before), x)
-
-
-@unchecked
-def corner(x: Tensor, shape: Sequence[Tensor | int]) -> Tensor:
-    """Return the first entries of `x`, of the `shape`; -1 keeps an axis."""
-    if not tf.executing_eagerly():
-        return tf.slice(x, [0] * len(shape), shape)
-    before = tuple(x.shape)
-    sizes = zip(before, shape, strict=True)
-    after = tuple(size if goal == -1 else goal for size, goal in sizes)
-    if before == after:
-        return x
-
-    def cut(x: Tensor) -> Tensor:
-        begin = _integers((0,) * len(after))
-        return tf.raw_ops.Slice(input=x, begin=begin, size=_integers(after))
-
-    return linear(cut, lambda dy: enlarged(dy, before, 0.0), x)
-
-
-@unchecked
-def reshaped(x: Tensor, shape: Sequence[Tensor | int]) -> Tensor:
-    """Return `keras.ops.reshape(x, shape)`."""
-    if not tf.executing_eagerly():
-        return keras.ops.reshape(x, shape)
-    before = tuple(x.shape)
-
-    def turn(x: Tensor) -> Tensor:
-        return tf.raw_ops.Reshape(tensor=x, shape=_integers(tuple(shape)))
-
-    return linear(turn, lambda dy: reshaped(dy, before), x)
-
-
-@functools.lru_cache(maxsize=2**10)
-def _integers(numbers: tuple[int, ...]) -> Tensor:
-    """Convert integers, cached: eager code repeats the same few sizes."""
-    return tf.constant(numbers, "int64")
-
-
-@functools.lru_cache(maxsize=2**10)
-def _paddings(before: tuple[int, ...], after: tuple[int, ...]) -> Tensor:
-    """Return what `tf.pad` adds to go from one shape to the other."""
-    more = [(0, goal - size) for size, goal in zip(before, after, strict=True)]
-    return tf.constant(more, "int64")
 
 
 def run_of_rows(x: Tensor, start: Tensor, size: Tensor | int) -> Tensor:
@@ -169,8 +99,8 @@ def rank(x: Tensor) -> int | None:
 def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
     """Return `x` as a tensor; read a variable now, which Keras would delay."""
     if isinstance(x, float):
-        number = _number if tf.executing_eagerly() else tf.convert_to_tensor
-        return number(x, dtype)
+        convert = number if tf.executing_eagerly() else tf.convert_to_tensor
+        return convert(x, dtype)
     if isinstance(x, keras.Variable):
         # A given dtype must not pass through the layer's compute dtype. This
         # takes one operation, where Keras takes three.
@@ -186,19 +116,6 @@ def read(variable: keras.Variable) -> Tensor:
     """
     with AutocastScope(None):
         return variable.value
-
-
-@functools.lru_cache(maxsize=64)
-def _number(x: float, dtype: str | None) -> Tensor:
-    """Convert `x`, cached: eager code repeats the same few settings."""
-    return tf.convert_to_tensor(x, dtype)
-
-
-def sizes(x: Tensor) -> tuple[Tensor | int, ...]:
-    """Return the sizes of `x`, each a tensor where a graph does not know it."""
-    known = tuple(x.shape)
-    # Keras asks the device even for what is known.
-    return keras.ops.shape(x) if None in known else known
 
 
 def static_shape(x: Tensor | Shape) -> Shape:

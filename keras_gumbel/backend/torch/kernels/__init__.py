@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_gumbel.backend.torch.kernels import (
+    blocks,
     choices,
     loops,
     noise,
@@ -27,6 +28,7 @@ BY_NAME: dict[str, Callable[..., Any]] = {
     "categorical.one_hot": choices.one_hot,
     "sinkhorn.path": loops.sinkhorn_path,
     "assignment.search": loops.assignment_search,
+    "reinmax._heun": blocks.heun,
     "softmax.softmax": softmax.softmax,
     "softmax.softmax_terms": softmax.softmax_terms,
     "softmax.softmax_vjp": softmax.softmax_vjp,

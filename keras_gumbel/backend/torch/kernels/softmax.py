@@ -1,13 +1,11 @@
 """Softmax and its backward rule."""
 
-import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import torch
 
 from keras_gumbel._typing import Tensor
-from keras_gumbel.backend.torch.kernels.fused import BLOCK
+from keras_gumbel.backend.torch.kernels.blocks import blocks, rows_of
 from keras_gumbel.backend.torch.programs import others_are_wanted
 
 
@@ -17,7 +15,13 @@ def softmax(
     """Return `softmax(x, temperature, axis)`, fast if all is finite."""
     if 0 in x.shape:
         return function(x, temperature, axis)
-    y = torch.softmax((x - x.amax(axis, True)).div_(temperature), axis)
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    for rows in blocks(x.shape, axis):
+        part = x[rows]
+        gap = (part - part.amax(axis, True)).div_(
+            rows_of(temperature, rows, x.ndim)
+        )
+        torch.softmax(gap, axis, out=y[rows])
     if not bool(torch.isfinite(y.sum())):
         return function(x, temperature, axis)
     return y
@@ -58,9 +62,9 @@ def softmax_vjp(
         dx /= temperature
     else:
         dx = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for rows in _blocks(x.shape, axis):
-            tau = _rows(temperature, rows, x.ndim)
-            gap = (x[rows] - _rows(peak, rows, x.ndim)).div_(tau)
+        for rows in blocks(x.shape, axis):
+            tau = rows_of(temperature, rows, x.ndim)
+            gap = (x[rows] - rows_of(peak, rows, x.ndim)).div_(tau)
             y = torch.softmax(gap, axis)
             part = dx[rows]
             torch._softmax_backward_data(
@@ -74,22 +78,3 @@ def softmax_vjp(
         return dx, torch.zeros(()).expand_as(dx)
     least = torch.finfo(x.dtype).min
     return dx, -dx * gap.clamp_(min=least) / temperature
-
-
-def _blocks(shape: torch.Size, axis: int) -> Iterator[Any]:
-    """Yield runs of rows whose buffers stay in cache, or all there is.
-
-    A new buffer of the logits' size costs as much as the formula: the system
-    clears each of its pages.
-    """
-    if axis % len(shape) == 0:
-        yield ...
-        return
-    step = max(1, BLOCK // math.prod(shape[1:]))
-    for first in range(0, shape[0], step):
-        yield slice(first, first + step)
-
-
-def _rows(x: Tensor, rows: Any, rank: int) -> Tensor:
-    """Return these rows of `x`, which broadcasts to tensors of this rank."""
-    return x if x.ndim < rank or len(x) == 1 else x[rows]
