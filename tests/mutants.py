@@ -526,11 +526,12 @@ MUTANTS = (
     ),
     Mutant(
         "a row more reaches a sum over rows",
-        "backend/tensorflow/tensors.py",
-        "    return tf.slice(x, [0] * len(shape), shape)\n",
-        "    y = tf.slice(x, [0] * len(shape), shape)\n"
-        "    return y + 0 * tf.cast(tf.reduce_sum(x), y.dtype) + "
-        "tf.cast(tf.size(x) - tf.size(y), y.dtype)\n",
+        "backend/tensorflow/shapes.py",
+        "        return tf.raw_ops.Slice(input=x, begin=begin, "
+        "size=_integers(after))\n",
+        "        y = tf.raw_ops.Slice(input=x, begin=begin, "
+        "size=_integers(after))\n"
+        "        return y + tf.cast(tf.size(x) - tf.size(y), y.dtype)\n",
         SIZES,
     ),
     Mutant(

@@ -7,6 +7,7 @@ import re
 import pytest
 
 import keras_gumbel
+from tests.mutants import MUTANTS
 
 ROOT = pathlib.Path(keras_gumbel.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
@@ -284,3 +285,12 @@ def test_the_walk_from_call_to_bits():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_no_file_is_long(path):
     assert len(path.read_text().splitlines()) <= 300
+
+
+def test_each_planted_bug_has_its_line():
+    """A bug whose line has moved would plant nothing."""
+    counts = {
+        mutant.name: (ROOT / mutant.file).read_text().count(mutant.old)
+        for mutant in MUTANTS
+    }
+    assert {name: n for name, n in counts.items() if n != 1} == {}
