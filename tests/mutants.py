@@ -527,10 +527,8 @@ MUTANTS = (
     Mutant(
         "a row more reaches a sum over rows",
         "backend/tensorflow/shapes.py",
-        "        return tf.raw_ops.Slice(input=x, begin=begin, "
-        "size=_integers(after))\n",
-        "        y = tf.raw_ops.Slice(input=x, begin=begin, "
-        "size=_integers(after))\n"
+        "        return tf.raw_ops.Slice(input=x, begin=begin, size=size)\n",
+        "        y = tf.raw_ops.Slice(input=x, begin=begin, size=size)\n"
         "        return y + tf.cast(tf.size(x) - tf.size(y), y.dtype)\n",
         SIZES,
     ),
@@ -579,8 +577,9 @@ MUTANTS = (
     Mutant(
         "the gradient of what was added is cut off at the wrong end",
         "backend/tensorflow/shapes.py",
-        "        begin = _integers((0,) * len(after))\n",
-        "        begin = _integers(tuple(map(int.__sub__, before, after)))\n",
+        '        begin = _on_host((0,) * len(after), "int64")\n',
+        "        begin = _on_host(tuple(map(int.__sub__, before, after)), "
+        '"int64")\n',
         SIZES,
     ),
     Mutant(

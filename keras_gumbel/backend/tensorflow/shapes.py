@@ -6,6 +6,7 @@ is one recorded step, whose derivative is another of them.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -37,11 +38,14 @@ def enlarged(
     if before == after:
         return x
 
+    pairs = zip(before, after, strict=True)
+    added = tuple((0, goal - size) for size, goal in pairs)
+
     def pad(x: Tensor) -> Tensor:
         return tf.raw_ops.PadV2(
             input=x,
-            paddings=_paddings(before, after),
-            constant_values=number(filler, x.dtype),
+            paddings=_on_host(added, "int64"),
+            constant_values=_on_host(filler, x.dtype),
         )
 
     return _linear(pad, lambda dy: corner(dy, before), x)
@@ -59,8 +63,9 @@ def corner(x: Tensor, shape: Sequence[Tensor | int]) -> Tensor:
         return x
 
     def cut(x: Tensor) -> Tensor:
-        begin = _integers((0,) * len(after))
-        return tf.raw_ops.Slice(input=x, begin=begin, size=_integers(after))
+        begin = _on_host((0,) * len(after), "int64")
+        size = _on_host(after, "int64")
+        return tf.raw_ops.Slice(input=x, begin=begin, size=size)
 
     return _linear(cut, lambda dy: enlarged(dy, before, 0.0), x)
 
@@ -73,7 +78,8 @@ def reshaped(x: Tensor, shape: Sequence[Tensor | int]) -> Tensor:
     before = tuple(x.shape)
 
     def turn(x: Tensor) -> Tensor:
-        return tf.raw_ops.Reshape(tensor=x, shape=_integers(tuple(shape)))
+        goal = _on_host(tuple(shape), "int64")
+        return tf.raw_ops.Reshape(tensor=x, shape=goal)
 
     return _linear(turn, lambda dy: reshaped(dy, before), x)
 
@@ -98,20 +104,11 @@ def _linear(
     return y
 
 
-@functools.lru_cache(maxsize=64)
-def number(x: float, dtype: str | None) -> Tensor:
-    """Convert `x`, cached: eager code repeats the same few settings."""
-    return tf.convert_to_tensor(x, dtype)
-
-
 @functools.lru_cache(maxsize=2**10)
-def _integers(numbers: tuple[int, ...]) -> Tensor:
-    """Convert integers, cached: eager code repeats the same few sizes."""
-    return tf.constant(numbers, "int64")
+def _on_host(numbers: Any, dtype: Any) -> Tensor:
+    """Convert numbers, cached: eager code repeats the same few sizes.
 
-
-@functools.lru_cache(maxsize=2**10)
-def _paddings(before: tuple[int, ...], after: tuple[int, ...]) -> Tensor:
-    """Return what `tf.pad` adds to go from one shape to the other."""
-    more = [(0, goal - size) for size, goal in zip(before, after, strict=True)]
-    return tf.constant(more, "int64")
+    The host reads them. From a GPU it would wait for each.
+    """
+    with tf.device("CPU:0"):
+        return tf.constant(numbers, dtype)

@@ -1,5 +1,6 @@
 """Operations on tensors that `keras.ops` lacks."""
 
+import functools
 from typing import Any
 
 import keras
@@ -19,7 +20,6 @@ from keras.src.backend.common.variables import AutocastScope
 from keras.src.utils.tracking import DotNotTrackScope
 
 from keras_gumbel._typing import Shape, Tensor
-from keras_gumbel.backend.tensorflow.shapes import number
 from keras_gumbel.backend.tensorflow.tracing import is_vectorised
 
 
@@ -99,7 +99,7 @@ def rank(x: Tensor) -> int | None:
 def to_tensor(x: Tensor, dtype: str | None = None) -> Tensor:
     """Return `x` as a tensor; read a variable now, which Keras would delay."""
     if isinstance(x, float):
-        convert = number if tf.executing_eagerly() else tf.convert_to_tensor
+        convert = _number if tf.executing_eagerly() else tf.convert_to_tensor
         return convert(x, dtype)
     if isinstance(x, keras.Variable):
         # A given dtype must not pass through the layer's compute dtype. This
@@ -116,6 +116,12 @@ def read(variable: keras.Variable) -> Tensor:
     """
     with AutocastScope(None):
         return variable.value
+
+
+@functools.lru_cache(maxsize=64)
+def _number(x: float, dtype: str | None) -> Tensor:
+    """Convert `x`, cached: eager code repeats the same few settings."""
+    return tf.convert_to_tensor(x, dtype)
 
 
 def static_shape(x: Tensor | Shape) -> Shape:

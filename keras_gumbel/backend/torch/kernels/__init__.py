@@ -28,7 +28,7 @@ BY_NAME: dict[str, Callable[..., Any]] = {
     "categorical.one_hot": choices.one_hot,
     "sinkhorn.path": loops.sinkhorn_path,
     "assignment.search": loops.assignment_search,
-    "reinmax._heun": blocks.heun,
+    "reinmax._heun": blocks.in_blocks,
     "softmax.softmax": softmax.softmax,
     "softmax.softmax_terms": softmax.softmax_terms,
     "softmax.softmax_vjp": softmax.softmax_vjp,

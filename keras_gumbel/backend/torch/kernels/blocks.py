@@ -31,22 +31,17 @@ def rows_of(x: Tensor | float, rows: slice, rank: int) -> Tensor | float:
     return x[rows]
 
 
-def heun(
-    function: Callable[..., Tensor],
-    temperature: Tensor | float,
-    scale: Tensor | float,
-    logits: Tensor,
-    choice: Tensor,
-    dy: Tensor,
-    axis: int,
-) -> Tensor:
-    """Return ReinMax's rule, `function(temperature, scale, ...)`."""
-    if 0 in logits.shape:
-        return function(temperature, scale, logits, choice, dy, axis)
-    rank = logits.ndim
-    out = torch.empty_like(logits, memory_format=torch.contiguous_format)
-    for rows in blocks(logits.shape, axis):
-        numbers = rows_of(temperature, rows, rank), rows_of(scale, rows, rank)
-        tensors = (rows_of(x, rows, rank) for x in (logits, choice, dy))
-        out[rows] = function(*numbers, *tensors, axis)
+def in_blocks(function: Callable[..., Tensor], *args: Any) -> Tensor:
+    """Return `function(*args)`, a formula of rows, whose last is the axis."""
+    *args_, axis = args
+    tensors = [x for x in args_ if isinstance(x, torch.Tensor)]
+    shape = torch.broadcast_shapes(*(x.shape for x in tensors))
+    if 0 in shape:
+        return function(*args)
+    out = None
+    for rows in blocks(shape, axis):
+        part = function(*(rows_of(x, rows, len(shape)) for x in args_), axis)
+        if out is None:
+            out = part.new_empty(shape)
+        out[rows] = part
     return out

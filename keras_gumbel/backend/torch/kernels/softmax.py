@@ -54,27 +54,20 @@ def softmax_vjp(
     axis: int,
 ) -> tuple[Tensor, Tensor]:
     """Return `softmax_vjp(x, peak, temperature, dy, axis)`, fast if finite."""
-    others = others_are_wanted()
-    if others:
-        gap = x - peak
-        y = torch.softmax(gap / temperature, axis)
-        dx = torch._softmax_backward_data(dy.to(y.dtype), y, axis, y.dtype)
-        dx /= temperature
-    else:
-        dx = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for rows in blocks(x.shape, axis):
-            tau = rows_of(temperature, rows, x.ndim)
-            gap = (x[rows] - rows_of(peak, rows, x.ndim)).div_(tau)
-            y = torch.softmax(gap, axis)
-            part = dx[rows]
-            torch._softmax_backward_data(
-                dy[rows].to(y.dtype), y, axis, y.dtype, grad_input=part
-            )
-            part /= tau
+    dx = torch.empty_like(x, memory_format=torch.contiguous_format)
+    for rows in blocks(x.shape, axis):
+        tau = rows_of(temperature, rows, x.ndim)
+        gap = (x[rows] - rows_of(peak, rows, x.ndim)).div_(tau)
+        y = torch.softmax(gap, axis)
+        part = dx[rows]
+        torch._softmax_backward_data(
+            dy[rows].to(y.dtype), y, axis, y.dtype, grad_input=part
+        )
+        part /= tau
     # Forbidden rows, NaN, or infinite gradients at classes that are 0.
     if not bool(torch.isfinite(dx.sum())):
         return function(x, peak, temperature, dy, axis)
-    if not others:
+    if not others_are_wanted():
         return dx, torch.zeros(()).expand_as(dx)
-    least = torch.finfo(x.dtype).min
-    return dx, -dx * gap.clamp_(min=least) / temperature
+    gap = (x - peak).clamp_(min=torch.finfo(x.dtype).min)
+    return dx, -dx * gap / temperature
