@@ -1,6 +1,7 @@
 """Seeds for the whole suite, and a clean session for each test."""
 
 import gc
+import os
 import pathlib
 import re
 import secrets
@@ -65,6 +66,10 @@ def pytest_configure(config):
 
         # On GPUs that have it, TF32 would round float32 to 10 bits.
         tf.config.experimental.enable_tensor_float_32_execution(False)
+        if "persistent_cache" in os.environ.get("TF_XLA_FLAGS", ""):
+            from tests import program_names
+
+            program_names.install()
 
 
 @pytest.hookimpl(tryfirst=True)
