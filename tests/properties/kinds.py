@@ -40,6 +40,7 @@ class Kind:
         form: "rows", "ranks", "index" (without the axis), "gates" (each
             entry by itself), "matrix" or "wide matrix" (of the last two axes).
         takes_axis: Whether classes may be elsewhere than on the last axis.
+        takes_scale: Whether noise can be scaled, and so left out.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Kind:
     size: Callable | None = lambda classes: 1
     form: str = "rows"
     takes_axis: bool = True
+    takes_scale: bool = True
 
     def __repr__(self):
         return self.name
@@ -102,6 +104,19 @@ def pair_of_rows(hard):
             hard=hard,
             **arguments,
         )[0]
+
+    return draw
+
+
+def conditional(function):
+    """Return the draw of a function without temperature and noise scale."""
+
+    def draw(x, axis, temperature, noise_scale, seed, **arguments):
+        if function is kg.ops.conditional_poisson_subset:
+            arguments["seed"] = seed
+        y = function(x, min(2, x.shape[axis]), axis=axis, **arguments)
+        # So that there is a gradient to the temperature.
+        return y + keras.ops.cast(0 * temperature, y.dtype)
 
     return draw
 
@@ -168,6 +183,20 @@ KINDS = (
     Kind("hard pair", pair(True), hard=True, size=two),
     Kind("soft pair of rows", pair_of_rows(False), size=two),
     Kind("hard pair of rows", pair_of_rows(True), hard=True, size=two),
+    Kind(
+        "marginals of a pair",
+        conditional(kg.ops.conditional_poisson_marginals),
+        noise=None,
+        size=two,
+    ),
+    Kind(
+        "conditional pair",
+        conditional(kg.ops.conditional_poisson_subset),
+        hard=True,
+        noise=None,
+        size=two,
+        takes_scale=False,
+    ),
     Kind("soft ranks", ranks(False), form="ranks", size=None, takes_axis=False),
     Kind(
         "hard ranks",
@@ -259,6 +288,8 @@ GATE = tuple(
         ("hard pair", (2, 1, 4), "bfloat16", -1),
         ("soft pair of rows", (2, 1, 4), "float16", 0),
         ("hard pair of rows", (2, 4), "float64", -1),
+        ("marginals of a pair", (2, 1, 4), "float32", 0),
+        ("conditional pair", (2, 3), "float16", 1),
         ("soft ranks", (2, 3), "float16", -1),
         ("hard ranks", (2, 1, 4), "float32", -1),
         ("soft gates", (3,), "float16", -1),
