@@ -39,6 +39,7 @@ uses `keras.ops`, so another framework is one more folder like `tensorflow`:
     maximum(x, y)               `keras.ops.maximum`, likewise
     minimum(x, y)               `keras.ops.minimum`, likewise
     top_k(x, k)                 the largest per row, the first on ties
+    scan(step, start, table)    `keras.ops.scan`, over any number of entries
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
     programs_are_sized()        whether programs are compiled for a call's sizes

@@ -141,7 +141,7 @@ def _scan(
     *tables: Tensor,
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return `ops.scan` of `step(state, *a class's tables) -> (state, result)`.
+    """Return `scan` of `step(state, *a class's tables) -> (state, result)`.
 
     The tables become one: on TensorFlow, Keras scans several only if it knows
     the number of classes before the program runs.
@@ -154,7 +154,9 @@ def _scan(
         return step(state, *parts)
 
     whole = ops.concatenate(tables, axis=1) if len(tables) > 1 else tables[0]
-    found: tuple[Tensor, Tensor] = ops.scan(one, start, whole, reverse=reverse)
+    found: tuple[Tensor, Tensor] = backend.scan(
+        one, start, whole, reverse=reverse
+    )
     return found
 
 

@@ -89,13 +89,19 @@ ANY_CLASSES = {
     },
     "index": lambda x: kg.ops.sample_argmax_index(x, seed=1),
     "subset": lambda x: kg.ops.gumbel_top_k(x, 3, hard=True, seed=1)[0],
+    "conditional subset": lambda x: kg.ops.conditional_poisson_subset(
+        x, 3, seed=1
+    ),
+    "marginals": lambda x: kg.ops.conditional_poisson_marginals(x, 3),
     "order": lambda x: kg.ops.gumbel_sort(x, hard=True, seed=1)[0],
     "matching": lambda x: kg.ops.gumbel_sinkhorn(x, hard=True, seed=1),
     "gates": lambda x: kg.ops.gumbel_sigmoid(x, seed=1),
 }
 
 
-@pytest.mark.slow_ids("st", "gapped_st", "gumbel_rao", "order", "gates", "soft")
+@pytest.mark.slow_ids(
+    *("st", "gapped_st", "gumbel_rao", "order", "gates", "soft", "marginals")
+)
 @pytest.mark.parametrize("name", ANY_CLASSES)
 def test_a_program_of_any_number_of_classes(name):
     """One program, in which each class has the noise of its true place."""

@@ -1,6 +1,6 @@
 """Operations on arrays that `keras.ops` lacks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from keras.ops import (
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.variables import AutocastScope
 
-from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel._typing import Shape, Tensor, Tensors
 from keras_gumbel.backend import frames
 
 
@@ -51,6 +51,35 @@ def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     # TensorFlow 2.21 cannot read what JAX 0.10 writes for `lax.top_k`.
     order = jnp.argsort(x, axis=-1, stable=True, descending=True)[..., :k]
     return jnp.take_along_axis(x, order, axis=-1), order
+
+
+def scan(
+    step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    start: Tensor,
+    table: Tensor,
+    *,
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return `lax.scan`, also over a symbolic number of entries.
+
+    Over such a number JAX 0.10 compares integers of 32 and 64 bits, unless
+    `jax_enable_x64` is set. This loop then has no derivative.
+    """
+    if isinstance(table.shape[0], int):
+        return lax.scan(step, start, table, reverse=reverse)
+    last = jnp.asarray(table.shape[0], "int32") - 1
+    _, like = jax.eval_shape(step, start, table[0])
+    results = jnp.zeros((table.shape[0], *like.shape), like.dtype)
+
+    def one(n: Tensor, carry: Tensors) -> Tensors:
+        state, results = carry
+        place = last - n if reverse else n
+        state, result = step(
+            state, lax.dynamic_index_in_dim(table, place, 0, False)
+        )
+        return state, lax.dynamic_update_index_in_dim(results, result, place, 0)
+
+    return lax.fori_loop(np.int32(0), last + 1, one, (start, results))
 
 
 def log_gamma(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from keras.ops import (
     maximum as maximum,
     min as min,
     minimum as minimum,
+    scan as scan,
 )
 
 # Keras keeps these private.

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import torch
+from keras.ops import scan as scan
 
 # Keras keeps these private.
 from keras.src.backend.common.global_state import get_global_attribute
