@@ -40,12 +40,14 @@ def sizes_of_rows(k: Any, max_k: int, shape: Shape, axis: int) -> Tensor:
         shape: The logits' shape.
         axis: The class axis, counted from the front.
     """
-    k = dense(k, "k")
-    if "int" not in dtype_name(k):
-        raise TypeError(
-            "`k` must be an integer, or a tensor of integers. "
-            f"Received: k of dtype {dtype_name(k)}"
-        )
+    # An integer, but not a bool, stays out of the framework.
+    if type(k) is not int:
+        k = dense(k, "k")
+        if "int" not in dtype_name(k):
+            raise TypeError(
+                "`k` must be an integer, or a tensor of integers. "
+                f"Received: k of dtype {dtype_name(k)}"
+            )
     known = backend.static_value(k)
     if known is not None and np.any((known < 0) | (known > max_k)):
         raise ValueError(
