@@ -23,6 +23,8 @@ from sklearn.datasets import load_digits
 import keras_gumbel as kg
 
 WIDTH = 32
+# After three numbers, 128 units whose biases are 0 all bend at the origin.
+AS_TORCH_BEGINS = ", with the initial weights of torch"
 
 
 def bottlenecks():
@@ -33,6 +35,10 @@ def bottlenecks():
             WIDTH,
         ),
         "FiniteScalarQuantizer((8, 8, 8))": (
+            lambda: kg.FiniteScalarQuantizer((8, 8, 8), name="codes"),
+            3,
+        ),
+        f"FiniteScalarQuantizer((8, 8, 8)){AS_TORCH_BEGINS}": (
             lambda: kg.FiniteScalarQuantizer((8, 8, 8), name="codes"),
             3,
         ),
@@ -71,27 +77,43 @@ def digits():
     return images[order[held_out:]], images[order[:held_out]]
 
 
-def autoencoder(bottleneck, width):
+def dense_of_keras(units, inputs, **settings):
+    """A dense layer of no bias at first."""
+    del inputs
+    return keras.layers.Dense(units, **settings)
+
+
+def dense_of_torch(units, inputs, **settings):
+    """One that begins as `torch.nn.Linear`, with biases."""
+    limit = inputs**-0.5
+    return keras.layers.Dense(
+        units,
+        kernel_initializer=keras.initializers.RandomUniform(-limit, limit),
+        bias_initializer=keras.initializers.RandomUniform(-limit, limit),
+        **settings,
+    )
+
+
+def autoencoder(bottleneck, width, dense):
     """Encoder, codes and decoder."""
-    dense = keras.layers.Dense
     return keras.Sequential(
         [
             keras.Input((64,)),
-            dense(128, activation="relu"),
-            dense(width),
+            dense(128, 64, activation="relu"),
+            dense(width, 128),
             bottleneck,
-            dense(128, activation="relu"),
-            dense(64),
+            dense(128, width, activation="relu"),
+            dense(64, 128),
         ]
     )
 
 
-def run(make, width, epochs, seed):
+def run(make, width, epochs, seed, dense=dense_of_keras):
     """Test error, and the codes of each stage and group in use."""
     keras.utils.set_random_seed(seed)
     train, test = digits()
     codes = make()
-    model = autoencoder(codes, width)
+    model = autoencoder(codes, width, dense)
     model.compile(keras.optimizers.Adam(1e-3), "mean_squared_error")
     model.fit(train, train, batch_size=100, epochs=epochs, verbose=0)
     # The losses that layers add are no part of it.
@@ -130,10 +152,13 @@ def main():
     for name, (make, width) in bottlenecks().items():
         if options.only and name not in options.only:
             continue
+        at_random = name.endswith(AS_TORCH_BEGINS)
+        dense = dense_of_torch if at_random else dense_of_keras
         for epochs in options.epochs:
             start = time.time()
             results = [
-                run(make, width, epochs, seed) for seed in range(options.seeds)
+                run(make, width, epochs, seed, dense)
+                for seed in range(options.seeds)
             ]
             data[f"{name}, {epochs}"] = results
             lines.append(row(name, epochs, results))
