@@ -92,7 +92,7 @@ nightly-jax: .venv-jax/.installed
 	$(ON_JAX) $(PYTEST) -m 'not slow and not gpu' $(OF_KERAS)
 
 nightly-torch: .venv-torch/.installed
-	$(ON_TORCH) $(PYTEST) -m 'slow and not gpu' tests/torch
+	$(ON_TORCH) $(PYTEST) -m 'slow and not gpu'
 
 nightly-files: $(VENV)/.test
 	$(CACHED) $(BIN)/python $(PYTEST) -m 'slow and not gpu and not uncached' tests/test_*.py

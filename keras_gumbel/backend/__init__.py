@@ -40,6 +40,7 @@ uses `keras.ops`, so another framework is one more folder like `tensorflow`:
     minimum(x, y)               `keras.ops.minimum`, likewise
     top_k(x, k)                 the largest per row, the first on ties
     scan(step, start, table)    `keras.ops.scan`, over any number of entries
+    segment_sum(x, ids, count)  `keras.ops.segment_sum`, in the dtype of `x`
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting
     programs_are_sized()        whether programs are compiled for a call's sizes

@@ -143,7 +143,7 @@ class CodeCounts(keras.Metric, ABC):
         self, codes: Tensor, weight: Tensor, inside: Tensor
     ) -> Tensor:
         codes = ops.where(inside, codes, 0)
-        return ops.segment_sum(
+        return backend.segment_sum(
             ops.reshape(weight, (-1,)),
             ops.reshape(codes, (-1,)),
             self.num_codes,

@@ -265,5 +265,5 @@ def row_transpose(d_rows: Tensor, choice: Tensor, table: Tensor) -> Tensor:
     """
     size, wide = ops.shape(table)[0], numerics.widen(d_rows)
     # Gradients without a choice get a row of their own, which is dropped.
-    sums = ops.segment_sum(wide, ops.squeeze(choice, axis=1), size + 1)
+    sums = backend.segment_sum(wide, ops.squeeze(choice, axis=1), size + 1)
     return ops.cast(sums[:size], table.dtype)

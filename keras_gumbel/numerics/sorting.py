@@ -34,13 +34,10 @@ def order_of(x: Tensor, descending: bool) -> Tensor:
 
 def to_entries(values: Tensor, order: Tensor) -> Tensor:
     """Move values at places (rows, n) to the entries at these places."""
-    # Keras on torch would look for the largest of no segments.
-    if 0 in values.shape:
-        return values
     rows, size = ops.shape(order)
     first = ops.arange(rows, dtype="int32")[:, None] * size
     flat = ops.reshape(first + order, (-1,))
-    sums = ops.segment_sum(ops.reshape(values, (-1,)), flat, rows * size)
+    sums = backend.segment_sum(ops.reshape(values, (-1,)), flat, rows * size)
     return ops.reshape(sums, (rows, size))
 
 
@@ -150,12 +147,10 @@ def mean_vjp(
     )
     slope = a * d_v - b * d_one + v * d_a - d_b
     dz = -slope * places.real / temperature
-    top = backend.max(
-        ops.where(places.real > 0.0, places.z, lowest(dz)),
-        axis=1,
-        keepdims=True,
-        initial=FORBIDDEN,
-    )
+    entries = ops.where(places.real > 0.0, places.z, FORBIDDEN)
+    top = backend.max(entries, axis=1, keepdims=True, initial=FORBIDDEN)
+    # Keras would round a number for `where` to float32 on torch.
+    top = backend.maximum(top, lowest(dz))
     # Any constant may be subtracted here: dz sums to 0.
     gap = backend.maximum(places.z - top, lowest(dz)) * places.real
     parts = -dz * gap / temperature

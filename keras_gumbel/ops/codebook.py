@@ -83,7 +83,7 @@ def histogram(codes: Tensor, counted: Tensor | None, num_codes: int) -> Tensor:
     """
     place, size = _places(codes, counted, num_codes)
     ones = ops.ones(ops.shape(place), backend.widest_float())
-    return ops.segment_sum(ones, place, size + 1)[:-1]
+    return backend.segment_sum(ones, place, size + 1)[:-1]
 
 
 def uses_and_sums(
@@ -105,12 +105,12 @@ def uses_and_sums(
     groups = codes.shape[-1]
     place, size = _places(codes, counted, num_codes)
     ones = ops.ones(ops.shape(place), "float32")
-    uses = ops.segment_sum(ones, place, size + 1)[:-1]
+    uses = backend.segment_sum(ones, place, size + 1)[:-1]
     uses = ops.reshape(uses, (groups, num_codes))
     if vectors is None:
         return uses, None
     dim = vectors.shape[-1]
-    sums = ops.segment_sum(ops.reshape(vectors, (-1, dim)), place, size + 1)
+    sums = backend.segment_sum(ops.reshape(vectors, (-1, dim)), place, size + 1)
     return uses, ops.reshape(sums[:-1], (groups, num_codes, dim))
 
 

@@ -236,7 +236,8 @@ def test_gradient_passes_the_check_that_planted_bugs_fail(sampler, seed):
 def test_a_temperature_of_any_shape(hard, shape, seed):
     """One for each gate too; its gradient is summed to that shape."""
     logits, upstream = normal((2, *SHAPE), seed, "float64")
-    temperature = np.exp(0.3 * normal(shape, seed + 2, "float64"))
+    # An array, of any shape.
+    temperature = np.asarray(np.exp(0.3 * normal(shape, seed + 2, "float64")))
     x = perturbed(logits, seed)
     dx, parts = reference.sigmoid_vjp(x, temperature, upstream)
     lead = 3 - len(shape)

@@ -15,6 +15,7 @@ from keras.ops import (
     maximum as maximum,
     min as min,
     minimum as minimum,
+    segment_sum as segment_sum,
 )
 
 # Keras keeps these private.

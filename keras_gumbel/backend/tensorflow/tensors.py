@@ -13,6 +13,7 @@ from keras.ops import (
     min as min,
     minimum as minimum,
     scan as scan,
+    segment_sum as segment_sum,
 )
 
 # Keras keeps these private.

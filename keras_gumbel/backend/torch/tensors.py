@@ -155,6 +155,17 @@ def with_rows(x: Tensor, start: Tensor | int, rows: Tensor) -> Tensor:
     return torch.index_copy(x, 0, place.to(x.device), rows)
 
 
+def segment_sum(data: Tensor, segment_ids: Tensor, num_segments: int) -> Tensor:
+    """Return `keras.ops.segment_sum`, which is float32 on torch, in any dtype.
+
+    Rows with a number that is out of range are left out.
+    """
+    out = (segment_ids < 0) | (segment_ids >= num_segments)
+    place = torch.where(out, num_segments, segment_ids).long()
+    sums = data.new_zeros((num_segments + 1, *data.shape[1:]))
+    return torch.index_add(sums, 0, place, data)[:num_segments]
+
+
 def sum_to_shape(x: Tensor, shape: Sequence[int]) -> Tensor:
     """Sum `x` to `shape`: the transpose of broadcasting from it."""
     return x.sum_to_size(tuple(shape))

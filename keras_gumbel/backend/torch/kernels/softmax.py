@@ -68,6 +68,6 @@ def softmax_vjp(
     if not bool(torch.isfinite(dx.sum())):
         return function(x, peak, temperature, dy, axis)
     if not others_are_wanted():
-        return dx, torch.zeros(()).expand_as(dx)
+        return dx, dx.new_zeros(()).expand_as(dx)
     gap = (x - peak).clamp_(min=torch.finfo(x.dtype).min)
     return dx, -dx * gap / temperature
