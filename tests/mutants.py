@@ -787,7 +787,42 @@ MUTANTS = (
         METRICS,
         "jax",
     ),
+    Mutant(
+        "a scan of a symbolic length that begins at the other end",
+        "backend/jax/tensors.py",
+        "        place = last - n if reverse else n\n",
+        "        place = n if reverse else last - n\n",
+        "tests/jax/test_exports.py",
+        backend="jax",
+    ),
     # torch, where KERAS_BACKEND is set to it.
+    Mutant(
+        "segments that are summed in float32",
+        "backend/torch/tensors.py",
+        "    sums = data.new_zeros((num_segments + 1, *data.shape[1:]))\n"
+        "    return torch.index_add(sums, 0, place, data)[:num_segments]\n",
+        "    sums = torch.zeros((num_segments + 1, *data.shape[1:]))\n"
+        "    sums = torch.index_add(sums, 0, place, data.float())\n"
+        "    return sums[:num_segments].to(data.dtype)\n",
+        "tests/torch/test_double_precision.py",
+        backend="torch",
+    ),
+    Mutant(
+        "segments out of range in the last",
+        "backend/torch/tensors.py",
+        "    place = torch.where(out, num_segments, segment_ids).long()\n",
+        "    place = torch.where(out, num_segments - 1, segment_ids).long()\n",
+        "tests/torch/test_double_precision.py",
+        backend="torch",
+    ),
+    Mutant(
+        "a gradient of float32 to a temperature of float64",
+        "backend/torch/kernels/softmax.py",
+        "dx.new_zeros(()).expand_as(dx)",
+        "torch.zeros(()).expand_as(dx)",
+        "tests/torch/test_double_precision.py",
+        backend="torch",
+    ),
     Mutant(
         "a block of rows by the temperatures of the first block",
         "backend/torch/kernels/blocks.py",
