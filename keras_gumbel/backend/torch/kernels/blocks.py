@@ -19,7 +19,7 @@ def blocks(shape: torch.Size, axis: int) -> Iterator[Any]:
     if axis % len(shape) == 0:
         yield slice(None)
         return
-    # Without classes there is nothing to divide.
+    # A row may have no entries.
     step = max(1, BLOCK // max(1, math.prod(shape[1:])))
     for first in range(0, shape[0], step):
         yield slice(first, first + step)
