@@ -54,6 +54,7 @@ from keras_gumbel._validation.configs import (
     check_kind as check_kind,
     check_model as check_model,
     check_stored as check_stored,
+    check_stored_shape as check_stored_shape,
     check_stream as check_stream,
     deserialized as deserialized,
 )

@@ -121,7 +121,7 @@ def check_model(model: Any) -> None:
 
 
 def check_stored(
-    stored: Iterable[str], weights: Iterable[str], optional: Iterable[str]
+    stored: dict[str, Any], weights: dict[str, Any], optional: Iterable[str]
 ) -> None:
     """Raise unless a file has the layer's weights; some are optional."""
     missing = sorted({*weights} - {*stored} - {*optional})
@@ -131,6 +131,21 @@ def check_stored(
             "The file must hold the weights of the layer. (A layer that is not "
             "built has only live scalars.) "
             f"Received: missing {missing}, unknown {unknown}"
+        )
+    for key in stored.keys() & weights.keys():
+        check_stored_shape(stored[key], weights[key], key)
+
+
+def check_stored_shape(stored: Any, weight: Any, key: str) -> None:
+    """Raise unless a file's weight has the shape of the layer's.
+
+    Keras's own error shows the weight's values. If a file asks for more memory
+    than there is, JAX ends the process as they are read.
+    """
+    if tuple(stored.shape) != tuple(weight.shape):
+        raise ValueError(
+            f"Weight {key!r} of the file must have the shape of the layer's, "
+            f"{tuple(weight.shape)}. Received: shape {tuple(stored.shape)}"
         )
 
 

@@ -19,6 +19,7 @@ from keras_gumbel._validation import (
     check_integer,
     check_is_whole,
     check_sample_weight,
+    check_stored_shape,
 )
 
 _LARGEST_HALF = 65504
@@ -136,6 +137,7 @@ class CodeCounts(keras.Metric, ABC):
             return
         left = np.asarray(store["0"], "float64")
         for variable in self._variables:
+            check_stored_shape(left, variable, "0")
             variable.assign(left.astype(variable.dtype))
             left = left - left.astype(variable.dtype)
 

@@ -51,17 +51,11 @@ def by_product(logits, tables, temperature, **kwargs):
 
 
 def value_and_gradients(op, logits, tables, temperature, weights, **kwargs):
-    codes = []
-
-    def rows_of(*args):
-        rows, found = op(*args, **kwargs)
-        codes.append(found)
-        return rows
-
+    args = logits, tables, temperature
     rows, found = value_and_grad(
-        rows_of, logits, tables, temperature, upstream=weights
+        lambda *args: op(*args, **kwargs)[0], *args, upstream=weights
     )
-    return rows, codes[0], *found
+    return rows, op(*args, **kwargs)[1], *found
 
 
 @pytest.mark.parametrize(
