@@ -40,7 +40,9 @@ def sizes_of_rows(k: Any, max_k: int, shape: Shape, axis: int) -> Tensor:
         shape: The logits' shape.
         axis: The class axis, counted from the front.
     """
-    # An integer, but not a bool, stays out of the framework.
+    # An integer, but not a bool, stays out of NumPy, which torch would trace.
+    if type(k) is int and 0 <= k <= max_k:
+        return backend.to_tensor(k, "int32")
     if type(k) is not int:
         k = dense(k, "k")
         if "int" not in dtype_name(k):

@@ -39,7 +39,10 @@ uses `keras.ops`, so another framework is one more folder like `tensorflow`:
     maximum(x, y)               `keras.ops.maximum`, likewise
     minimum(x, y)               `keras.ops.minimum`, likewise
     top_k(x, k)                 the largest per row, the first on ties
+    loop(count, step, state)    `state = step(n, *state)` for each n < count
+    loops_are_written_out()     whether a program repeats a loop's body
     scan(step, start, table)    `keras.ops.scan`, over any number of entries
+    take_along_axis(x, places, axis)   `keras.ops.take_along_axis`
     segment_sum(x, ids, count)  `keras.ops.segment_sum`, in the dtype of `x`
     log_gamma(x)                log((x - 1)!)
     sum_to_shape(x, shape)      the transpose of broadcasting

@@ -1,7 +1,7 @@
 """The state of each code of a layer, which keeps codes alive."""
 
 import contextlib
-import contextvars
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -90,9 +90,15 @@ def state(
     return weight
 
 
-# The values assigned to variables in this call, by variable id.
-_ASSIGNED: contextvars.ContextVar[dict[int, Tensor] | None]
-_ASSIGNED = contextvars.ContextVar("assigned", default=None)
+class _Assigned(threading.local):
+    """The values assigned to variables in this call, by variable id."""
+
+    def __init__(self) -> None:
+        # An attribute added later would fail a compiler's guard.
+        self.values: dict[int, Tensor] | None = None
+
+
+_ASSIGNED = _Assigned()
 
 
 @contextlib.contextmanager
@@ -101,17 +107,17 @@ def read_as_assigned() -> Iterator[None]:
 
     A block of `remat` sets its states only when it ends.
     """
-    token = _ASSIGNED.set({})
+    before, _ASSIGNED.values = _ASSIGNED.values, {}
     try:
         yield
     finally:
-        _ASSIGNED.reset(token)
+        _ASSIGNED.values = before
 
 
 def assign(variable: keras.Variable, value: Tensor) -> None:
     """Set a state, once in a block of `remat`."""
     value = ops.stop_gradient(value)
-    assigned = _ASSIGNED.get()
+    assigned = _ASSIGNED.values
     if assigned is not None:
         assigned[id(variable)] = ops.cast(value, variable.dtype)
     hand_on(variable.assign, value)
@@ -119,7 +125,7 @@ def assign(variable: keras.Variable, value: Tensor) -> None:
 
 def read(variable: keras.Variable) -> Tensor:
     """Return a state, the same in both runs of a block of `remat`."""
-    assigned = _ASSIGNED.get() or {}
+    assigned = _ASSIGNED.values or {}
     if id(variable) in assigned:
         return assigned[id(variable)]
     return value_once(variable)

@@ -186,7 +186,9 @@ class GumbelSort(LogitsLayer):
 
     @property
     def _output_dtype(self) -> str:
-        return "float32" if self.shown == "ranks" else super()._output_dtype
+        # torch's compiler reads no property by `super`.
+        dtype: str = self.compute_dtype
+        return "float32" if self.shown == "ranks" else dtype
 
     def _near(self, logits: Tensor) -> Tensor:
         far = numerics.offset(logits, self.noise_scale, -1)

@@ -45,6 +45,7 @@ _NO_END = 2**31 - 1
 _GROWTH = 2.0**10
 
 
+@backend.native
 def best_columns(scores: Tensor) -> Tensor:
     """Return each row's column: most pairs, and then the largest sum.
 

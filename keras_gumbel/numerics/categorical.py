@@ -226,10 +226,11 @@ def _below(total: Tensor, threshold: Callable[[Tensor], Tensor]) -> Tensor:
     return backend.minimum(threshold(total), total * _BELOW_ONE)
 
 
+@backend.native
 def entry(x: Tensor, choice: Tensor, axis: int) -> Tensor:
     """Return x at the choice; NaN where that is a mark for NaN."""
     inside = ops.clip(choice, 0, ops.shape(x)[axis] - 1)
-    value = ops.take_along_axis(x, inside, axis=axis)
+    value = backend.take_along_axis(x, inside, axis=axis)
     return ops.where(choice < 0, float("nan"), value)
 
 

@@ -1,9 +1,12 @@
 """The types that samples are computed in."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from keras_gumbel import backend
 from keras_gumbel._typing import Tensor
 
 
@@ -14,8 +17,13 @@ def widen(logits: Tensor) -> Tensor:
 
 def wide_dtype(logits: Tensor) -> str:
     """Return the type that `widen` gives."""
-    dtype = keras.backend.standardize_dtype(logits.dtype)
-    return "float64" if dtype == "float64" else "float32"
+    return _wide_dtype(logits.dtype)
+
+
+@backend.cached
+def _wide_dtype(dtype: Any) -> str:
+    name = keras.backend.standardize_dtype(dtype)
+    return "float64" if name == "float64" else "float32"
 
 
 def smallest(x: Tensor) -> float:

@@ -43,6 +43,7 @@ def pairs_of_items(
     return rows & ops.expand_dims(mask, -2)
 
 
+@backend.native
 @backend.unchecked
 def positive_or_nan(temperature: Tensor, dtype: str) -> Tensor:
     """Return a temperature; NaN, if not positive, as it would flip classes."""
@@ -50,6 +51,7 @@ def positive_or_nan(temperature: Tensor, dtype: str) -> Tensor:
     return ops.where(temperature > 0, temperature, float("nan"))
 
 
+@backend.native
 @backend.unchecked
 def scale_or_nan(noise_scale: Tensor, logits: Tensor) -> Tensor:
     """Return a noise scale in the wide type of `logits`; NaN if negative."""

@@ -60,6 +60,8 @@ class Draw(NamedTuple):
             of_rows: Whether numbers are per row, and not per class.
             series: An integer below 2**20.
         """
+        if self.sizes is None and _are_zero(self.first_row, series):
+            return 0
         shape = list(ops.shape(self.logits()))
         first = ops.cast(self.first_row, "int64")
         begin = ops.cast(series, "int64") * 2**_SERIES_BITS
@@ -84,6 +86,10 @@ class Draw(NamedTuple):
         return self._replace(
             logits=lambda: self.logits() / s, noise_scale=self.noise_scale / s
         )
+
+
+def _are_zero(*places: Tensor | int) -> bool:
+    return all(isinstance(x, int) and x == 0 for x in places)
 
 
 def draw_from(

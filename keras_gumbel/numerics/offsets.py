@@ -79,6 +79,15 @@ def _near_rows_and_columns(x: Tensor, noise_scale: Tensor | float) -> Tensor:
 
 def _if_far(x: Tensor, noise_scale: Tensor | float) -> Tensor:
     """Return `x` where it is far from 0 and finite, else 0."""
+    return _beyond(x, noise_scale, _FAR)
+
+
+@backend.native
+def _beyond(x: Tensor, noise_scale: Tensor | float, times: float) -> Tensor:
+    """Return finite `x` beyond so many noise scales from 0, else 0.
+
+    Without noise, nothing is beyond.
+    """
     size, scale = ops.abs(x), ops.cast(noise_scale, x.dtype)
-    limit = ops.where(scale == 0.0, float("inf"), _FAR * scale)
+    limit = ops.where(scale == 0.0, float("inf"), times * scale)
     return select((size > limit) & (size < float("inf")), x, 0.0)

@@ -115,11 +115,11 @@ def by_order(costs: Tensor) -> Start:
     rise = ops.cumsum((up + low) / 2, axis=-1)
     price = ops.concatenate([ops.zeros_like(here[:, :1]), rise], axis=-1)
     inside = backend.minimum(place, ops.cast(count, "int32") - 1)
-    prices = ops.take_along_axis(price, inside, axis=-1)
+    prices = backend.take_along_axis(price, inside, axis=-1)
     nearest = backend.min(costs - prices[:, None, :], axis=-1, initial=FAR)
-    nearest = ops.take_along_axis(nearest, rows, axis=-1)
+    nearest = backend.take_along_axis(nearest, rows, axis=-1)
     owner = ops.where(here - price <= nearest, rows, NONE)
-    owners = ops.take_along_axis(owner, inside, axis=-1)
+    owners = backend.take_along_axis(owner, inside, axis=-1)
     return Start(prices, ops.where(place == inside, owners, NONE))
 
 
@@ -133,7 +133,7 @@ def _sorted(costs: Tensor) -> Tensors:
     # Any row is a multiple of the second vector; rounding changes the largest
     # least.
     _, row = backend.top_k(ops.sum(size, axis=-1), 1)
-    vector = ops.take_along_axis(x, row[:, None], axis=1)
+    vector = backend.take_along_axis(x, row[:, None], axis=1)
     rows = _order(ops.sum(x * vector, axis=-1))
     columns = _order(-vector[:, 0])
     return rows, columns, _order(ops.cast(columns, x.dtype))
@@ -146,8 +146,8 @@ def _order(x: Tensor) -> Tensor:
 
 def _entries(costs: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return costs[b, rows[b, k], columns[b, k]]."""
-    here = ops.take_along_axis(costs, rows[..., None], axis=1)
-    return ops.take_along_axis(here, columns[..., None], axis=2)[..., 0]
+    here = backend.take_along_axis(costs, rows[..., None], axis=1)
+    return backend.take_along_axis(here, columns[..., None], axis=2)[..., 0]
 
 
 def by_sinkhorn(costs: Tensor) -> Tensor:
@@ -169,13 +169,11 @@ def by_sinkhorn(costs: Tensor) -> Tensor:
         )
         return peak - temperature * ops.log(total)
 
-    def body(number: Tensor, temperature: Tensor, prices: Tensor) -> Tensors:
+    def body(_: Tensor, temperature: Tensor, prices: Tensor) -> Tensors:
         of_rows = logs(x - prices, temperature, -1)
         prices = logs(x - of_rows, temperature, -2)
-        return number + 1, temperature * ratio, prices
+        return temperature * ratio, prices
 
-    start = (0, ops.cast(high, "float32"), ops.zeros_like(x[:, :1]))
-    *_, prices = ops.while_loop(
-        lambda number, *_: number < _ITERATIONS, body, start
-    )
+    start = (ops.cast(high, "float32"), ops.zeros_like(x[:, :1]))
+    _, prices = backend.loop(_ITERATIONS, body, start)
     return (ops.cast(prices, "float64") * unit)[:, 0]

@@ -211,18 +211,13 @@ def path(matrices: Matrices, num_iterations: int) -> Tensors:
             backend.with_rows(every, number, new[None])
             for every, new in zip(kept, (*rows, *columns), strict=True)
         )
-        return number + 1, columns.log(temperature), *kept
+        return columns.log(temperature), *kept
 
     kept = (
         ops.zeros((num_iterations, *ops.shape(like)), x.dtype)
         for like in (one_a_row, one_a_row, one_a_column, one_a_column)
     )
-    _, _, *found = ops.while_loop(
-        lambda number, *_: number < num_iterations,
-        step,
-        (ops.cast(0, "int32"), one_a_column, *kept),
-    )
-    return tuple(found)
+    return backend.loop(num_iterations, step, (one_a_column, *kept))[1:]
 
 
 def unrolled(matrices: Matrices, num_iterations: int) -> Tensor:
@@ -261,8 +256,10 @@ def balance_vjp(
     after = path.column.log(temperature)
     log_columns = ops.concatenate([ops.zeros_like(after[:1]), after[:-1]])
 
-    def step(number: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-        number = number - 1
+    count = ops.shape(after)[0]
+
+    def step(number: Tensor, d: Tensor) -> Tensors:
+        number = count - 1 - number
         for sums, logs, axis in (
             (path.column, log_rows, down),
             (path.row, log_columns, across),
@@ -272,10 +269,9 @@ def balance_vjp(
             if weight is not None and axis == across:
                 share = share / weight
             d = d - share * numerics.sum_in_lanes(d, axis)
-        return number, d
+        return (d,)
 
-    number = ops.shape(after)[0]
-    _, d = ops.while_loop(lambda number, _: number > 0, step, (number, d))
+    (d,) = backend.loop(count, step, (d,))
     dx = d / temperature
     parts = ops.where(x == FORBIDDEN, 0.0, -dx * x / temperature)
     return dx, parts

@@ -16,7 +16,12 @@ Size = Tensor | int
 
 def is_name(size: object) -> bool:
     """Return whether it stands for any size of a dimension to be exported."""
-    return not isinstance(size, int | np.integer) and not hasattr(size, "dtype")
+    return not isinstance(size, int | np.integer) and not _is_tensor(size)
+
+
+def _is_tensor(size: object) -> bool:
+    # torch can trace the second question of a tensor alone.
+    return not isinstance(size, int | np.integer) and hasattr(size, "dtype")
 
 
 def whole(size: Size) -> Size:
@@ -35,6 +40,6 @@ def larger(a: Size, b: Size) -> Size:
 
 def product(sizes: Sequence[Size]) -> Size:
     """Return the product of all sizes, int32 if one is not known."""
-    if any(hasattr(size, "dtype") for size in sizes):
+    if any(_is_tensor(size) for size in sizes):
         return ops.prod(ops.cast(sizes, "int32"))
     return math.prod(sizes)

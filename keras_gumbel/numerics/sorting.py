@@ -21,6 +21,7 @@ from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics.dtypes import lowest
 from keras_gumbel.numerics.masking import FORBIDDEN
+from keras_gumbel.numerics.sizes import Size
 
 
 def order_of(x: Tensor, descending: bool) -> Tensor:
@@ -58,7 +59,7 @@ class Places(NamedTuple):
     @classmethod
     def of(cls, x: Tensor, order: Tensor, descending: bool) -> "Places":
         """Return the places of the entries of `x`."""
-        z = ops.take_along_axis(x, order, axis=1)
+        z = backend.take_along_axis(x, order, axis=1)
         real = z > FORBIDDEN
         z = numerics.select(real & (z < float("inf")), z, 0.0)
         sign = -1.0 if descending else 1.0
@@ -189,19 +190,34 @@ def _sums(
     both = ops.reshape(ops.transpose(both, (3, 1, 0, 2)), (size, -1))
     z = ops.reshape(ops.transpose(z, (2, 0, 1)), (size, -1))
 
-    def double(shift: Tensor, total: Tensor) -> Tensors:
+    def double(number: Tensor | int, total: Tensor) -> Tensors:
+        shift = _power_of_two(number)
         weight = ops.exp(-ops.abs(z - _shifted(z, shift)) / temperature)
         behind = ops.reshape(_shifted(total, shift), (size, count, 2 * rows))
         behind = ops.reshape(behind * weight[:, None], (size, -1))
-        return 2 * shift, total + behind
+        return (total + behind,)
 
-    _, total = ops.while_loop(lambda shift, _: shift < size, double, (1, both))
+    (total,) = backend.loop(_doublings(size), double, (both,))
     total = ops.reshape(total, (size, count, 2, rows))
     before, after = ops.unstack(ops.transpose(total, (2, 1, 3, 0)), 2)
     return (
         tuple(ops.unstack(before, count)),
         tuple(ops.unstack(ops.flip(after, axis=2), count)),
     )
+
+
+def _doublings(size: Size) -> Size:
+    """Return how often 1 doubles before it is at least `size`."""
+    if isinstance(size, int):
+        return max(size - 1, 0).bit_length()
+    powers = _power_of_two(ops.arange(31, dtype="int32"))
+    return ops.sum(ops.cast(powers < size, "int32"))
+
+
+def _power_of_two(number: Size) -> Size:
+    if isinstance(number, int):
+        return 2**number
+    return ops.left_shift(ops.ones_like(number), number)
 
 
 def _shifted(x: Tensor, shift: Tensor) -> Tensor:

@@ -89,10 +89,9 @@ def relaxed_k_hot(
     def add(j: Tensor, w: Tensor, total: Tensor) -> Tensors:
         weight, spread = _weigh(w, temperature, by)
         row = _Row.of(spread, temperature, j < rounds)
-        return j + 1, _lower(w, weight, row), total + _share(weight, row)
+        return _lower(w, weight, row), total + _share(weight, row)
 
-    zero = ops.zeros_like(x)
-    _, _, total = ops.while_loop(lambda j, *_: j < most, add, (0, x, zero))
+    _, total = backend.loop(most, add, (x, ops.zeros_like(x)))
     return ops.where(_is_bad(x), float("nan"), total)
 
 
@@ -111,20 +110,17 @@ def relaxed_k_hot_vjp(
     """
     rounds = _rounds(x, k)
     weights, spreads = _weigh_again(x, temperature, rounds, most)
-    shape = ops.shape(x)
 
-    def back(j: Tensor, dw: Tensor, parts: Tensor) -> Tensors:
-        weight = ops.slice(weights, (j, 0, 0), (1, *shape))[0]
-        spread = ops.slice(spreads, (j, 0, 0), (1, shape[0], 3))[0]
-        row = _Row.of(spread, temperature, j < rounds)
+    def back(n: Tensor, dw: Tensor, parts: Tensor) -> Tensors:
+        j = most - 1 - n
+        weight = weights[j]
+        row = _Row.of(spreads[j], temperature, j < rounds)
         step = _softmax_vjp(weight, row, dy, dw) * (1.0 / temperature)
         parts = parts - step * _log_weight(weight, row)
-        return j - 1, dw + step, parts
+        return dw + step, parts
 
     zero = ops.zeros_like(x)
-    _, dx, parts = ops.while_loop(
-        lambda j, *_: j >= 0, back, (most - 1, zero, zero)
-    )
+    dx, parts = backend.loop(most, back, (zero, zero))
     bad = _is_bad(x)
     return tuple(ops.where(bad, float("nan"), d) for d in (dx, parts))
 
@@ -139,14 +135,12 @@ def _weigh_again(
         row = _Row.of(spread, temperature, j < rounds)
         weights = backend.with_rows(weights, j, weight[None])
         spreads = backend.with_rows(spreads, j, spread[None])
-        return j + 1, _lower(w, weight, row), weights, spreads
+        return _lower(w, weight, row), weights, spreads
 
     rows, size = ops.shape(x)
     weights = ops.zeros((most, rows, size), x.dtype)
     spreads = ops.zeros((most, rows, 3), x.dtype)
-    _, _, weights, spreads = ops.while_loop(
-        lambda j, *_: j < most, add, (0, x, weights, spreads)
-    )
+    _, weights, spreads = backend.loop(most, add, (x, weights, spreads))
     return weights, spreads
 
 

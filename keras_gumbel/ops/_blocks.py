@@ -17,19 +17,26 @@ _BLOCK_ROWS = 256
 
 
 class Block(NamedTuple):
-    """A run of rows; every block has the same number."""
+    """A run of rows, of the same size in every block; or all, from None on."""
 
-    start: Tensor
+    start: Tensor | None
     size: Size
+
+    @property
+    def first(self) -> Tensor | int:
+        """Return the number of its first row."""
+        return 0 if self.start is None else self.start
 
     def of(self, x: Tensor) -> Tensor:
         """Return these rows of `x`, or all of `x` if all rows share one."""
-        if not len(x.shape) or x.shape[0] == 1:
+        if self.start is None or not len(x.shape) or x.shape[0] == 1:
             return x
         return backend.run_of_rows(x, self.start, self.size)
 
     def put(self, x: Tensor, rows: Tensor) -> Tensor:
         """Return `x` with these rows replaced."""
+        if self.start is None:
+            return rows
         return backend.with_rows(x, self.start, rows)
 
 
@@ -68,16 +75,17 @@ def for_blocks(
     rows, size = _sizes(like, groups, classes)
     count = -(-rows // larger(size, 1))
 
-    def body(i: Tensor, *results: Tensor) -> Tensors:
+    if backend.loops_are_written_out():
+        # A program for any number of rows has no number of blocks.
+        return step(Block(None, rows), results)
+
+    def fill(i: Tensor, *results: Tensor) -> Tensors:
         # XLA treats a size as constant if it comes from a shape, but not
         # always if it comes from outside the loop.
         rows, size = _sizes(like, groups, classes)
         # The last block reaches back, not over the end: rows computed a
         # second time come out the same.
         block = Block(ops.minimum(i * size, rows - size), size)
-        return i + 1, *step(block, results)
+        return step(block, results)
 
-    _, *filled = ops.while_loop(
-        lambda i, *_: i < count, body, (ops.cast(0, "int32"), *results)
-    )
-    return tuple(filled)
+    return backend.loop(count, fill, results)

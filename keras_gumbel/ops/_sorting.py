@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_gumbel import numerics
+from keras_gumbel import backend, numerics
 from keras_gumbel._tracing import portable_format
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics import Draw, sorting
@@ -177,7 +177,7 @@ class Sorted(Order):
         return dx + sorting.to_entries(d_values, places.order), parts
 
     def _in_order(self, scores: Tensor, places: Places) -> Tensor:
-        values = ops.take_along_axis(scores, places.order, axis=1)
+        values = backend.take_along_axis(scores, places.order, axis=1)
         return numerics.select(places.real > 0.0, values, 0.0)
 
     def _near(self, scores: Tensor, places: Places) -> Tensors:
@@ -212,7 +212,7 @@ class Ranks(Order):
         at = self.mean(sorting.numbers(x), places, tau)
         if self.noiseless:
             back = ops.argsort(ops.cast(places.order, x.dtype), axis=1)
-            ranks = ops.take_along_axis(at, back, axis=1)
+            ranks = backend.take_along_axis(at, back, axis=1)
         else:
             ranks = sorting.to_entries(at, places.order)
         return self._exact(ranks, x)
@@ -225,7 +225,7 @@ class Ranks(Order):
         tau: Tensor,
         dy: Tensor,
     ) -> Tensors:
-        d_at = ops.take_along_axis(dy, places.order, axis=1)
+        d_at = backend.take_along_axis(dy, places.order, axis=1)
         numbers = sorting.numbers(x)
         _, dx, parts = sorting.mean_vjp(numbers, places, tau, d_at)
         return dx, parts

@@ -77,9 +77,9 @@ def nearest_codes(vectors: Tensor, tables: Tensor) -> Tensor:
     lead = ops.shape(vectors)[:-2]
     x = ops.reshape(vectors, (-1, groups * dim))
     rows = ops.shape(x)[0]
-    goal = rung(rows, rows * groups * dim)
     if backend.programs_are_sized() or None in vectors.shape:
         # As every program, it serves a range of sizes.
+        goal = rung(rows, rows * groups * dim)
         x = backend.enlarged(x, (goal, groups * dim), 0.0)
     codes = _program((groups, tables.shape[1], dim))(x, tables)
     codes = backend.corner(codes, (rows, groups))
@@ -138,12 +138,12 @@ def _of_block(rows: Tensor, tables: Tensor) -> Tensor:
         found, place = _best(rows, run)
         better = found > score
         best = ops.where(better, place + first, best)
-        return n + 1, ops.where(better, found, score), best
+        return ops.where(better, found, score), best
 
     shape = ops.shape(rows)[:2]
     score = ops.full(shape, -float("inf"), "float64")
-    start = ops.cast(0, "int32"), score, ops.zeros(shape, "int32")
-    return _known(*ops.while_loop(lambda n, *_: n < blocks, step, start)[1:])
+    none = ops.zeros(shape, "int32")
+    return _known(*backend.loop(blocks, step, (score, none)))
 
 
 def _best(rows: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,7 +152,8 @@ def _best(rows: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
     scores = scores - ops.sum(ops.square(tables), axis=-1)[:, None] / 2
     scores = numerics.nan_to_inf(scores)
     place = ops.squeeze(categorical.first_argmax(scores, 2), 2)
-    return ops.max(scores, axis=-1), place
+    peak = backend.max(scores, axis=-1, initial=-float("inf"))
+    return peak, place
 
 
 def _known(score: Tensor, place: Tensor) -> Tensor:

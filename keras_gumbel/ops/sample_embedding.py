@@ -239,7 +239,7 @@ class _Rows(Op):
 
 
 def _of_block(draw: Draw, block: Block) -> Draw:
-    return draw.of_rows(block.of, block.start)
+    return draw.of_rows(block.of, block.first)
 
 
 def _place(choice: Tensor, table: Tensor, groups: int) -> Tensor:

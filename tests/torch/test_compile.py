@@ -7,6 +7,9 @@ import torch
 
 import keras_gumbel as kg
 from keras_gumbel.backend.torch.kernels import fused
+from tests.conformance.registry import LAYERS, each_of
+from tests.harness import tensor, to_numpy
+from tests.variants import slow
 
 WEIGHTS = torch.arange(9.0)
 RULES = ("st_gumbel", "st", "reinmax", "gapped_st")
@@ -146,3 +149,85 @@ def test_rows_that_come(name):
         found, right = program(x, stream), draw(x, same)
         np.testing.assert_allclose(found, right, atol=2e-6)
     assert counter.frame_count == 2
+
+
+TABLE = torch.linspace(-1, 1, 27).reshape(9, 3)
+
+# Of logits (rows, 9) and a seed; written with loops, or searches.
+OF_LOOPS = {
+    "assignment": lambda x, _: kg.ops.linear_assignment(x.reshape(-1, 3, 3)),
+    "nearest": lambda x, _: kg.ops.nearest_code(x, TABLE.T),
+    "embedding": lambda x, seed: kg.ops.sample_embedding(x, TABLE, seed=seed),
+    "hard_top_k": lambda x, seed: kg.ops.gumbel_top_k(
+        x, 3, hard=True, seed=seed
+    )[0],
+    "top_k": lambda x, seed: kg.ops.gumbel_top_k(x, 3, seed=seed)[0],
+    "sort": lambda x, seed: kg.ops.gumbel_sort(x, seed=seed)[0],
+    "hard_sinkhorn": lambda x, seed: kg.ops.gumbel_sinkhorn(
+        x.reshape(-1, 3, 3), hard=True, seed=seed
+    ),
+    "sinkhorn": lambda x, seed: kg.ops.gumbel_sinkhorn(
+        x.reshape(-1, 3, 3), seed=seed
+    ),
+    "rao": lambda x, seed: kg.ops.gumbel_softmax(
+        x, hard=True, estimator="gumbel_rao", seed=seed
+    ),
+    "subset": lambda x, seed: kg.ops.conditional_poisson_subset(
+        x, 3, seed=seed
+    )[0],
+    "marginals": lambda x, _: kg.ops.conditional_poisson_marginals(x, 3),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [*list(OF_LOOPS)[:3], *slow(*list(OF_LOOPS)[3:])]
+)
+def test_loops_and_searches(name):
+    """Samples and gradients of one program, for all numbers of rows."""
+    function = OF_LOOPS[name]
+    stream, same = (keras.random.SeedGenerator(2) for _ in range(2))
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    program = torch.compile(function, fullgraph=True, backend=counter)
+    for rows in (6, 7, 12, 60):
+        found = []
+        for run, seed in ((program, stream), (function, same)):
+            x = logits(rows, rows).requires_grad_()
+            y = run(x, seed)
+            if y.requires_grad:
+                (y * torch.linspace(0, 1, y.shape[-1])).sum().backward()
+            found.append((y.detach(), x.grad))
+        np.testing.assert_allclose(found[0][0], found[1][0], atol=3e-6)
+        if y.requires_grad:
+            np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)
+    assert counter.frame_count == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_LOOPS)
+def test_compiling_ends(name):
+    """By the compiler that users have, without a limit of our own."""
+    stream, same = (keras.random.SeedGenerator(2) for _ in range(2))
+    function = OF_LOOPS[name]
+    program = torch.compile(function, fullgraph=True)
+    x = logits(20)
+    found, right = program(x, stream), function(x, same)
+    np.testing.assert_allclose(found, right, atol=3e-6)
+
+
+@each_of(LAYERS, gate=("GumbelQuantizer-hard", "FiniteScalarQuantizer-hard"))
+def test_a_layer_in_a_program(row):
+    """In training: one graph, the samples of eager code, and a gradient."""
+    layer, eager = row.create(seed=3), row.create(seed=3)
+    x = tensor(row.logits())
+    for one in (layer, eager):
+        one(x, training=True)  # It may look at values as it is built.
+    eager.set_weights(layer.get_weights())
+    program = torch.compile(
+        lambda x: layer(x, training=True), fullgraph=True, backend="aot_eager"
+    )
+    found = program(x.requires_grad_())
+    np.testing.assert_allclose(
+        to_numpy(found), to_numpy(eager(x, training=True)), atol=3e-6
+    )
+    found.sum().backward()
+    assert bool(torch.isfinite(x.grad).all())

@@ -17,7 +17,7 @@ LAST = 2**32 - 1
 
 def words(count, key, place):
     low, high, _ = noise.bits(count, key, place)
-    low, high = (x.numpy().view("uint32").astype("uint64") for x in (low, high))
+    low, high = low.astype("uint64"), high.astype("uint64")
     return low | high << np.uint64(32)
 
 

@@ -58,6 +58,7 @@ from keras_gumbel.backend.jax.tensors import (
     static_shape as static_shape,
     static_value as static_value,
     sum_to_shape as sum_to_shape,
+    take_along_axis as take_along_axis,
     to_tensor as to_tensor,
     top_k as top_k,
     trains_by_values as trains_by_values,
@@ -76,6 +77,10 @@ from keras_gumbel.backend.jax.tracing import (
     refuse_export as refuse_export,
     trace as trace,
     value_now as value_now,
+)
+from keras_gumbel.backend.loops import (
+    loop as loop,
+    loops_are_written_out as loops_are_written_out,
 )
 
 __all__ = [
@@ -101,6 +106,8 @@ __all__ = [
     "is_set_apart",
     "layout",
     "log_gamma",
+    "loop",
+    "loops_are_written_out",
     "materialize",
     "matmul",
     "max",
@@ -132,6 +139,7 @@ __all__ = [
     "sum_over",
     "sum_over_replicas",
     "sum_to_shape",
+    "take_along_axis",
     "to_tensor",
     "top_k",
     "trace",

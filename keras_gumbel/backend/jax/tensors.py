@@ -16,6 +16,7 @@ from keras.ops import (
     min as min,
     minimum as minimum,
     segment_sum as segment_sum,
+    take_along_axis as take_along_axis,
 )
 
 # Keras keeps these private.

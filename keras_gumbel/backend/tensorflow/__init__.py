@@ -1,5 +1,9 @@
 """TensorFlow: the only folder of the package that imports it."""
 
+from keras_gumbel.backend.loops import (
+    loop as loop,
+    loops_are_written_out as loops_are_written_out,
+)
 from keras_gumbel.backend.tensorflow.gradients import (
     materialize as materialize,
     once_only as once_only,
@@ -60,6 +64,7 @@ from keras_gumbel.backend.tensorflow.tensors import (
     static_shape as static_shape,
     static_value as static_value,
     sum_to_shape as sum_to_shape,
+    take_along_axis as take_along_axis,
     to_tensor as to_tensor,
     top_k as top_k,
     trains_by_values as trains_by_values,
@@ -103,6 +108,8 @@ __all__ = [
     "is_set_apart",
     "layout",
     "log_gamma",
+    "loop",
+    "loops_are_written_out",
     "materialize",
     "matmul",
     "max",
@@ -134,6 +141,7 @@ __all__ = [
     "sum_over",
     "sum_over_replicas",
     "sum_to_shape",
+    "take_along_axis",
     "to_tensor",
     "top_k",
     "trace",

@@ -14,6 +14,7 @@ from keras.ops import (
     minimum as minimum,
     scan as scan,
     segment_sum as segment_sum,
+    take_along_axis as take_along_axis,
 )
 
 # Keras keeps these private.

@@ -121,9 +121,7 @@ def native_function(name: str) -> Callable[..., Any]:
 
 def is_plain(args: Any) -> bool:
     """Return whether all tensors have values on the host and no gradient."""
-    if torch.compiler.is_compiling() or not is_eager():
-        return False
-    return _is_plain(args, torch.is_grad_enabled())
+    return is_eager() and _is_plain(args, torch.is_grad_enabled())
 
 
 def _is_plain(args: Any, grad: bool) -> bool:

@@ -1,6 +1,6 @@
 """Operations on tensors that `keras.ops` lacks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +14,7 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.torch.core import to_torch_dtype
 
-from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel._typing import Shape, Tensor, Tensors
 from keras_gumbel.backend.torch.tracing import is_eager
 
 # Keras traces with these sizes in place of unknown ones.
@@ -153,6 +153,35 @@ def with_rows(x: Tensor, start: Tensor | int, rows: Tensor) -> Tensor:
     """Return `x` with `rows` in place of its rows from `start` on."""
     place = torch.as_tensor(start) + torch.arange(rows.shape[0])
     return torch.index_copy(x, 0, place.to(x.device), rows)
+
+
+def loop(
+    count: Tensor | int, step: Callable[..., Tensors], state: Tensors
+) -> Tensors:
+    """Return `state` after `state = step(n, *state)` for each n < count."""
+    for n in range(int(count)):
+        state = tuple(step(n, *state))
+    return tuple(state)
+
+
+def loops_are_written_out() -> bool:
+    """Return whether a program is traced, in which a loop is a run of steps."""
+    return torch.compiler.is_compiling()
+
+
+def take_along_axis(x: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """Return the entries at `indices`, which are not negative.
+
+    A compiler makes a constant of each size in torch's `take_along_dim`.
+    """
+    sizes = [list(x.shape), list(indices.shape)]
+    for one in sizes:
+        one[axis] = 1
+    if sizes[0] != sizes[1]:
+        goal = list(torch.broadcast_shapes(*sizes))
+        goal[axis] = -1
+        x, indices = x.expand(goal), indices.expand(goal)
+    return torch.gather(x, axis, indices.long())
 
 
 def segment_sum(data: Tensor, segment_ids: Tensor, num_segments: int) -> Tensor:

@@ -14,6 +14,7 @@ from keras_gumbel.backend.torch.kernels import (
     loops,
     noise,
     opaque,
+    scales,
     softmax,
 )
 
@@ -25,7 +26,12 @@ BY_NAME: dict[str, Callable[..., Any]] = {
     "noise.random_half": noise.as_written,
     "noise.add_noise": noise.added,
     "categorical.first_argmax": choices.first_argmax,
+    "categorical.entry": choices.entry,
     "categorical.one_hot": choices.one_hot,
+    "masking.positive_or_nan": scales.positive_or_nan,
+    "masking.scale_or_nan": scales.scale_or_nan,
+    "offsets._beyond": scales.beyond,
+    "assignment.best_columns": noise.as_written,
     "sinkhorn.path": loops.sinkhorn_path,
     "assignment.search": loops.assignment_search,
     "reinmax._heun": blocks.in_blocks,
@@ -39,4 +45,7 @@ is_opaque = opaque.is_used
 IN_PROGRAMS: dict[str, Callable[..., Any]] = {
     f"noise.{name}": opaque.noise
     for name in ("gumbel", "exponential", "logistic", "random_unit")
+} | {
+    "assignment.best_columns": opaque.best_columns,
+    "sinkhorn.path": opaque.sinkhorn_path,
 }

@@ -31,18 +31,33 @@ def first_argmax(
     return first.masked_fill_(peak == math.inf, -1)
 
 
+def entry(
+    function: Callable[..., Tensor], x: Tensor, choice: Tensor, axis: int
+) -> Tensor:
+    """Return `entry(x, choice, axis)`, fast if each choice is a class."""
+    if not _are_classes(choice, x.shape[axis]):
+        return function(x, choice, axis)
+    return torch.gather(x, axis, choice.long())
+
+
 def one_hot(
     function: Callable[..., Tensor], choice: Tensor, like: Tensor, axis: int
 ) -> Tensor:
     """Return 1 at the choice, else 0; a row of `like` may have many choices."""
     del function
     size = like.shape[axis]
-    shape = list(torch.broadcast_shapes(choice.shape, like.shape))
-    hot = like.new_zeros(shape)
-    shape[axis] = 1
-    choice = choice.expand(shape)
+    choice, like = torch.broadcast_tensors(choice, like)
+    choice, hot = choice.narrow(axis, 0, 1), like.new_zeros(like.shape)
+    if _are_classes(choice, size):
+        return hot.scatter_(axis, choice.long(), 1)
     inside = choice.clamp(0, size - 1).long()
     chosen = ((choice >= 0) & (choice < size)).to(like.dtype)
-    hot.scatter_(axis, inside, chosen)
-    bad = choice < 0
-    return hot.masked_fill_(bad, math.nan) if bool(bad.any()) else hot
+    return hot.scatter_(axis, inside, chosen).masked_fill_(choice < 0, math.nan)
+
+
+def _are_classes(choice: Tensor, count: int) -> bool:
+    """Return whether all choices are classes, and no marks for NaN or none."""
+    if not choice.numel():
+        return False
+    least, most = torch.aminmax(choice)
+    return int(least) >= 0 and int(most) < count

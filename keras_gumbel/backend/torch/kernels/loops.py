@@ -13,9 +13,7 @@ import torch
 from keras_gumbel._typing import Tensor
 
 
-def sinkhorn_path(
-    function: Callable[..., Any], matrices: Any, num_iterations: int
-) -> Any:
+def sinkhorn_path(function: Any, matrices: Any, num_iterations: int) -> Any:
     """Return `path(matrices, num_iterations)`: the sums of every iteration."""
     x, temperature, across, down, weight = matrices
     if 0 in x.shape:

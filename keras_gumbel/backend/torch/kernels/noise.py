@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from keras.src.backend.torch.core import to_torch_dtype
 
@@ -29,19 +30,24 @@ class _Buffers(threading.local):
     """Each thread's buffers, in which blocks are made."""
 
     def __init__(self) -> None:
-        self.number = torch.arange(BLOCK, dtype=torch.int32)
-        self.words = torch.empty(3, BLOCK, dtype=torch.int32)
+        self.number = np.arange(BLOCK, dtype=np.uint32)
+        self.words = np.empty((3, BLOCK), np.uint32)
+        self.coins = torch.from_numpy(self.words[2].view(np.int32))
+        self._floats = np.empty((2, BLOCK))
+        self._tensor = torch.from_numpy(self._floats[0])
+
+    def floats(self, like: Tensor) -> tuple[np.ndarray, np.ndarray, Tensor]:
+        """Return two buffers as long as `like`; the first as a tensor too."""
+        count, name = len(like), str(like.dtype)[6:]
+        first, second = self._floats.view(name)[:, :count]
+        return first, second, self._tensor.view(like.dtype)[:count]
 
 
 _BUFFERS = _Buffers()
 
-# The right shifts, and the masks that remove the sign from the results. torch
-# would make a tensor of a Python number, and cast it, each time.
+# The shifts of a rotation, to the left and to the right.
 _TURNS = {
-    turn: (
-        torch.tensor(32 - turn, dtype=torch.int32),
-        torch.tensor(2**turn - 1, dtype=torch.int32),
-    )
+    turn: (np.uint32(turn), np.uint32(32 - turn))
     for turns in threefry.ROTATIONS
     for turn in turns
 }
@@ -147,44 +153,22 @@ def _blocks(count: int, start: int, size: int) -> Iterator[tuple[slice, int]]:
         first = last
 
 
-def _signed(word: int) -> int:
-    return (word & 0xFFFFFFFF ^ 2**31) - 2**31
-
-
-def bits(count: int, key: tuple[int, int, int], place: int) -> list[Tensor]:
+def bits(count: int, key: tuple[int, int, int], place: int) -> list[np.ndarray]:
     """Return the words of `count` places from `place` on, and a buffer."""
     x, y, t = _BUFFERS.words[:, :count]
-    torch.add(_BUFFERS.number[:count], _signed(place + key[0]), out=x)
-    y.fill_(_signed((place >> 32) + key[1]))
+    np.add(_BUFFERS.number[:count], (place + key[0]) % _WORD, x)
+    y.fill(((place >> 32) + key[1]) % _WORD)
     for group in range(5):
         for turn in threefry.ROTATIONS[group % 2]:
-            shift, mask = _TURNS[turn]
-            x += y
-            torch.bitwise_right_shift(y, shift, out=t)
-            t &= mask
-            # The product is a left shift, in the same operation.
-            torch.add(t, y, alpha=1 << turn, out=y)
-            y ^= x
-        x += _signed(key[(group + 1) % 3])
-        y += _signed(key[(group + 2) % 3] + group + 1)
+            left, right = _TURNS[turn]
+            np.add(x, y, x)
+            np.right_shift(y, right, t)
+            np.left_shift(y, left, y)
+            np.bitwise_or(y, t, y)
+            np.bitwise_xor(y, x, y)
+        np.add(x, key[(group + 1) % 3], x)
+        np.add(y, (key[(group + 2) % 3] + group + 1) % _WORD, y)
     return [x, y, t]
-
-
-def _unsigned(word: Tensor, like: Tensor) -> Tensor:
-    return word.view(torch.uint32).to(like.dtype)
-
-
-def _below_one(dtype: torch.dtype) -> float:
-    return 1 - torch.finfo(dtype).eps / 2
-
-
-def _unit(out: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Fill in (bits + 1/2) / 2**64, below 1."""
-    torch.mul(_unsigned(low, out), 2.0**-64, out=out)
-    out += 2.0**-65
-    # With a power of two the sum is rounded once, as in two operations.
-    out.add_(_unsigned(high, out), alpha=2.0**-32)
-    return out.clamp_(max=_below_one(out.dtype))
 
 
 def _fill(
@@ -192,14 +176,24 @@ def _fill(
 ) -> Tensor:
     """Fill in uniform numbers; if `half`, in (0, 1/2), with a coin, 0 or -1."""
     low, high, coin = bits(len(out), key, place)
+    if half:
+        np.right_shift(high.view(np.int32), 31, coin.view(np.int32))
+        np.left_shift(high, 1, high)
+        np.bitwise_or(high, low >> np.uint32(31), high)
+        np.left_shift(low, 1, low)
+    # (bits + 1/2) / 2**64, below 1.
+    unit, more, tensor = _BUFFERS.floats(out)
+    unit[:] = low
+    unit *= 2.0**-64
+    unit += 2.0**-65
+    more[:] = high
+    more *= 2.0**-32
+    unit += more
+    torch.clamp(tensor, max=1 - torch.finfo(out.dtype).eps / 2, out=out)
     if not half:
-        return _unit(out, low, high)
-    torch.bitwise_right_shift(high, 31, out=coin)
-    high <<= 1
-    high -= low >> 31
-    low <<= 1
-    _unit(out, low, high).mul_(0.5)
-    return coin
+        return out
+    out *= 0.5
+    return _BUFFERS.coins[: len(out)]
 
 
 def _fill_unit(out: Tensor, source: _Source) -> Tensor:

@@ -1,5 +1,6 @@
 """Softmax and its backward rule."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -22,7 +23,7 @@ def softmax(
             rows_of(temperature, rows, x.ndim)
         )
         torch.softmax(gap, axis, out=y[rows])
-    if not bool(torch.isfinite(y.sum())):
+    if not math.isfinite(y.sum()):
         return function(x, temperature, axis)
     return y
 
@@ -40,7 +41,7 @@ def softmax_terms(
     weight = (x - x.amax(axis, True)).div_(temperature).exp_()
     total = weight.sum(axis, True)
     mean = torch.mul(weight, dy).sum(axis, True) / total
-    if not bool(torch.isfinite(mean.sum())):
+    if not math.isfinite(mean.sum()):
         return function(x, temperature, dy, axis)
     return weight, total, mean
 
@@ -65,7 +66,7 @@ def softmax_vjp(
         )
         part /= tau
     # Forbidden rows, NaN, or infinite gradients at classes that are 0.
-    if not bool(torch.isfinite(dx.sum())):
+    if not math.isfinite(dx.sum()):
         return function(x, peak, temperature, dy, axis)
     if not others_are_wanted():
         return dx, dx.new_zeros(()).expand_as(dx)
