@@ -1,6 +1,7 @@
 """Backward rules of functions and of their parts."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -86,6 +87,10 @@ class _Rule(torch.autograd.Function):
         with gradients_wanted(wanted):
             found = ctx.run_backward(dy, *ctx.saved_tensors)
         return None, None, None, *found
+
+
+# Otherwise torch makes it at each call.
+vars(_Rule.forward)["__signature__"] = inspect.signature(_Rule.forward)
 
 
 def once_only(

@@ -91,20 +91,18 @@ def native(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        if torch.compiler.is_compiling():
-            from keras_gumbel.backend.torch import kernels
-
-            if name in kernels.IN_PROGRAMS and kernels.is_opaque():
-                return kernels.IN_PROGRAMS[name](name, *args)
-            return function(*args, **kwargs)
-        if not is_plain(args):
+        plain = is_plain(args)
+        if not plain and not torch.compiler.is_compiling():
             return function(*args, **kwargs)
         # Import kernels late: they import this module.
         from keras_gumbel.backend.torch import kernels
 
-        kernel = kernels.BY_NAME[name]
-        found: R = kernel(function, *args, **kwargs)
-        return found
+        if plain:
+            found: R = kernels.BY_NAME[name](function, *args, **kwargs)
+            return found
+        if name in kernels.IN_PROGRAMS and kernels.is_opaque():
+            return kernels.IN_PROGRAMS[name](name, *args)
+        return function(*args, **kwargs)
 
     _NATIVE[name] = run
     return run

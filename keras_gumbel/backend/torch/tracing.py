@@ -20,7 +20,7 @@ _CONVERTERS = {"torch.onnx": "onnx", "openvino.tools.ovc.convert": "openvino"}
 
 def is_eager(*args: Any) -> bool:
     """Return whether operations run as called, on tensors with values."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch._C._is_tracing():
         return False
     # `torch.func` and exporters show on these stacks.
     if torch._C._functorch.peek_interpreter_stack() is not None:
