@@ -42,6 +42,7 @@ uses `keras.ops`, so another framework is one more folder like `tensorflow`:
     loop(count, step, state)    `state = step(n, *state)` for each n < count
     loops_are_written_out()     whether a program repeats a loop's body
     scan(step, start, table)    `keras.ops.scan`, over any number of entries
+    isnan(x)                    `keras.ops.isnan`, in a loop with others
     take_along_axis(x, places, axis)   `keras.ops.take_along_axis`
     segment_sum(x, ids, count)  `keras.ops.segment_sum`, in the dtype of `x`
     log_gamma(x)                log((x - 1)!)

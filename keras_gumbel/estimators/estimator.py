@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import keras
 from keras import ops
 
+from keras_gumbel import backend
 from keras_gumbel._typing import LearningRateSchedule, Tensor
 from keras_gumbel._validation import (
     check_backward_temperature,
@@ -147,7 +148,7 @@ class Estimator(ABC):
         _, kept = self.forward(pair)
         x = draw.logits() if kept is None else perturbed
         choice = ops.cast(perturbed > 0, "int32")
-        choice = ops.where(ops.isnan(perturbed), -1, choice)
+        choice = ops.where(backend.isnan(perturbed), -1, choice)
         d_pair, parts = self.backward(
             pair,
             _pair(x),

@@ -66,7 +66,7 @@ class StraightThroughGumbel(Estimator):
         dy: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Return the gradient of the relaxed sample."""
-        peak = categorical.entry(kept, choice, draw.axis)
+        peak = categorical.peak(kept, choice, draw.axis)
         return numerics.softmax_vjp(kept, peak, temperature, dy, draw.axis)
 
     def backward_binary(

@@ -29,7 +29,7 @@ def first_argmax(x: Tensor, axis: int) -> Tensor:
     how to show these. Inside a compiled program only.
     """
     size, last = backend.static_shape(x)[axis], axis == len(x.shape) - 1
-    run = _run_length(size) if last and size else 1
+    run = _run_length(size) if last and size and backend.fuses() else 1
     peak, first = _peak(x, axis) if run == 1 else _peak_by_runs(x, run)
     first = ops.where(peak == numerics.FORBIDDEN, ops.shape(x)[axis], first)
     return ops.where(peak == float("inf"), -1, first)
@@ -232,6 +232,12 @@ def entry(x: Tensor, choice: Tensor, axis: int) -> Tensor:
     inside = ops.clip(choice, 0, ops.shape(x)[axis] - 1)
     value = backend.take_along_axis(x, inside, axis=axis)
     return ops.where(choice < 0, float("nan"), value)
+
+
+@backend.native
+def peak(x: Tensor, choice: Tensor, axis: int) -> Tensor:
+    """Return `entry`, where the choice is a largest entry of `x`."""
+    return entry(x, choice, axis)
 
 
 @backend.native

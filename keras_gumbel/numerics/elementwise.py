@@ -38,4 +38,4 @@ def select(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 def step(x: Tensor) -> Tensor:
     """Return 1 where x > 0, else 0; NaN where x is NaN."""
-    return ops.where(ops.isnan(x), x, ops.cast(x > 0, x.dtype))
+    return ops.where(backend.isnan(x), x, ops.cast(x > 0, x.dtype))

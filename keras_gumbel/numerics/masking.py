@@ -97,4 +97,4 @@ def nan_unless(known: Tensor, x: Tensor) -> Tensor:
 
 def nan_to_inf(x: Tensor) -> Tensor:
     """Replace NaN by +inf."""
-    return ops.where(ops.isnan(x), float("inf"), x)
+    return ops.where(backend.isnan(x), float("inf"), x)

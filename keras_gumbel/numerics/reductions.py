@@ -56,7 +56,8 @@ def sum_in_lanes(x: Tensor, axis: int) -> Tensor:
     the last axis is folded in eight and summed over the folds.
     """
     size = backend.static_shape(x)[axis]
-    if axis == len(x.shape) - 1 and size and size % 8 == 0:
+    last = axis == len(x.shape) - 1
+    if last and size and size % 8 == 0 and backend.fuses():
         folds = ops.reshape(x, (*ops.shape(x)[:-1], 8, size // 8))
         x = backend.materialize(ops.sum(folds, axis=-2))
     return ops.sum(x, axis=axis, keepdims=True)

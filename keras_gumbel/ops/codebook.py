@@ -40,7 +40,7 @@ def _codes_of_rows(size: int) -> Callable[[Tensor], Tensor]:
     def codes_of_rows(y: Tensor) -> Tensor:
         codes = categorical.first_argmax(ops.reshape(y, (-1, size)), 1)
         # If no entry is above 0, the row is all zeros or NaN.
-        known = categorical.entry(y, codes, 1) > 0
+        known = categorical.peak(y, codes, 1) > 0
         return ops.where(known, codes, -1)
 
     return backend.compiled(codes_of_rows)

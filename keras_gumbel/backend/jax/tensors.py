@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jax.experimental import sparse
 from keras.ops import (
+    isnan as isnan,
     matmul as matmul,
     max as max,
     maximum as maximum,

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.ops import (
+    isnan as isnan,
     matmul as matmul,
     max as max,
     maximum as maximum,

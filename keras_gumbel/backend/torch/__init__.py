@@ -8,6 +8,11 @@ from keras_gumbel.backend.torch.gradients import (
     traced_gradient as traced_gradient,
     with_gradient as with_gradient,
 )
+from keras_gumbel.backend.torch.loops import (
+    loop as loop,
+    loops_are_written_out as loops_are_written_out,
+    scan as scan,
+)
 from keras_gumbel.backend.torch.programs import (
     cached as cached,
     compiled as compiled,
@@ -41,10 +46,9 @@ from keras_gumbel.backend.torch.tensors import (
     corner as corner,
     enlarged as enlarged,
     has_numbers as has_numbers,
+    isnan as isnan,
     layout as layout,
     log_gamma as log_gamma,
-    loop as loop,
-    loops_are_written_out as loops_are_written_out,
     matmul as matmul,
     max as max,
     maximum as maximum,
@@ -54,7 +58,6 @@ from keras_gumbel.backend.torch.tensors import (
     read as read,
     reshaped as reshaped,
     run_of_rows as run_of_rows,
-    scan as scan,
     segment_sum as segment_sum,
     shares_objects as shares_objects,
     sizes as sizes,
@@ -102,6 +105,7 @@ __all__ = [
     "is_key",
     "is_known_zero",
     "is_set_apart",
+    "isnan",
     "layout",
     "log_gamma",
     "loop",

@@ -1,12 +1,11 @@
 """Operations on tensors that `keras.ops` lacks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import torch
-from keras.ops import scan as scan
 
 # Keras keeps these private.
 from keras.src.backend.common.global_state import get_global_attribute
@@ -14,7 +13,7 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.torch.core import to_torch_dtype
 
-from keras_gumbel._typing import Shape, Tensor, Tensors
+from keras_gumbel._typing import Shape, Tensor
 from keras_gumbel.backend.torch.tracing import is_eager
 
 # Keras traces with these sizes in place of unknown ones.
@@ -155,18 +154,9 @@ def with_rows(x: Tensor, start: Tensor | int, rows: Tensor) -> Tensor:
     return torch.index_copy(x, 0, place.to(x.device), rows)
 
 
-def loop(
-    count: Tensor | int, step: Callable[..., Tensors], state: Tensors
-) -> Tensors:
-    """Return `state` after `state = step(n, *state)` for each n < count."""
-    for n in range(int(count)):
-        state = tuple(step(n, *state))
-    return tuple(state)
-
-
-def loops_are_written_out() -> bool:
-    """Return whether a program is traced, in which a loop is a run of steps."""
-    return torch.compiler.is_compiling()
+def isnan(x: Tensor) -> Tensor:
+    """Return whether each is NaN, by what Inductor has an instruction for."""
+    return x != x
 
 
 def take_along_axis(x: Tensor, indices: Tensor, axis: int) -> Tensor:

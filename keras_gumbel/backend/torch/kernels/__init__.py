@@ -27,6 +27,7 @@ BY_NAME: dict[str, Callable[..., Any]] = {
     "noise.add_noise": noise.added,
     "categorical.first_argmax": choices.first_argmax,
     "categorical.entry": choices.entry,
+    "categorical.peak": choices.entry,
     "categorical.one_hot": choices.one_hot,
     "masking.positive_or_nan": scales.positive_or_nan,
     "masking.scale_or_nan": scales.scale_or_nan,
@@ -46,6 +47,7 @@ IN_PROGRAMS: dict[str, Callable[..., Any]] = {
     f"noise.{name}": opaque.noise
     for name in ("gumbel", "exponential", "logistic", "random_unit")
 } | {
+    "categorical.peak": choices.peak,
     "assignment.best_columns": opaque.best_columns,
     "sinkhorn.path": opaque.sinkhorn_path,
 }

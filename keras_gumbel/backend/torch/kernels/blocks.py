@@ -12,6 +12,7 @@ import torch
 
 from keras_gumbel._typing import Tensor
 from keras_gumbel.backend.torch.kernels.fused import BLOCK
+from keras_gumbel.backend.torch.kernels.memory import empty
 
 
 def blocks(shape: torch.Size, axis: int) -> Iterator[Any]:
@@ -43,6 +44,6 @@ def in_blocks(function: Callable[..., Tensor], *args: Any) -> Tensor:
     for rows in blocks(shape, axis):
         part = function(*(rows_of(x, rows, len(shape)) for x in args_), axis)
         if out is None:
-            out = part.new_empty(shape)
+            out = empty(shape, part.dtype)
         out[rows] = part
     return out

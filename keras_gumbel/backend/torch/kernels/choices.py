@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 
 from keras_gumbel._typing import Tensor
+from keras_gumbel.backend.torch.kernels.memory import zeros
 
 _LONGEST_RUN = 64
 
@@ -40,6 +41,15 @@ def entry(
     return torch.gather(x, axis, choice.long())
 
 
+def peak(name: str, x: Tensor, choice: Tensor, axis: int) -> Tensor:
+    """Return `peak(x, choice, axis)`.
+
+    A compiler has this reduction already, and keeps no copy of `x` for a read.
+    """
+    del name
+    return torch.where(choice < 0, math.nan, x.amax(axis, True))
+
+
 def one_hot(
     function: Callable[..., Tensor], choice: Tensor, like: Tensor, axis: int
 ) -> Tensor:
@@ -47,7 +57,7 @@ def one_hot(
     del function
     size = like.shape[axis]
     choice, like = torch.broadcast_tensors(choice, like)
-    choice, hot = choice.narrow(axis, 0, 1), like.new_zeros(like.shape)
+    choice, hot = choice.narrow(axis, 0, 1), zeros(like.shape, like.dtype)
     if _are_classes(choice, size):
         return hot.scatter_(axis, choice.long(), 1)
     inside = choice.clamp(0, size - 1).long()

@@ -19,6 +19,7 @@ from keras.src.backend.torch.core import to_torch_dtype
 from keras_gumbel._typing import Tensor
 from keras_gumbel.backend import threefry
 from keras_gumbel.backend.torch.kernels import fused
+from keras_gumbel.backend.torch.kernels.memory import empty
 
 # Below the size that torch shares among threads, which would wait for each
 # other after every operation.
@@ -79,7 +80,7 @@ def drawn(
         return function(shape, key, dtype, start)
     shape = tuple(shape)
     count = math.prod(shape)
-    out = torch.empty(count, dtype=to_torch_dtype(dtype))
+    out = empty((count,), to_torch_dtype(dtype))
     fill = _FILL[function.__name__]
     for part, _, source in _parts(out, key, int(start)):
         fill(part, source)
@@ -103,7 +104,7 @@ def added(
         return function(draw, noise, *[] if then is None else [then])
     x = draw.logits()
     flat = x.reshape(-1)
-    out = torch.empty_like(flat)
+    out = empty(flat.shape, flat.dtype)
     fill, start = _FILL[noise.__name__], int(draw.places((-1,)))
     for part, block, source in _parts(out, draw.key, start):
         fill(part, source)

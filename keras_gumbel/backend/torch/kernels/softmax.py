@@ -7,6 +7,7 @@ import torch
 
 from keras_gumbel._typing import Tensor
 from keras_gumbel.backend.torch.kernels.blocks import blocks, rows_of
+from keras_gumbel.backend.torch.kernels.memory import empty
 from keras_gumbel.backend.torch.programs import others_are_wanted
 
 
@@ -16,7 +17,7 @@ def softmax(
     """Return `softmax(x, temperature, axis)`, fast if all is finite."""
     if 0 in x.shape:
         return function(x, temperature, axis)
-    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    y = empty(x.shape, x.dtype)
     for rows in blocks(x.shape, axis):
         part = x[rows]
         gap = (part - part.amax(axis, True)).div_(
@@ -55,7 +56,7 @@ def softmax_vjp(
     axis: int,
 ) -> tuple[Tensor, Tensor]:
     """Return `softmax_vjp(x, peak, temperature, dy, axis)`, fast if finite."""
-    dx = torch.empty_like(x, memory_format=torch.contiguous_format)
+    dx = empty(x.shape, x.dtype)
     for rows in blocks(x.shape, axis):
         tau = rows_of(temperature, rows, x.ndim)
         gap = (x[rows] - rows_of(peak, rows, x.ndim)).div_(tau)
