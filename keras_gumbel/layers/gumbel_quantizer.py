@@ -83,7 +83,8 @@ class GumbelQuantizer(CountedCodebooks):
             Defaults to `True`.
         restart_after: Positive integer: a code that so many training calls
             did not choose moves to a vector of the batch, and takes over the
-            output of that vector. `None`: codes stay. Defaults to `50`.
+            output of that vector; a projection parts that vector's code.
+            `None`: codes stay. Defaults to `50`.
         inference: `"argmax"` for the likeliest codes' vectors, `"softmax"`
             for mean vectors, `"sample"` for samples. `None` is `"argmax"` if
             hard, else `"softmax"`. Defaults to `None`.

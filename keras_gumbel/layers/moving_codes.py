@@ -132,35 +132,69 @@ class MovingCodes:
             tables = ops.stop_gradient(self.tables())
             self._shift("embeddings", moves.of(groups, tables))
         else:
-            self._split(x, moves, idle)
-            self._point(x, moves, sharpness)
+            codes = likeliest(layer.logits(x))
+            self._split(codes, moves, idle)
+            self._point(x, codes, moves, idle, sharpness, counted)
         return ops.where(moves.settled, 0.0, idle)
 
-    def _point(self, x: Tensor, moves: Moves, sharpness: Tensor) -> None:
-        """Set logits 2 s v . x - s |v|**2, largest for the nearest v."""
+    def _point(
+        self,
+        x: Tensor,
+        codes: Tensor,
+        moves: Moves,
+        idle: Tensor,
+        sharpness: Tensor,
+        counted: Tensor | None,
+    ) -> None:
+        """Point the projection of the due codes at their rows of the batch.
+
+            never set:  -s |x - v|**2, less s |x|**2 for all codes
+            dead:       logit of c + s (|x - u|**2 - |x - v|**2)
+
+        where v is the row that a code gets, c the code that the row has had,
+        and u the mean of the batch's rows with that code. So a dead code takes
+        from c what is nearer to v than to the mean, however large logits have
+        become.
+        """
         layer = self._layer
         kernel, bias = self.projection("float32")
-        codes = layer.num_groups, layer.num_codes
-        rows = ops.reshape(ops.transpose(kernel), (*codes, x.shape[-1]))
-        vectors = moves.of(x[:, None], rows / (2 * sharpness))
-        # The other codes must not change by a single bit.
-        due = moves.due[..., None]
-        rows = ops.where(due, 2 * sharpness * vectors, rows)
-        square = sharpness * ops.sum(ops.square(vectors), axis=-1)
-        rows = ops.reshape(rows, (-1, x.shape[-1]))
-        self._shift("kernel", ops.transpose(rows))
+        shape = layer.num_groups, layer.num_codes
+        features = x.shape[-1]
+        weights = ops.reshape(ops.transpose(kernel), (*shape, features))
         if bias is not None:
-            before = ops.reshape(bias, codes)
-            moved = ops.where(moves.due, -square, before)
-            self._shift("bias", ops.reshape(moved, (-1,)))
+            constant = ops.reshape(bias, (*shape, 1))
+            weights = ops.concatenate([weights, constant], axis=-1)
 
-    def _split(self, x: Tensor, moves: Moves, idle: Tensor) -> None:
+        def toward(v: Tensor) -> Tensor:
+            slope = 2 * sharpness * v
+            if bias is None:
+                return slope
+            square = ops.sum(ops.square(v), axis=-1, keepdims=True)
+            return ops.concatenate([slope, -sharpness * square], axis=-1)
+
+        each = x[:, None] + ops.zeros((layer.num_groups, 1), x.dtype)
+        uses, sums = uses_and_sums(codes, each, counted, layer.num_codes)
+        uses, sums = sum_over_replicas(uses), sum_over_replicas(sums)
+        mean = sums / ops.maximum(uses, 1.0)[..., None]
+        split = look_up(codes, weights - toward(mean)) + toward(each)
+        found = ops.where(
+            is_unset(idle)[..., None],
+            moves.of(toward(each), weights),
+            moves.of(split, weights),
+        )
+        # The other codes must not change by a single bit.
+        found = ops.where(moves.due[..., None], found, weights)
+        found = ops.reshape(found, (-1, found.shape[-1]))
+        self._shift("kernel", ops.transpose(found[:, :features]))
+        if bias is not None:
+            self._shift("bias", found[:, features])
+
+    def _split(self, codes: Tensor, moves: Moves, idle: Tensor) -> None:
         """Give a dead code the vector that its row has had until now.
 
         A code that was never set keeps its initial vector.
         """
-        layer, tables = self._layer, ops.stop_gradient(self.tables())
-        codes = likeliest(layer.logits(x))
+        tables = ops.stop_gradient(self.tables())
         given = look_up(codes, tables)
         found = moves.of(ops.cast(given, tables.dtype), tables)
         found = ops.where(is_unset(idle)[..., None], tables, found)

@@ -764,6 +764,34 @@ def test_dead_codes_are_moved_and_take_the_vector_of_their_row():
         assert near.min() < 1e-6
 
 
+@pytest.mark.parametrize("size", [0.01, 100.0])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_dead_code_parts_another(size, masked):
+    """The rows nearer to its own than to their mean, however large logits."""
+    x, mask = features(50), np.arange(50) < (30 if masked else 50)
+    layer = kg.GumbelQuantizer(
+        2,
+        FEATURES,
+        init_from_data=False,
+        restart_after=1,
+        noise_scale=0.0,
+        seed=3,
+    )
+    layer.build((None, FEATURES))
+    layer.kernel.assign(size * to_numpy(layer.kernel))
+    # All rows have the first code.
+    layer.bias.assign([1e4 * size, -1e4 * size])
+    call = {"training": True, "mask": tensor(mask)}
+    for _ in range(2):
+        assert not to_numpy(layer.encode(x)).any()
+        layer(tensor(x), **call)
+    codes = to_numpy(layer.encode(x))[:, 0] == 1
+    mean = np.square(x - x[mask].mean(axis=0)).sum(axis=-1)
+    parts = [np.square(x - v).sum(axis=-1) < mean for v in x[mask]]
+    assert any(np.array_equal(codes, part) for part in parts)
+    assert 0 < codes[mask].sum() < mask.sum()
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_diversity_is_that_of_the_mean(masked):
     layer = quantizer(diversity_weight=0.5)
