@@ -780,6 +780,20 @@ MUTANTS = (
         "jax",
     ),
     Mutant(
+        "a dead code that parts no code, but points at its row alone",
+        "layers/moving_codes.py",
+        "weights - toward(mean)) + toward(each)",
+        "0.0 * weights) + toward(each)",
+        "tests/layers/test_gumbel_quantizer.py",
+    ),
+    Mutant(
+        "a code parted at a mean with padding in it",
+        "layers/moving_codes.py",
+        "uses_and_sums(codes, each, counted, layer.num_codes)",
+        "uses_and_sums(codes, each, None, layer.num_codes)",
+        "tests/layers/test_gumbel_quantizer.py",
+    ),
+    Mutant(
         "codes of 64 bits cut to 32",
         "backend/jax/tensors.py",
         '        x = np.clip(x, -(2**31), 2**31 - 1).astype("int32")\n',
@@ -840,6 +854,22 @@ MUTANTS = (
         backend="torch",
     ),
     Mutant(
+        "a right shift that brings in zeros in a file",
+        "backend/torch/tensors.py",
+        'torch.div(x, 2**count, rounding_mode="floor")',
+        'torch.div(x, 2**count, rounding_mode="trunc")',
+        "tests/torch/test_onnx.py",
+        "torch",
+    ),
+    Mutant(
+        "the least classes in a file",
+        "backend/torch/order.py",
+        "values, place = torch.topk(x, k, 1)",
+        "values, place = torch.topk(x, k, 1, largest=False)",
+        "tests/torch/test_onnx.py",
+        "torch",
+    ),
+    Mutant(
         "zeros of memory that may be used",
         "backend/torch/kernels/memory.py",
         "_of_numpy(np.zeros, shape, dtype)",
@@ -893,14 +923,6 @@ MUTANTS = (
         "high.view(np.int32), 31, coin.view(np.int32)",
         "low.view(np.int32), 31, coin.view(np.int32)",
         "tests/torch/test_noise.py",
-        "torch",
-    ),
-    Mutant(
-        "sums of rows in place of sums of columns",
-        "backend/torch/kernels/opaque.py",
-        "    return sums(across), sums(across), sums(down), sums(down)\n",
-        "    return sums(down), sums(down), sums(across), sums(across)\n",
-        "tests/torch/test_compile.py -m 'slow or not slow' -k sinkhorn",
         "torch",
     ),
     Mutant(

@@ -38,10 +38,14 @@ uses `keras.ops`, so another framework is one more folder like `tensorflow`:
     matmul(x, y)                `keras.ops.matmul`, in float64 where `x` is
     maximum(x, y)               `keras.ops.maximum`, likewise
     minimum(x, y)               `keras.ops.minimum`, likewise
+    argsort(x, axis)            `keras.ops.argsort`, the first on ties
     top_k(x, k)                 the largest per row, the first on ties
     loop(count, step, state)    `state = step(n, *state)` for each n < count
     loops_are_written_out()     whether a program repeats a loop's body
     scan(step, start, table)    `keras.ops.scan`, over any number of entries
+    bitwise_xor(x, y)           `keras.ops.bitwise_xor`
+    right_shift(x, count)       `keras.ops.right_shift`, with the sign
+    one_hot(x, size, axis, dtype)    `keras.ops.one_hot`
     isnan(x)                    `keras.ops.isnan`, in a loop with others
     take_along_axis(x, places, axis)   `keras.ops.take_along_axis`
     segment_sum(x, ids, count)  `keras.ops.segment_sum`, in the dtype of `x`

@@ -47,7 +47,12 @@ def bits_at(key: Tensor, place: Tensor) -> Words:
     return _threefry(ops.cast(key, "int32"), words(place), _rotated)
 
 
-def portable_bits_at(key: Tensor, place: Tensor) -> Words:
+def portable_bits_at(
+    key: Tensor,
+    place: Tensor,
+    xor: Callable[[Tensor, Tensor], Tensor],
+    right_shift: Callable[[Tensor, int], Tensor],
+) -> Words:
     """Return the same bits, by operations that every file format has.
 
     These are sums, products, XOR, and right shifts that bring in the sign.
@@ -55,23 +60,33 @@ def portable_bits_at(key: Tensor, place: Tensor) -> Words:
     Args:
         key: Int32 tensor `(2,)`.
         place: Int32 tensor of any shape, not negative.
+        xor: The exclusive OR that the format has.
+        right_shift: And its right shift, which brings in the sign.
     """
-    return _threefry(
-        key, Words(place, ops.zeros_like(place)), _rotated_by_product
-    )
+
+    def rotated(x: Tensor, turn: int) -> Tensor:
+        # The right shift of a negative number is 2**turn too low.
+        negative = ops.cast(x < 0, "int32")
+        return (x + negative) * 2**turn + right_shift(x, 32 - turn)
+
+    counter = Words(place, ops.zeros_like(place))
+    return _threefry(key, counter, rotated, xor)
 
 
 def _threefry(
-    key: Tensor, counter: Words, rotated: Callable[[Tensor, int], Tensor]
+    key: Tensor,
+    counter: Words,
+    rotated: Callable[[Tensor, int], Tensor],
+    xor: Callable[[Tensor, Tensor], Tensor] = ops.bitwise_xor,
 ) -> Words:
     first, second = key[0], key[1]
-    keys = first, second, ops.bitwise_xor(first, second ^ PARITY)
+    keys = first, second, xor(xor(first, second), PARITY)
     x, y = counter
     x, y = x + keys[0], y + keys[1]
     for group in range(5):
         for turn in ROTATIONS[group % 2]:
             x = x + y
-            y = ops.bitwise_xor(rotated(y, turn), x)
+            y = xor(rotated(y, turn), x)
         x = x + keys[(group + 1) % 3]
         y = y + keys[(group + 2) % 3] + (group + 1)
     return Words(x, y)
@@ -80,9 +95,3 @@ def _threefry(
 def _rotated(x: Tensor, turn: int) -> Tensor:
     right = ops.bitwise_and(ops.right_shift(x, 32 - turn), 2**turn - 1)
     return ops.bitwise_or(ops.left_shift(x, turn), right)
-
-
-def _rotated_by_product(x: Tensor, turn: int) -> Tensor:
-    # The right shift of a negative number is 2**turn too low.
-    negative = ops.cast(x < 0, "int32")
-    return (x + negative) * 2**turn + ops.right_shift(x, 32 - turn)

@@ -86,8 +86,10 @@ class Levels:
         return numerics.nan_unless(known, self._of_digits(digits))
 
     def _of_digits(self, digits: Tensor) -> Tensor:
-        values = ops.convert_to_tensor(self._values, "float32")
-        return ops.take(values, digits + _int32(self._first))
+        # torch's exporter can look up rows, but no numbers.
+        values = ops.convert_to_tensor(self._values, "float32")[:, None]
+        place = digits + _int32(self._first)
+        return ops.squeeze(ops.take(values, place, axis=0), -1)
 
 
 def _int32(numbers: list[int]) -> Tensor:

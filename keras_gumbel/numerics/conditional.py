@@ -1,5 +1,7 @@
 """Perturbed logits, given the choice."""
 
+import math
+
 from keras import ops
 
 from keras_gumbel import backend
@@ -9,7 +11,6 @@ from keras_gumbel.numerics.dtypes import smallest
 from keras_gumbel.numerics.masking import FORBIDDEN
 from keras_gumbel.numerics.noise import Draw, exponential, random_unit
 from keras_gumbel.numerics.reductions import classes, maximum
-from keras_gumbel.numerics.sizes import product
 from keras_gumbel.numerics.softmax import softmax_weights, total_or_one
 
 # Beyond this exp(x) t + 1 is exp(x) t, for the smallest random t.
@@ -56,7 +57,7 @@ def _exponential_like(
     shape = ops.shape(x)
     # The shape differs from the one in `perturb`: XLA makes two generators of
     # one shape a function, which fuses with nothing.
-    flat = (1, product(shape))
+    flat = (1, math.prod(shape))
 
     def noise() -> Tensor:
         places = draw.places((1, -1), of_rows=of_rows, series=series)

@@ -81,9 +81,9 @@ def _carried(digits: list[Tensor]) -> list[Tensor]:
     carry: Tensor | int = 0
     for digit in reversed(digits):
         value = digit + carry
-        carry = ops.right_shift(value, _BITS)
+        carry = backend.right_shift(value, _BITS)
         done.append(value - carry * _BASE)
-    higher = ops.right_shift(carry, _BITS)
+    higher = backend.right_shift(carry, _BITS)
     return [higher, carry - higher * _BASE, *reversed(done)]
 
 
@@ -100,7 +100,7 @@ def _digits_of_unit(bits: Words) -> list[Tensor]:
 
 def _first_bits(word: Tensor) -> Tensor:
     """Return the first digit of an int32 without a sign."""
-    digit = ops.right_shift(word, 32 - _BITS)
+    digit = backend.right_shift(word, 32 - _BITS)
     return digit + ops.cast(word < 0, "int32") * _BASE
 
 

@@ -34,7 +34,9 @@ def random_words(shape: Sequence[Any], key: Tensor) -> Words:
     """
     check_has_xor()
     place = ops.arange(math.prod(shape), dtype="int32")
-    low, high = threefry.portable_bits_at(key, place)
+    low, high = threefry.portable_bits_at(
+        key, place, backend.bitwise_xor, backend.right_shift
+    )
     return Words(ops.reshape(low, shape), ops.reshape(high, shape))
 
 
@@ -100,7 +102,7 @@ def _unit(words: Words, dtype: str) -> Tensor:
 
 def _unsigned(word: Tensor, dtype: str) -> Tensor:
     """Return an int32's bits as a number without a sign, rounded once."""
-    half = ops.right_shift(word, 16)
+    half = backend.right_shift(word, 16)
     high = half + ops.cast(word < 0, "int32") * 2**16
     low = word - half * 2**16
     return ops.cast(high, dtype) * 2.0**16 + ops.cast(low, dtype)

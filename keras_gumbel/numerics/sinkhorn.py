@@ -12,6 +12,7 @@ Each step subtracts one number per row or per column. `x` and these numbers give
 X at every step, so we store no matrix. Inside a compiled program only.
 """
 
+import math
 from typing import NamedTuple
 
 import keras
@@ -21,7 +22,6 @@ from keras import ops
 from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.numerics import FORBIDDEN
-from keras_gumbel.numerics.sizes import product
 
 # If rows are no longer than this, sums go over whole batches of entries, where
 # compilers vectorise more than in a row.
@@ -90,7 +90,7 @@ def with_spare_row(
     spare = ops.sum(ops.cast(columns, x.dtype), axis=-1, keepdims=True)
     ones = ops.ones_like(rows, x.dtype)
     spare = spare - ops.sum(ops.cast(rows, x.dtype), axis=-2, keepdims=True)
-    some = (spare > 0) & wide
+    some = ops.logical_and(spare > 0, wide)
     row = ops.where(columns & some, ops.cast(0.0, x.dtype), FORBIDDEN)
     spare = ops.where(some, spare, ops.cast(1.0, x.dtype))
     return (
@@ -152,7 +152,7 @@ def pack(x: Tensor, like: Tensor, matrices: Matrices) -> Tensor:
 
 def _pack(x: Tensor, small: bool) -> Tensor:
     shape = ops.shape(x)
-    count = product(shape[:-2])
+    count = math.prod(shape[:-2])
     x = ops.reshape(x, (count, *shape[-2:]))
     return ops.transpose(x, (1, 2, 0)) if small else x
 

@@ -3,9 +3,6 @@
 If a framework always knows its shapes, it takes only integers for a shape.
 """
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 from keras import ops
 
@@ -36,10 +33,3 @@ def larger(a: Size, b: Size) -> Size:
     if isinstance(a, int) and isinstance(b, int):
         return max(a, b)
     return ops.maximum(whole(a), whole(b))
-
-
-def product(sizes: Sequence[Size]) -> Size:
-    """Return the product of all sizes, int32 if one is not known."""
-    if any(_is_tensor(size) for size in sizes):
-        return ops.prod(ops.cast(sizes, "int32"))
-    return math.prod(sizes)

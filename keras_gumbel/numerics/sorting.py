@@ -30,7 +30,7 @@ def order_of(x: Tensor, descending: bool) -> Tensor:
     # XLA would sort 0 after -0.
     key = ops.where(key == 0.0, 0.0, key)
     key = ops.where(x <= FORBIDDEN, float("inf"), key)
-    return ops.cast(ops.argsort(key, axis=1), "int32")
+    return ops.cast(backend.argsort(key, 1), "int32")
 
 
 def to_entries(values: Tensor, order: Tensor) -> Tensor:

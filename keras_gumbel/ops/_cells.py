@@ -1,5 +1,6 @@
 """Several axes of classes as one: a class is a cell, such as a pixel."""
 
+import math
 from typing import Any
 
 from keras import ops
@@ -14,7 +15,6 @@ from keras_gumbel._validation import (
     check_temperature,
     dense,
 )
-from keras_gumbel.numerics.sizes import product
 
 
 class Cells:
@@ -79,5 +79,5 @@ class Cells:
         x = ops.transpose(
             ops.broadcast_to(x, sizes), [*self._rest, *self._axes]
         )
-        cells = product([sizes[axis] for axis in self._axes])
+        cells = math.prod([sizes[axis] for axis in self._axes])
         return ops.reshape(x, (*(sizes[axis] for axis in self._rest), cells))

@@ -46,9 +46,7 @@ def mode(
     def hard(x: Tensor) -> Tensor:
         soft = numerics.softmax(x, temperature, axis)
         size = ops.shape(x)[axis]
-        one_hot = ops.one_hot(
-            backend.argmax(x, axis), size, axis=axis, dtype=x.dtype
-        )
+        one_hot = backend.one_hot(backend.argmax(x, axis), size, axis, x.dtype)
         # The sum is 0 where no class is allowed, and NaN where a logit is.
         total = ops.sum(soft, axis=axis, keepdims=True)
         chosen = ops.where(total > 0, one_hot, total * one_hot)

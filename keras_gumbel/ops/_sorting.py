@@ -198,7 +198,7 @@ class Ranks(Order):
 
     def show(self, x: Tensor, scores: Tensor, places: Places) -> Tensor:
         if self.noiseless:
-            at = ops.argsort(ops.cast(places.order, x.dtype), axis=1)
+            at = backend.argsort(ops.cast(places.order, x.dtype), 1)
             real = ops.cast(x > numerics.FORBIDDEN, x.dtype)
             return self._exact(ops.cast(at, x.dtype) * real, x)
         ranks = sorting.to_entries(
@@ -211,7 +211,7 @@ class Ranks(Order):
     ) -> Tensor:
         at = self.mean(sorting.numbers(x), places, tau)
         if self.noiseless:
-            back = ops.argsort(ops.cast(places.order, x.dtype), axis=1)
+            back = backend.argsort(ops.cast(places.order, x.dtype), 1)
             ranks = backend.take_along_axis(at, back, axis=1)
         else:
             ranks = sorting.to_entries(at, places.order)

@@ -1,5 +1,6 @@
 """The best assignment of each row to a column of its own."""
 
+import math
 from collections.abc import Callable
 
 from keras import ops
@@ -8,7 +9,6 @@ from keras_gumbel import backend, numerics
 from keras_gumbel._typing import Tensor
 from keras_gumbel._validation import check_matrices
 from keras_gumbel.numerics import assignment
-from keras_gumbel.numerics.sizes import product
 
 
 def linear_assignment(logits: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def assign(scores: Tensor) -> Tensor:
     bad = is_bad(scores)
     matrices = ops.where(bad, 0.0, scores)
     # Every size is a number: -1 is ambiguous for an empty batch.
-    count = product(shape[:-2])
+    count = math.prod(shape[:-2])
     columns = assignment.best_columns(
         ops.reshape(matrices, (count, *shape[-2:]))
     )

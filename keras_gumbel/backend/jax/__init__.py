@@ -35,7 +35,9 @@ from keras_gumbel.backend.jax.streams import (
 )
 from keras_gumbel.backend.jax.tensors import (
     argmax as argmax,
+    argsort as argsort,
     bitcast as bitcast,
+    bitwise_xor as bitwise_xor,
     checkpoint_with as checkpoint_with,
     corner as corner,
     enlarged as enlarged,
@@ -48,9 +50,11 @@ from keras_gumbel.backend.jax.tensors import (
     maximum as maximum,
     min as min,
     minimum as minimum,
+    one_hot as one_hot,
     rank as rank,
     read as read,
     reshaped as reshaped,
+    right_shift as right_shift,
     run_of_rows as run_of_rows,
     scan as scan,
     segment_sum as segment_sum,
@@ -86,7 +90,9 @@ from keras_gumbel.backend.loops import (
 
 __all__ = [
     "argmax",
+    "argsort",
     "bitcast",
+    "bitwise_xor",
     "cached",
     "check_can_change",
     "checkpoint_with",
@@ -119,6 +125,7 @@ __all__ = [
     "native",
     "next_key",
     "once_only",
+    "one_hot",
     "programs_are_sized",
     "random_bits",
     "rank",
@@ -127,6 +134,7 @@ __all__ = [
     "remat",
     "replica",
     "reshaped",
+    "right_shift",
     "run_of_rows",
     "scan",
     "segment_sum",

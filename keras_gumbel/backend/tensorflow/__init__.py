@@ -45,7 +45,9 @@ from keras_gumbel.backend.tensorflow.streams import (
 )
 from keras_gumbel.backend.tensorflow.tensors import (
     argmax as argmax,
+    argsort as argsort,
     bitcast as bitcast,
+    bitwise_xor as bitwise_xor,
     checkpoint_with as checkpoint_with,
     has_numbers as has_numbers,
     isnan as isnan,
@@ -56,8 +58,10 @@ from keras_gumbel.backend.tensorflow.tensors import (
     maximum as maximum,
     min as min,
     minimum as minimum,
+    one_hot as one_hot,
     rank as rank,
     read as read,
+    right_shift as right_shift,
     run_of_rows as run_of_rows,
     scan as scan,
     segment_sum as segment_sum,
@@ -88,7 +92,9 @@ from keras_gumbel.backend.tensorflow.tracing import (
 
 __all__ = [
     "argmax",
+    "argsort",
     "bitcast",
+    "bitwise_xor",
     "cached",
     "check_can_change",
     "checkpoint_with",
@@ -121,6 +127,7 @@ __all__ = [
     "native",
     "next_key",
     "once_only",
+    "one_hot",
     "programs_are_sized",
     "random_bits",
     "rank",
@@ -129,6 +136,7 @@ __all__ = [
     "remat",
     "replica",
     "reshaped",
+    "right_shift",
     "run_of_rows",
     "scan",
     "segment_sum",

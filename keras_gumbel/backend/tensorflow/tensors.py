@@ -7,12 +7,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.ops import (
+    argsort as argsort,
+    bitwise_xor as bitwise_xor,
     isnan as isnan,
     matmul as matmul,
     max as max,
     maximum as maximum,
     min as min,
     minimum as minimum,
+    one_hot as one_hot,
+    right_shift as right_shift,
     scan as scan,
     segment_sum as segment_sum,
     take_along_axis as take_along_axis,

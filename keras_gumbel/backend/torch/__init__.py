@@ -13,6 +13,11 @@ from keras_gumbel.backend.torch.loops import (
     loops_are_written_out as loops_are_written_out,
     scan as scan,
 )
+from keras_gumbel.backend.torch.order import (
+    argmax as argmax,
+    argsort as argsort,
+    top_k as top_k,
+)
 from keras_gumbel.backend.torch.programs import (
     cached as cached,
     compiled as compiled,
@@ -40,8 +45,8 @@ from keras_gumbel.backend.torch.streams import (
     value_once as value_once,
 )
 from keras_gumbel.backend.torch.tensors import (
-    argmax as argmax,
     bitcast as bitcast,
+    bitwise_xor as bitwise_xor,
     checkpoint_with as checkpoint_with,
     corner as corner,
     enlarged as enlarged,
@@ -54,9 +59,11 @@ from keras_gumbel.backend.torch.tensors import (
     maximum as maximum,
     min as min,
     minimum as minimum,
+    one_hot as one_hot,
     rank as rank,
     read as read,
     reshaped as reshaped,
+    right_shift as right_shift,
     run_of_rows as run_of_rows,
     segment_sum as segment_sum,
     shares_objects as shares_objects,
@@ -66,7 +73,6 @@ from keras_gumbel.backend.torch.tensors import (
     sum_to_shape as sum_to_shape,
     take_along_axis as take_along_axis,
     to_tensor as to_tensor,
-    top_k as top_k,
     trains_by_values as trains_by_values,
     unsigned as unsigned,
     widest_float as widest_float,
@@ -86,7 +92,9 @@ from keras_gumbel.backend.torch.tracing import (
 
 __all__ = [
     "argmax",
+    "argsort",
     "bitcast",
+    "bitwise_xor",
     "cached",
     "check_can_change",
     "checkpoint_with",
@@ -119,6 +127,7 @@ __all__ = [
     "native",
     "next_key",
     "once_only",
+    "one_hot",
     "programs_are_sized",
     "random_bits",
     "rank",
@@ -127,6 +136,7 @@ __all__ = [
     "remat",
     "replica",
     "reshaped",
+    "right_shift",
     "run_of_rows",
     "scan",
     "segment_sum",

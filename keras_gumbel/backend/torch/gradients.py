@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from keras_gumbel._typing import Tensor, Tensors
 from keras_gumbel.backend.torch.programs import gradients_wanted, is_plain
-from keras_gumbel.backend.torch.tracing import is_eager
+from keras_gumbel.backend.torch.tracing import export_format, is_eager
 
 
 def with_gradient(
@@ -48,7 +48,8 @@ def with_gradient(
 def _is_differentiated(*args: Tensor) -> bool:
     """Return whether a gradient to any of these may be asked for."""
     if not torch.compiler.is_compiling() and not is_eager():
-        return True  # `torch.func` does not say.
+        # A file has no gradient, and no rule; `torch.func` does not say.
+        return export_format() is None
     return torch.is_grad_enabled() and any(x.requires_grad for x in args)
 
 

@@ -14,7 +14,7 @@ from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.torch.core import to_torch_dtype
 
 from keras_gumbel._typing import Shape, Tensor
-from keras_gumbel.backend.torch.tracing import is_eager
+from keras_gumbel.backend.torch.tracing import export_format, is_eager
 
 # Keras traces with these sizes in place of unknown ones.
 _STAND_INS = (83, 89)
@@ -31,11 +31,6 @@ def unsigned(word: Tensor, dtype: str) -> Tensor:
     wide = to_torch_dtype(dtype)
     high = ((word >> 16) & 0xFFFF).to(wide)
     return high * 2.0**16 + (word & 0xFFFF).to(wide)
-
-
-def argmax(x: Tensor, axis: int) -> Tensor:
-    """Return the place of the first largest entry, int32."""
-    return torch.argmax(x, axis).to(torch.int32)
 
 
 def max(
@@ -96,27 +91,6 @@ def _of_two(x: Tensor, y: Tensor | float, which: Any) -> Tensor:
     return which(x, y)
 
 
-def top_k(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the `k` largest per row, the first on ties, and their places.
-
-    `torch.topk` does not say which of equal entries it takes.
-    """
-    if not has_numbers(x):
-        # A size that stands in for another may be too small.
-        values = x.new_empty(x.shape[0], k)
-        return values, torch.empty_like(values, dtype=torch.int64)
-    least = torch.topk(x, k, 1).values[:, -1:]
-    more, equal = x > least, x == least
-    left = k - more.sum(1, keepdim=True)
-    hot = more | (equal & (equal.cumsum(1) <= left))
-    number = torch.arange(x.shape[1], device=x.device)
-    place = torch.where(hot, number, x.shape[1])
-    place = torch.topk(place, k, 1, largest=False).values
-    values = torch.gather(x, 1, place)
-    values, order = torch.sort(values, dim=1, descending=True, stable=True)
-    return values, torch.gather(place, 1, order)
-
-
 def log_gamma(x: Tensor) -> Tensor:
     """Return log((x - 1)!)."""
     return torch.lgamma(x)
@@ -152,6 +126,29 @@ def with_rows(x: Tensor, start: Tensor | int, rows: Tensor) -> Tensor:
     """Return `x` with `rows` in place of its rows from `start` on."""
     place = torch.as_tensor(start) + torch.arange(rows.shape[0])
     return torch.index_copy(x, 0, place.to(x.device), rows)
+
+
+def one_hot(x: Tensor, size: int, axis: int, dtype: Any) -> Tensor:
+    """Return 1 at the places `x` along a new axis, which exporters can turn."""
+    axis %= x.ndim + 1
+    shape = [1] * (x.ndim + 1)
+    shape[axis] = -1
+    place = torch.arange(size, device=x.device).reshape(shape)
+    return (place == x.unsqueeze(axis)).to(dtype)
+
+
+def bitwise_xor(x: Tensor, y: Tensor | int) -> Tensor:
+    """Return the exclusive OR; of integers torch's ONNX has AND alone."""
+    if export_format() == "onnx":
+        return x + y - 2 * (x & y)
+    return x ^ y
+
+
+def right_shift(x: Tensor, count: int) -> Tensor:
+    """Shift to the right, the sign coming in; ONNX divides, by itself to 0."""
+    if export_format() == "onnx":
+        return torch.div(x, 2**count, rounding_mode="floor")
+    return x >> count
 
 
 def isnan(x: Tensor) -> Tensor:
