@@ -5,8 +5,8 @@
 Each backend has a process of its own; they are asked in turn for one step, so
 that what drifts drifts for all. torch has three: eager without a compiler,
 eager with the noise compiled, and `torch.compile`; its usual code is
-`F.gumbel_softmax`. `--backends` names fewer. Writes `backends.json` and
-`backends.md`.
+`F.gumbel_softmax`. `--backends` names fewer. A second table is of functions
+with loops. Writes `backends.json` and `backends.md`.
 """
 
 import argparse
@@ -23,6 +23,16 @@ SHAPES = [(1024, 8192), (16384, 512), (32, 10)]
 TEMPERATURE = 0.5
 ESTIMATORS = ("st_gumbel", "st", "reinmax")
 THEIRS = "usual code"
+# Functions with loops or searches, and the logits that each gets.
+LOOPS = {
+    "gumbel_rao": (1024, 1024),
+    "gumbel_top_k, relaxed, k = 8": (1024, 1024),
+    "gumbel_top_k, hard, k = 8": (1024, 1024),
+    "gumbel_sinkhorn": (64, 32, 32),
+    "gumbel_sinkhorn, hard": (64, 32, 32),
+    "linear_assignment": (16, 100, 100),
+    "sample_embedding": (4096, 1024),
+}
 # Set where torch is to compile the step.
 COMPILE = "BENCHMARK_COMPILES"
 
@@ -59,13 +69,42 @@ def worker():
 
 def ours(name, seed):
     """A function of logits to a sample, by our package."""
+    from keras import ops
+
     import keras_gumbel as kg
 
-    if name == "noise":
-        return lambda x: kg.ops.sample_gumbel(x.shape, seed=seed())
+    table = ops.convert_to_tensor(
+        [[n % 7 - 3.0 for n in range(64)] for _ in range(1024)]
+    )
+    others = {
+        "noise": lambda x: kg.ops.sample_gumbel(x.shape, seed=seed()),
+        "gumbel_top_k, relaxed, k = 8": lambda x: kg.ops.gumbel_top_k(
+            x, 8, TEMPERATURE, seed=seed()
+        )[0],
+        "gumbel_top_k, hard, k = 8": lambda x: kg.ops.gumbel_top_k(
+            x, 8, TEMPERATURE, hard=True, seed=seed()
+        )[0],
+        "gumbel_sinkhorn": lambda x: kg.ops.gumbel_sinkhorn(x, seed=seed()),
+        "gumbel_sinkhorn, hard": lambda x: kg.ops.gumbel_sinkhorn(
+            x, hard=True, seed=seed()
+        ),
+        "linear_assignment": lambda x: ops.cast(
+            kg.ops.linear_assignment(x), "float32"
+        ),
+        "sample_embedding": lambda x: kg.ops.sample_embedding(
+            x, table, TEMPERATURE, seed=seed()
+        ),
+    }
+    if name in others:
+        return others[name]
     return lambda x: kg.ops.gumbel_softmax(
         x, TEMPERATURE, hard=True, estimator=name, seed=seed()
     )
+
+
+def weighted(y, weights):
+    """The product, if the sample has the shape of the logits."""
+    return y * weights if y.shape == weights.shape else y
 
 
 def on_tensorflow(name, logits, weights):
@@ -89,8 +128,8 @@ def on_tensorflow(name, logits, weights):
             return sample(x)
         with tf.GradientTape() as tape:
             tape.watch(x)
-            loss = tf.reduce_sum(sample(x) * weights)
-        return loss, tape.gradient(loss, x)
+            loss = tf.reduce_sum(weighted(sample(x), weights))
+        return loss, tape.gradient(loss, x, unconnected_gradients="zero")
 
     def run():
         keras.tree.map_structure(lambda y: y.numpy(), step(logits))
@@ -117,7 +156,7 @@ def on_jax(name, logits, weights):
         return ours(name, lambda: key)(x)
 
     def loss(x, key):
-        return jnp.sum(sample(x, key) * weights)
+        return jnp.sum(weighted(sample(x, key), weights))
 
     if name == "noise":
         step = jax.jit(sample)
@@ -145,7 +184,7 @@ def on_torch(name, logits, weights):
         return functional.gumbel_softmax(x, TEMPERATURE, hard=True)
 
     def loss(x):
-        return (sample(x) * weights).sum()
+        return weighted(sample(x), weights).sum()
 
     sample = theirs if name == THEIRS else ours(name, lambda: generator)
     of_noise = {
@@ -162,7 +201,9 @@ def on_torch(name, logits, weights):
         if name in of_noise:
             return step(logits)
         x = logits.detach().requires_grad_()
-        step(x).backward()
+        y = step(x)
+        if y.requires_grad:
+            y.backward()
         return x.grad
 
     return run
@@ -211,6 +252,16 @@ def table(seconds):
     return "\n".join(lines) + "\n"
 
 
+def of_loops(seconds):
+    backends = list(next(iter(seconds.values())))
+    lines = ["| | " + " | ".join(backends) + " |"]
+    lines.append("|-|" + "-|" * len(backends))
+    for name, found in seconds.items():
+        row = " | ".join(f"{found[x] * 1e3:.3g}" for x in backends)
+        lines.append(f"| {name} | {row} |")
+    return "\n".join(lines) + "\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=None)
@@ -234,11 +285,27 @@ def main():
         results[f"{shape[0]} x {shape[1]}"] = {
             name: statistics.median(found) for name, found in times.items()
         }
+    # Noise by a kernel is torch's own way here: loops are told apart from it.
+    eager = [x for x in processes if not x.startswith("torch.")]
+    loops = {}
+    for name, shape in LOOPS.items():
+        times = {backend: [] for backend in eager}
+        for _ in range(args.rounds):
+            for backend in eager:
+                times[backend].append(ask(processes[backend], name, *shape))
+        size = " x ".join(map(str, shape))
+        loops[f"{name}, {size}"] = {
+            backend: statistics.median(found)
+            for backend, found in times.items()
+        }
     versions = environment(
         "keras-gumbel", "tensorflow", "jax", "torch", "keras"
     )
-    text = f"{head(versions)}\n\nMilliseconds a step.\n\n{table(results)}"
-    data = {"environment": versions, "seconds": results}
+    text = (
+        f"{head(versions)}\n\nMilliseconds a step.\n\n{table(results)}\n"
+        f"Functions with loops, eager on torch.\n\n{of_loops(loops)}"
+    )
+    data = {"environment": versions, "seconds": results, "loops": loops}
     save(args.output, "backends", text, data)
     for process in processes.values():
         process.stdin.close()

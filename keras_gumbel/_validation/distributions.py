@@ -14,10 +14,8 @@ from keras_gumbel._validation.tensors import (
 def check_prior_logits(prior_logits: Tensor, logits: Tensor, axis: int) -> None:
     """Raise unless it is floats that fit the logits, with all classes."""
     _check_is_float(prior_logits)
-    shape, target = (
-        backend.static_shape(prior_logits),
-        backend.static_shape(logits),
-    )
+    shape = backend.static_shape(prior_logits)
+    target = backend.static_shape(logits)
     # Counted from the end, as broadcasting counts.
     from_end = len(target) - axis
     fits = broadcasts(shape, target) and from_end <= len(shape)
@@ -32,10 +30,8 @@ def check_prior_logits(prior_logits: Tensor, logits: Tensor, axis: int) -> None:
 def check_prior_of_gates(prior_logits: Tensor, logits: Tensor) -> None:
     """Raise unless it is floats that broadcast to the logits."""
     _check_is_float(prior_logits)
-    shape, target = (
-        backend.static_shape(prior_logits),
-        backend.static_shape(logits),
-    )
+    shape = backend.static_shape(prior_logits)
+    target = backend.static_shape(logits)
     if not broadcasts(shape, target):
         raise ValueError(
             "`prior_logits` must broadcast to the logits. Received: "

@@ -21,10 +21,8 @@ def gate_arguments(logits: Any, temperature: Any, class_mask: Any) -> Arguments:
     logits = dense(logits, "logits")
     check_logits(logits)
     temperature = backend.to_tensor(temperature, wide_dtype_name(logits))
-    shape, target = (
-        backend.static_shape(temperature),
-        backend.static_shape(logits),
-    )
+    shape = backend.static_shape(temperature)
+    target = backend.static_shape(logits)
     if not broadcasts(shape, target):
         raise ValueError(
             "`temperature` must broadcast to the logits. Received: "

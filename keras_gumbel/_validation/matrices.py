@@ -84,10 +84,8 @@ def matrix_arguments(
 
 def _check_one_a_matrix(temperature: Tensor, logits: Tensor) -> None:
     """Raise unless it fits the logits, with one number per matrix."""
-    shape, target = (
-        backend.static_shape(temperature),
-        backend.static_shape(logits),
-    )
+    shape = backend.static_shape(temperature)
+    target = backend.static_shape(logits)
     goal = (*target[:-2], 1, 1)
     pairs = zip(reversed(shape), reversed(goal), strict=False)
     if len(shape) > len(goal) or not all(

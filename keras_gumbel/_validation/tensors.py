@@ -119,10 +119,8 @@ def check_temperature_shape(
     temperature: Tensor, logits: Tensor, axis: int
 ) -> None:
     """Raise unless it fits the logits, with one number per distribution."""
-    shape, target = (
-        backend.static_shape(temperature),
-        backend.static_shape(logits),
-    )
+    shape = backend.static_shape(temperature)
+    target = backend.static_shape(logits)
     fits = broadcasts(shape, target)
     # Counted from the end, as broadcasting counts.
     from_end = len(target) - axis
@@ -201,10 +199,8 @@ def check_class_mask(class_mask: Any, logits: Tensor) -> None:
             "`class_mask` must be bool, True where a class is allowed. "
             f"Received: class_mask of dtype {dtype}"
         )
-    shape, target = (
-        backend.static_shape(class_mask),
-        backend.static_shape(logits),
-    )
+    shape = backend.static_shape(class_mask)
+    target = backend.static_shape(logits)
     if not broadcasts(shape, target):
         raise ValueError(
             "`class_mask` must broadcast to the logits. Received: "
