@@ -58,7 +58,7 @@ uses `keras.ops`, so another framework is one more folder like `tensorflow`:
     corner(x, shape)            the first entries of each axis
     reshaped(x, shape)          `keras.ops.reshape`, quick in eager code
     run_of_rows(x, start, size) consecutive rows of a matrix
-    with_rows(x, start, rows)   consecutive rows replaced
+    with_rows(x, start, rows)   consecutive rows replaced; `x` is used up
     checkpoint_with(layer, name, variable)   add it to native checkpoints
     trace(function, *args)      run it for its errors, without values
     input_signature(model)      the specs of a model's inputs

@@ -64,7 +64,8 @@ def _program(*signature: int | None) -> Callable[[Tensor], Tensor]:
 
     @backend.compiled
     def run(logits: Tensor) -> Tensor:
-        return assign(numerics.nan_to_inf(numerics.widen(logits)))
+        scores = numerics.widen(ops.stop_gradient(logits))
+        return assign(numerics.nan_to_inf(scores))
 
     return run
 

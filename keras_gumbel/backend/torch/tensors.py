@@ -14,6 +14,7 @@ from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.torch.core import to_torch_dtype
 
 from keras_gumbel._typing import Shape, Tensor
+from keras_gumbel.backend.torch.programs import is_plain
 from keras_gumbel.backend.torch.tracing import export_format, is_eager
 
 # Keras traces with these sizes in place of unknown ones.
@@ -123,7 +124,14 @@ def run_of_rows(x: Tensor, start: Tensor | int, size: int) -> Tensor:
 
 
 def with_rows(x: Tensor, start: Tensor | int, rows: Tensor) -> Tensor:
-    """Return `x` with `rows` in place of its rows from `start` on."""
+    """Return `x` with `rows` in place of its rows from `start` on.
+
+    In eager code it is `x` itself: a copy for each block would take longer.
+    """
+    if is_plain((x, rows)):
+        start = int(start)
+        x[start : start + len(rows)] = rows
+        return x
     place = torch.as_tensor(start) + torch.arange(rows.shape[0])
     return torch.index_copy(x, 0, place.to(x.device), rows)
 

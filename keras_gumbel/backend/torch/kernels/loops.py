@@ -4,10 +4,10 @@ The formulas are from `numerics/sinkhorn.py` and `assignment.py`, but do not
 convert numbers and arguments to tensors in each iteration.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from keras_gumbel._typing import Tensor
@@ -47,73 +47,88 @@ def assignment_search(
     owners: Tensor,
     steps: Tensor | int,
 ) -> Any:
-    """Return `search(costs, prices, owners, steps)`: prices and owners."""
+    """Return `search(costs, prices, owners, steps)`: prices and owners.
+
+    NumPy starts an operation in a third of torch's time.
+    """
     del function
+    found = _search(
+        np.from_dlpack(costs),
+        np.array(np.from_dlpack(prices)),
+        np.array(np.from_dlpack(owners), dtype="int64"),
+        int(steps),
+    )
+    return tuple(map(torch.from_numpy, found))
+
+
+@np.errstate(invalid="ignore")
+def _search(
+    costs: np.ndarray, prices: np.ndarray, owners: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
     matrices, count, size = costs.shape
-    prices, owners = prices.clone(), owners.long()
-    numbers, which = torch.arange(size), torch.arange(matrices)
-    rows = torch.arange(count)
+    numbers, which, rows = (
+        np.arange(size),
+        np.arange(matrices),
+        np.arange(count),
+    )
     free = (owners[:, None, :] != rows[:, None]).all(-1)
     # The rows that look for a column, in turn; `count` stands for none.
-    queue = torch.where(free, rows, count).sort(1).values
-    queue = torch.cat([queue, torch.full((matrices, 1), count)], 1)
-    at = torch.zeros(matrices, dtype=torch.long)
+    queue = np.full((matrices, count + 1), count)
+    queue[:, :count] = np.sort(np.where(free, rows, count), axis=1)
+    at = np.zeros(matrices, "int64")
     start = queue[:, 0]
-    row, column = start, torch.full((matrices,), -1)
-    length = torch.zeros(matrices, dtype=costs.dtype)
-    far = torch.full_like(prices, math.inf)
-    distances, previous = far.clone(), torch.full_like(owners, -1)
-    final = torch.zeros_like(owners, dtype=torch.bool)
-    for _ in range(int(steps)):
-        if not bool((start < count).any()):
+    row, column = start, np.full(matrices, -1)
+    length = np.zeros(matrices)
+    distances = np.full(prices.shape, np.inf)
+    previous = np.full(prices.shape, -1)
+    final = np.zeros(prices.shape, bool)
+    for _ in range(steps):
+        if not (start < count).any():
             break
-        here = costs[which, row.clamp(max=count - 1)]
+        ahead = costs[which, np.minimum(row, count - 1)] - prices
         # `behind` is the path to the row's own column, less its last leg.
-        place = column.clamp(min=0)
-        own = here[which, place] - prices[which, place]
-        behind = (length - own).masked_fill_(column < 0, 0.0)
-        distance = (here - prices).add_(behind[:, None])
-        nearer = (distance < distances).logical_and_(~final)
-        distances = torch.where(nearer, distance, distances)
-        previous = torch.where(nearer, column[:, None], previous)
-        left = distances.masked_fill(final, math.inf)
-        length = left.amin(1)
+        own = ahead[which, np.maximum(column, 0)]
+        behind = np.where(column < 0, 0.0, length - own)
+        ahead += behind[:, None]
+        nearer = (ahead < distances) & ~final
+        np.copyto(distances, ahead, where=nearer)
+        np.copyto(previous, column[:, None], where=nearer)
+        left = np.where(final, np.inf, distances)
+        length = left.min(1)
         # Among equally near columns, prefer a free one.
         rank = numbers + (owners >= 0) * size
-        rank = rank.masked_fill_(left != length[:, None], 2 * size).amin(1)
+        rank = np.where(left == length[:, None], rank, 2 * size).min(1)
         column = rank % size
         found = (start < count) & (rank < size)
-        if bool(found.any()):
+        if found.any():
             done = found[:, None]
-            shorter = (distances - length[:, None]).masked_fill_(
-                ~(done & final), 0.0
-            )
-            prices += shorter
+            shorter = distances - length[:, None]
+            prices += np.where(done & final, shorter, 0.0)
             _let_in(owners, previous, start, column, found)
             at += found
             start = queue[which, at]
-            distances = torch.where(done, far, distances)
-            final &= ~done
+            distances[found] = np.inf
+            final[found] = False
         final |= (numbers == column[:, None]) & ~found[:, None]
-        row = torch.where(found, start, owners[which, column])
-        column = column.masked_fill(found, -1)
-        length = length.masked_fill(found, 0.0)
-    return prices, owners.to(torch.int32)
+        row = np.where(found, start, owners[which, column])
+        column = np.where(found, -1, column)
+        length = np.where(found, 0.0, length)
+    return prices, owners.astype("int32")
 
 
 def _let_in(
-    owners: Tensor,
-    previous: Tensor,
-    start: Tensor,
-    column: Tensor,
-    found: Tensor,
+    owners: np.ndarray,
+    previous: np.ndarray,
+    start: np.ndarray,
+    column: np.ndarray,
+    found: np.ndarray,
 ) -> None:
     """Give each row on the path the next column."""
-    which = found.nonzero()[:, 0]
+    which = found.nonzero()[0]
     column = column[which]
     while len(which):
         before = previous[which, column]
         first = before < 0
-        behind = owners[which, before.clamp(min=0)]
-        owners[which, column] = torch.where(first, start[which], behind)
+        behind = owners[which, np.maximum(before, 0)]
+        owners[which, column] = np.where(first, start[which], behind)
         which, column = which[~first], before[~first]
