@@ -14,11 +14,14 @@ X = torch.zeros(2, 3)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_temperature_that_is_not_positive_is_nan(dtype):
     """It comes from a variable, whose value no check has seen."""
-    given = torch.tensor([[1e-30], [0.0], [-2.0], [math.nan], [3.0]])
-    found = numerics.positive_or_nan(given, dtype)
-    wanted = [[1e-30], [math.nan], [math.nan], [math.nan], [3.0]]
-    np.testing.assert_array_equal(found, np.array(wanted, "float32"))
-    assert str(found.dtype) == f"torch.{dtype}"
+    for given, wanted in (
+        ([0.5, 0.0, -2.0], [0.5, math.nan, math.nan]),
+        ([math.nan, 3.0, -0.0], [math.nan, 3.0, math.nan]),
+        ([0.5, 2.0, 3.0], [0.5, 2.0, 3.0]),
+    ):
+        found = numerics.positive_or_nan(torch.tensor(given), dtype)
+        np.testing.assert_array_equal(found, wanted)
+        assert str(found.dtype) == f"torch.{dtype}"
     one = torch.tensor(0.5)
     assert numerics.positive_or_nan(one, "float32") is one
 
