@@ -1,6 +1,5 @@
 """The nearest row of a table, for codebooks."""
 
-import functools
 from collections.abc import Callable
 
 from keras import ops
@@ -97,7 +96,7 @@ def minus_distances(vectors: Tensor, tables: Tensor) -> Tensor:
     return 2 * products - of_codes - of_vectors
 
 
-@functools.cache
+@backend.cached
 def _program(shape: tuple[int, int, int]) -> Callable[[Tensor, Tensor], Tensor]:
     """Compile once per shape of the tables, for any number of rows."""
     groups, codes, dim = shape
