@@ -132,7 +132,7 @@ def check_stored(
             "built has only live scalars.) "
             f"Received: missing {missing}, unknown {unknown}"
         )
-    for key in stored.keys() & weights.keys():
+    for key in sorted(stored.keys() & weights.keys()):
         check_stored_shape(stored[key], weights[key], key)
 
 

@@ -811,6 +811,18 @@ def test_the_diversity_is_that_of_the_mean(masked):
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)
 
 
+def test_a_file_of_other_shapes_is_refused():
+    """Before a weight is read: one may be larger than the memory."""
+    kept = {}
+    quantizer().save_own_variables(kept)
+    kept = {key: np.asarray(to_numpy(x)) for key, x in kept.items()}
+    other = kg.GumbelQuantizer(CODES + 1, GROUPS * DIM, GROUPS, **STAY)
+    other.build((None, FEATURES))
+    message = r"must have the shape of the layer's.*Received: shape \(6, 8\)"
+    with pytest.raises(ValueError, match=message):
+        other.load_own_variables(kept)
+
+
 @pytest.mark.slow
 def test_a_file_of_a_fitted_layer_goes_on(tmp_path):
     keras.utils.set_random_seed(2)

@@ -22,6 +22,7 @@ def test_a_temperature_that_is_not_positive_is_nan(dtype):
         found = numerics.positive_or_nan(torch.tensor(given), dtype)
         np.testing.assert_array_equal(found, wanted)
         assert str(found.dtype) == f"torch.{dtype}"
+    np.testing.assert_array_equal(numerics.positive_or_nan(0.5, dtype), 0.5)
     one = torch.tensor(0.5)
     assert numerics.positive_or_nan(one, "float32") is one
 
@@ -32,6 +33,8 @@ def test_a_temperature_that_is_not_positive_is_nan(dtype):
 def test_a_negative_noise_scale_is_nan(scale, wanted):
     found = numerics.scale_or_nan(torch.tensor(scale), X)
     np.testing.assert_array_equal(found, wanted)
-    wide = numerics.scale_or_nan(torch.tensor(scale), X.double())
-    assert wide.dtype == torch.float64
-    np.testing.assert_array_equal(wide, wanted)
+    for given in (torch.float16, torch.bfloat16, torch.float64):
+        like = X.to(given)
+        wide = numerics.scale_or_nan(torch.tensor(scale, dtype=given), like)
+        assert wide.dtype == torch.promote_types(given, torch.float32)
+        np.testing.assert_array_equal(wide, wanted)

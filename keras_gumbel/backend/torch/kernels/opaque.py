@@ -68,22 +68,19 @@ def _sinkhorn_path(
     weight: torch.Tensor | None,
     num_iterations: int,
 ) -> _Four:
-    if 0 in x.shape:
-        return _empty_path(x, temperature, across, down, weight, num_iterations)
     matrices = (x, temperature, across, down, weight)
+    if 0 in x.shape:
+        return _empty_path(*matrices, num_iterations)
     found: _Four = loops.sinkhorn_path(None, matrices, num_iterations)
     return found
 
 
 @_sinkhorn_path.register_fake
 def _empty_path(
-    x: torch.Tensor,
-    temperature: torch.Tensor,
-    across: int,
-    down: int,
-    weight: torch.Tensor | None,
-    num_iterations: int,
+    x: torch.Tensor, _: torch.Tensor, across: int, down: int, *rest: Any
 ) -> _Four:
+    *_, num_iterations = rest
+
     def sums(axis: int) -> torch.Tensor:
         shape = list(x.shape)
         shape[axis] = 1

@@ -12,8 +12,10 @@ def positive_or_nan(
     function: Callable[..., Tensor], temperature: Tensor, dtype: str
 ) -> Tensor:
     """Return `positive_or_nan(temperature, dtype)`, itself if all is right."""
-    right = str(temperature.dtype)[6:] == dtype and _all_at_least(
-        temperature, math.ulp(0.0)
+    right = (
+        isinstance(temperature, torch.Tensor)
+        and str(temperature.dtype)[6:] == dtype
+        and _all_at_least(temperature, math.ulp(0.0))
     )
     return temperature if right else function(temperature, dtype)
 
@@ -22,7 +24,8 @@ def scale_or_nan(
     function: Callable[..., Tensor], noise_scale: Tensor, logits: Tensor
 ) -> Tensor:
     """Return `scale_or_nan(noise_scale, logits)`, itself if all is right."""
-    right = noise_scale.dtype == logits.dtype and _all_at_least(noise_scale, 0)
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    right = noise_scale.dtype == wide and _all_at_least(noise_scale, 0)
     return noise_scale if right else function(noise_scale, logits)
 
 
