@@ -66,11 +66,8 @@ def _search(
     costs: np.ndarray, prices: np.ndarray, owners: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     matrices, count, size = costs.shape
-    numbers, which, rows = (
-        np.arange(size),
-        np.arange(matrices),
-        np.arange(count),
-    )
+    numbers, rows = np.arange(size), np.arange(count)
+    which = np.arange(matrices)
     free = (owners[:, None, :] != rows[:, None]).all(-1)
     # The rows that look for a column, in turn; `count` stands for none.
     queue = np.full((matrices, count + 1), count)
